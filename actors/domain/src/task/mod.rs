@@ -1,0 +1,2 @@
+//! One task.
+pub mod trigger;
