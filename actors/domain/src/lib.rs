@@ -7,6 +7,7 @@
 //! Absent on purpose: tokio, actix, sled, openraft, HTTP, and every other way to touch the world.
 
 pub mod identifier;
+pub mod limits;
 pub mod schedule;
 pub mod task;
 pub mod timestamp;

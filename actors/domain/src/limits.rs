@@ -1,0 +1,72 @@
+//! Every maximum, with its unit, and how they relate.
+
+use crate::timestamp::Span;
+
+/// Bytes of one encoded command.
+pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of one encoded event body.
+pub const EVENT_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of one encoded definition: room is left in its command for the rest.
+pub const DEFINITION_BYTES_MAX: usize = 192 * 1024;
+/// Bytes of one message of the snapshot.
+pub const SNAPSHOT_PART_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Due occurrences that one fire command carries.
+pub const FIRES_PER_COMMAND_MAX: usize = 2_048;
+/// Tasks that one create command carries.
+pub const CREATES_PER_COMMAND_MAX: usize = 512;
+/// Results that one report carries.
+pub const RESULTS_PER_COMMAND_MAX: usize = 1_024;
+/// Attempts that one command may grant; the leader continues with the rest.
+pub const GRANTS_PER_COMMAND_MAX: usize = 2_048;
+/// Attempts of a lost worker that one command takes back; the leader continues with the rest.
+pub const LOSSES_PER_COMMAND_MAX: usize = 512;
+/// Open executions that one task may have.
+pub const OPEN_EXECUTIONS_PER_TASK_MAX: usize = 1_000;
+/// Executions whose retry falls due in one command.
+pub const RETRIES_PER_COMMAND_MAX: usize = 1_024;
+
+/// Attempts at once on one worker.
+pub const SLOTS_MAX: u32 = 65_536;
+/// Attempts that a definition may ask for.
+pub const ATTEMPTS_MAX: u32 = 1_000;
+/// The highest priority.
+pub const PRIORITY_MAX: u8 = 9;
+/// Tenants of one cluster.
+pub const TENANTS_MAX: usize = 100_000;
+/// Tasks of one cluster.
+pub const TASKS_MAX: usize = 50_000_000;
+
+/// Bytes of a task's name.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Bytes of a task's description.
+pub const DESCRIPTION_BYTES_MAX: usize = 4_096;
+/// Labels of one task.
+pub const LABELS_MAX: usize = 64;
+/// Bytes of a label's name or value.
+pub const LABEL_BYTES_MAX: usize = 256;
+/// Bytes of an attempt's result that are kept.
+pub const RESULT_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of an attempt's error that are kept.
+pub const ERROR_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of an idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// The shortest distance between two instants of an interval.
+pub const INTERVAL_MIN: Span = Span::seconds(1);
+/// The longest time-out of an attempt.
+pub const TIMEOUT_MAX: Span = Span::hours(24 * 7);
+/// The longest span that a definition may hold anywhere.
+pub const SPAN_MAX: Span = Span::hours(24 * 366 * 10);
+/// How long a command's outcome is remembered by the command's id.
+pub const COMMAND_WINDOW: Span = Span::minutes(10);
+/// How long a client's idempotency key is remembered.
+pub const IDEMPOTENCY_WINDOW: Span = Span::hours(1);
+/// How long the parts of an atomic bulk wait for its commit.
+pub const STAGE_LIFETIME: Span = Span::minutes(2);
+
+const _: () = assert!(DEFINITION_BYTES_MAX < COMMAND_BYTES_MAX, "a definition fits into its command");
+const _: () = assert!(COMMAND_BYTES_MAX <= EVENT_BYTES_MAX, "what a command carries fits into an event");
+const _: () = assert!(FIRES_PER_COMMAND_MAX * 64 <= COMMAND_BYTES_MAX, "a full fire command fits into an entry");
+const _: () = assert!(RESULT_BYTES_MAX + ERROR_BYTES_MAX < COMMAND_BYTES_MAX / 4, "several results fit into a report");
+const _: () = assert!(COMMAND_WINDOW.0 <= IDEMPOTENCY_WINDOW.0, "a key outlives the command that it named");

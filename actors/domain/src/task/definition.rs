@@ -1,0 +1,162 @@
+//! A task's definition: what a client wrote, immutable for each (task, version).
+//!
+//! Numbers that a client writes with a fraction are integers per mille here: nothing replicated computes with floats.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::action::Action;
+use super::trigger::Trigger;
+use crate::timestamp::{Span, Timestamp};
+
+/// What a client wrote about a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// A name for people; need not be unique.
+    pub name: String,
+    /// A text for people.
+    pub description: String,
+    /// What sort of work it is.
+    pub kind: Kind,
+    /// What makes it due.
+    pub trigger: Trigger,
+    /// What it does.
+    pub action: Action,
+    /// How long one attempt may take.
+    pub timeout: Span,
+    /// How failed attempts are made again.
+    pub retry: Retry,
+    /// When to stop calling a target that keeps failing.
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// What happens to instants that nobody fired in time.
+    pub misfire: Misfire,
+    /// What happens when it is due while an earlier execution is open.
+    pub overlap: Overlap,
+    /// What happens to an attempt whose worker is lost.
+    pub delivery: Delivery,
+    /// From 0, the lowest, to 9.
+    pub priority: u8,
+    /// Shares of named pools that an execution holds.
+    pub resources: BTreeMap<String, u32>,
+    /// The longest random-looking delay added to each instant.
+    pub jitter: Span,
+    /// Names of calendars that narrow the schedule.
+    pub calendars: Vec<String>,
+    /// Names and values for people and filters.
+    pub labels: BTreeMap<String, String>,
+    /// Nothing is due before this instant.
+    pub start_at: Option<Timestamp>,
+    /// Nothing is due after this instant.
+    pub end_at: Option<Timestamp>,
+    /// The task is finished after so many fires.
+    pub max_runs: Option<u32>,
+}
+
+/// What sort of work a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum Kind {
+    /// Anything.
+    #[default]
+    Generic,
+    /// A run of a test suite.
+    TestExecution,
+    /// Upkeep of a system.
+    Maintenance,
+    /// A report.
+    Report,
+    /// An alert.
+    Alert,
+}
+
+/// How failed attempts are made again: exponential back-off with a cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Retry {
+    /// How many attempts may fail in all; at least 1.
+    pub max_attempts: u32,
+    /// The wait after the first failure.
+    pub initial_delay: Span,
+    /// What each wait is multiplied by to get the next one, in thousandths.
+    pub multiplier_per_mille: u32,
+    /// The longest wait.
+    pub max_delay: Span,
+    /// How much a wait may be shortened or lengthened, in thousandths of it.
+    pub jitter_per_mille: u32,
+}
+
+impl Retry {
+    /// One attempt and no retry.
+    pub const NONE: Self = Self { max_attempts: 1, ..Self::DEFAULT };
+    /// What a given retry takes for the fields it leaves out.
+    pub const DEFAULT: Self = Self {
+        max_attempts: 5,
+        initial_delay: Span::seconds(1),
+        multiplier_per_mille: 2_000,
+        max_delay: Span::minutes(5),
+        jitter_per_mille: 200,
+    };
+}
+
+/// When to stop calling a target that keeps failing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CircuitBreaker {
+    /// How many failures in a row open it.
+    pub failure_threshold: u32,
+    /// How long it stays open before one probe.
+    pub open_for: Span,
+}
+
+/// What happens to instants that nobody fired in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Misfire {
+    /// Which of them are run.
+    pub policy: MisfirePolicy,
+    /// A fire up to so long after its instant is late, not missed.
+    pub grace: Span,
+    /// A missed instant older than this is never run.
+    pub window: Span,
+}
+
+impl Default for Misfire {
+    fn default() -> Self {
+        Self { policy: MisfirePolicy::RunLatest, grace: Span::minutes(1), window: Span::hours(1) }
+    }
+}
+
+/// Which missed instants are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum MisfirePolicy {
+    /// None.
+    Skip,
+    /// The latest, if it lies within the window.
+    #[default]
+    RunLatest,
+    /// All that lie within the window.
+    RunAll,
+}
+
+/// What happens when a task is due while an earlier execution of it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum Overlap {
+    /// The occurrence is skipped.
+    #[default]
+    Skip,
+    /// One occurrence waits; further ones are skipped.
+    QueueOne,
+    /// Every occurrence waits its turn.
+    QueueAll,
+    /// The open execution is cancelled and the new one follows it.
+    CancelRunning,
+    /// They run side by side.
+    Allow,
+}
+
+/// What happens to an attempt whose worker is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum Delivery {
+    /// It is made again at once, under a higher fencing token.
+    #[default]
+    AtLeastOnce,
+    /// The execution ends as lost.
+    AtMostOnce,
+}

@@ -1,0 +1,219 @@
+//! What the actors need from outside, as traits that a simulation can replace.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use escapement_domain::identifier::{ExecutionId, TaskId};
+use escapement_domain::task::action::Action;
+use escapement_domain::timestamp::{Span, Timestamp};
+use futures::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+/// Wall time and monotonic time, apart: wall time names instants, monotonic time measures waits.
+pub trait Clock: Send + Sync + 'static {
+    /// The wall clock of this node.
+    fn now(&self) -> Timestamp;
+    /// Time since an arbitrary start of this process; never goes back and counts time in suspend.
+    fn monotonic(&self) -> Duration;
+}
+
+/// Random numbers.
+pub trait Entropy: Send + Sync + 'static {
+    /// 128 random bits.
+    fn bits(&self) -> u128;
+}
+
+/// An ordered map of byte strings on a disk, cut into named trees.
+///
+/// Writes of one batch become visible together. Nothing is safe from a power cut before [`Storage::sync`] returned;
+/// what a later sync covers includes everything written before it.
+pub trait Storage: Send + Sync + 'static {
+    /// Writes a batch: `None` removes the key.
+    ///
+    /// # Errors
+    /// Any error is final: the node must stop serving from this storage.
+    fn write(&self, batch: Vec<Write>) -> io::Result<()>;
+    /// Reads one value.
+    ///
+    /// # Errors
+    /// As [`Storage::write`].
+    fn get(&self, tree: Tree, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
+    /// Reads up to `limit` pairs with `from <= key < to`, in order, or in reverse order from the end.
+    ///
+    /// # Errors
+    /// As [`Storage::write`].
+    fn scan(&self, tree: Tree, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>>;
+    /// Removes everything in a tree.
+    ///
+    /// # Errors
+    /// As [`Storage::write`].
+    fn clear(&self, tree: Tree) -> io::Result<()>;
+    /// Resolves when everything written before the call is on the disk for good.
+    ///
+    /// # Errors
+    /// A failed sync is final: it is never tried again.
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>>;
+}
+
+/// One change of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Where.
+    pub tree: Tree,
+    /// The key.
+    pub key: Vec<u8>,
+    /// The value; `None` removes the key.
+    pub value: Option<Vec<u8>>,
+}
+
+/// The trees of a node's storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tree {
+    /// Blocks of the event log by (tenant, first sequence).
+    EventBlocks,
+    /// Every so many events of a task's stream, its sequence.
+    TaskStreams,
+    /// Executions by (tenant, execution).
+    Executions,
+    /// Executions of a task by (tenant, task, execution).
+    TaskExecutions,
+    /// Counts for the statistics.
+    Statistics,
+    /// How far each projection has come.
+    Checkpoints,
+    /// Captured output by (execution, attempt, chunk), of attempts made on this node.
+    Output,
+}
+
+impl Tree {
+    /// Every tree.
+    pub const ALL: [Self; 7] = [
+        Self::EventBlocks,
+        Self::TaskStreams,
+        Self::Executions,
+        Self::TaskExecutions,
+        Self::Statistics,
+        Self::Checkpoints,
+        Self::Output,
+    ];
+
+    /// The name under which a storage keeps the tree.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EventBlocks => "event-blocks",
+            Self::TaskStreams => "task-streams",
+            Self::Executions => "executions",
+            Self::TaskExecutions => "task-executions",
+            Self::Statistics => "statistics",
+            Self::Checkpoints => "checkpoints",
+            Self::Output => "output",
+        }
+    }
+}
+
+/// What an attempt is asked to do.
+#[derive(Clone, Debug)]
+pub struct AttemptOrder {
+    /// The tenant whose task it is.
+    pub tenant: String,
+    /// The task.
+    pub task: TaskId,
+    /// The execution: the idempotency key that every attempt of it shares.
+    pub execution: ExecutionId,
+    /// Which attempt, counted from 1.
+    pub attempt: u32,
+    /// Grows with every attempt of a task; a target refuses work under an older one.
+    pub fencing_token: u64,
+    /// The instant of the occurrence.
+    pub scheduled_at: Timestamp,
+    /// What to do.
+    pub action: Action,
+    /// How long the attempt may take.
+    pub timeout: Span,
+    /// The request that this work goes back to.
+    pub correlation_id: String,
+}
+
+/// How an attempt ended, as its executor saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// It did what it was asked.
+    Succeeded {
+        /// JSON text of what it returned.
+        result: Option<String>,
+    },
+    /// It failed.
+    Failed {
+        /// A sentence for people.
+        error: String,
+        /// JSON text of what it returned, if anything.
+        result: Option<String>,
+    },
+    /// It took longer than it may, and was stopped.
+    TimedOut,
+    /// It was stopped because it was told to.
+    Cancelled,
+}
+
+/// One piece of what an attempt wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputChunk {
+    /// When it was read.
+    pub at: Timestamp,
+    /// Where it was written.
+    pub stream: OutputStream,
+    /// The text; bytes that are not UTF-8 are replaced.
+    pub text: String,
+}
+
+/// Where an attempt wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// What the scheduler itself says of the attempt.
+    System,
+}
+
+/// Takes what an attempt writes; bounded, so that what is too much is cut off with a word.
+pub trait OutputSink: Send + Sync + 'static {
+    /// Takes one piece.
+    fn write(&self, chunk: OutputChunk);
+}
+
+/// Carries out attempts of some actions.
+pub trait Executor: Send + Sync + 'static {
+    /// Carries the order out. It ends by itself at the order's timeout, and soon after `cancel` is cancelled: first
+    /// politely, then not; nothing that it started outlives the returned future. Dropping the future kills at once.
+    fn run(
+        &self,
+        order: AttemptOrder,
+        output: std::sync::Arc<dyn OutputSink>,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'static, AttemptEnd>;
+}
+
+/// The executors of a node by the kind of their action.
+pub struct Executors {
+    /// Runs [`Action::Http`].
+    pub http: std::sync::Arc<dyn Executor>,
+    /// Runs [`Action::Process`].
+    pub process: std::sync::Arc<dyn Executor>,
+    /// Runs [`Action::Builtin`].
+    pub builtin: std::sync::Arc<dyn Executor>,
+}
+
+impl fmt::Debug for Executors {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Executors")
+    }
+}
+
+#[allow(unused_imports)]
+use {BTreeMap as _, Bytes as _};
