@@ -2,6 +2,8 @@
 //!
 //! The only place where the rules, the actors and the replicated log meet the operating system.
 
+pub mod audit;
+pub mod bench;
 pub mod command_line;
 pub mod config;
 pub mod executor;

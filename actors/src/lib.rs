@@ -5,4 +5,12 @@
 //!
 //! Absent on purpose: Raft, HTTP, sled, files, and every rule.
 
+pub mod attempt;
+pub mod dispatcher;
+pub mod intent;
+pub mod machine;
 pub mod ports;
+pub mod projection;
+pub mod task;
+pub mod wheel;
+pub mod worker;

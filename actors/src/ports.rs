@@ -1,16 +1,19 @@
 //! What the actors need from outside, as traits that a simulation can replace.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use bytes::Bytes;
-use escapement_domain::identifier::{ExecutionId, TaskId};
+use escapement_domain::answer::Answer;
+use escapement_domain::command::Report;
+use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
 use escapement_domain::task::action::Action;
 use escapement_domain::timestamp::{Span, Timestamp};
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::intent::{Renewal, Renewed, SubmitError, Submission};
 
 /// Wall time and monotonic time, apart: wall time names instants, monotonic time measures waits.
 pub trait Clock: Send + Sync + 'static {
@@ -215,5 +218,49 @@ impl fmt::Debug for Executors {
     }
 }
 
-#[allow(unused_imports)]
-use {BTreeMap as _, Bytes as _};
+/// The leader, wherever it is: what every node asks of it.
+pub trait Leader: Send + Sync + 'static {
+    /// Brings a client's request to the leader and waits for its answer; finds the leader, and asks again under the
+    /// same command id, for a bounded time.
+    ///
+    /// # Errors
+    /// [`SubmitError`], which says what the caller should do.
+    fn submit(&self, submission: Submission) -> BoxFuture<'static, Result<Answer, SubmitError>>;
+    /// Brings a report of ended attempts to the leader.
+    ///
+    /// # Errors
+    /// As [`Leader::submit`]; a report that is repeated changes nothing.
+    fn report(&self, report: Report) -> BoxFuture<'static, Result<Answer, SubmitError>>;
+    /// Renews a worker's lease.
+    ///
+    /// # Errors
+    /// As [`Leader::submit`].
+    fn renew(&self, renewal: Renewal) -> BoxFuture<'static, Result<Renewed, SubmitError>>;
+}
+
+/// The log of this node.
+pub trait Log: Send + Sync + 'static {
+    /// Proposes an encoded command, if this node leads, and waits until it is applied here.
+    ///
+    /// # Errors
+    /// [`SubmitError`], which says what the caller should do.
+    fn propose(&self, command: Vec<u8>) -> BoxFuture<'static, Result<Answer, SubmitError>>;
+    /// Who leads, as this node sees it. Only an answer to a proposal is proof.
+    fn leadership(&self) -> watch::Receiver<Leadership>;
+    /// Waits until everything that was acknowledged anywhere before this call is applied here; returns its index.
+    ///
+    /// # Errors
+    /// [`SubmitError`], when no leader can be asked.
+    fn read_barrier(&self) -> BoxFuture<'static, Result<u64, SubmitError>>;
+}
+
+/// Who leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Leadership {
+    /// The term.
+    pub term: u64,
+    /// The leader, if known.
+    pub leader: Option<NodeId>,
+    /// Whether it is this node.
+    pub leading: bool,
+}

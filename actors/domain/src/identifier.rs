@@ -9,6 +9,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::execution::state::Occurrence;
+use crate::timestamp::Timestamp;
+
 macro_rules! uuid_identifier {
     ($(#[$documentation:meta])* $name:ident) => {
         $(#[$documentation])*
@@ -66,6 +69,20 @@ uuid_identifier! {
 uuid_identifier! {
     /// Names one start of one worker process; never used again after it is lost.
     Incarnation
+}
+
+impl ExecutionId {
+    /// Names the execution of an occurrence: the instant it is for, and a hash of task and occurrence where a UUIDv7
+    /// has its random bits. Whoever computes it, on whichever node, gets the same name.
+    #[must_use]
+    pub fn of(task: TaskId, occurrence: Occurrence, scheduled_at: Timestamp) -> Self {
+        let mut bytes = Vec::with_capacity(40);
+        crate::codec::encode_into(&(task, occurrence), &mut bytes);
+        let digest = crate::record::Hash::of(&bytes).0;
+        let mut entropy = [0_u8; 16];
+        entropy.copy_from_slice(&digest[..16]);
+        Self::from_parts(u64::try_from(scheduled_at.0).unwrap_or(0), u128::from_be_bytes(entropy))
+    }
 }
 
 /// Names a node of the cluster and its disk; never reused for another disk.

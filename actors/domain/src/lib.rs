@@ -6,8 +6,15 @@
 //!
 //! Absent on purpose: tokio, actix, sled, openraft, HTTP, and every other way to touch the world.
 
+pub mod answer;
+pub mod codec;
+pub mod command;
+pub mod event;
+pub mod execution;
 pub mod identifier;
 pub mod limits;
+pub mod record;
+pub mod replica;
 pub mod schedule;
 pub mod task;
 pub mod timestamp;

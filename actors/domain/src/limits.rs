@@ -26,6 +26,9 @@ pub const OPEN_EXECUTIONS_PER_TASK_MAX: usize = 1_000;
 /// Executions whose retry falls due in one command.
 pub const RETRIES_PER_COMMAND_MAX: usize = 1_024;
 
+/// Tasks of one bulk.
+pub const BULK_TASKS_MAX: usize = 10_000;
+
 /// Attempts at once on one worker.
 pub const SLOTS_MAX: u32 = 65_536;
 /// Attempts that a definition may ask for.

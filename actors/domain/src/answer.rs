@@ -1,0 +1,143 @@
+//! What a command led to: the answer that its proposer gets.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, CodecError};
+use crate::execution::state::Status;
+use crate::identifier::{ExecutionId, TaskId};
+use crate::limits::COMMAND_BYTES_MAX;
+use crate::timestamp::Timestamp;
+
+/// The answer to one command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The index of the log entry that holds the command, or held it when it was first heard.
+    pub index: u64,
+    /// What came of it.
+    pub outcome: Result<Accepted, Rejection>,
+}
+
+impl Answer {
+    /// Returns the answer's bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// Reads an answer.
+    ///
+    /// # Errors
+    /// [`CodecError`] when the bytes are not an answer of this version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        codec::decode::<_, COMMAND_BYTES_MAX>("answer", bytes)
+    }
+}
+
+/// What an accepted command did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Accepted {
+    /// It was carried out, and there is nothing to say of it.
+    Done,
+    /// A task has this version now.
+    Task {
+        /// Which.
+        task: TaskId,
+        /// Its version.
+        version: u32,
+    },
+    /// One answer for each new task.
+    Tasks(Vec<Result<TaskId, Rejection>>),
+    /// An execution stands so.
+    Execution {
+        /// Which.
+        execution: ExecutionId,
+        /// How it stands.
+        status: Status,
+    },
+    /// Occurrences were settled.
+    Settled {
+        /// How many became executions.
+        fired: u32,
+        /// How many were skipped or missed.
+        passed_over: u32,
+        /// How many changed nothing, because they had been settled before or do not fit the task.
+        ignored: u32,
+    },
+}
+
+/// Why a command was not carried out. A rejection is a committed answer: the same command will get it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Rejection {
+    /// There is no such task for this tenant.
+    #[error("there is no such task")]
+    NoSuchTask,
+    /// There is no such open execution for this tenant.
+    #[error("there is no such open execution")]
+    NoSuchExecution,
+    /// The identifier is taken.
+    #[error("a task with this identifier exists already")]
+    TaskExists,
+    /// The definition changed since the client read it.
+    #[error("the task has version {current}")]
+    VersionMismatch {
+        /// The version that it has.
+        current: u32,
+    },
+    /// The task's phase does not allow it.
+    #[error("the task is {phase}")]
+    WrongPhase {
+        /// The phase, in the API's words.
+        phase: Arc<str>,
+    },
+    /// An occurrence under the present definition is due and must be settled first.
+    #[error("the occurrence of {due} is due and must be settled first")]
+    Overdue {
+        /// That occurrence.
+        due: Timestamp,
+    },
+    /// The execution's status does not allow it.
+    #[error("the execution is {}", status.name())]
+    WrongStatus {
+        /// Its status.
+        status: Status,
+    },
+    /// The command is older than the window in which outcomes are remembered.
+    #[error("the command was issued before {floor} and can no longer be told from one that was carried out")]
+    Expired {
+        /// The end of what was forgotten.
+        floor: Timestamp,
+    },
+    /// The idempotency key named another request before.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// A limit is reached.
+    #[error("at most {limit} {what} are allowed")]
+    TooMany {
+        /// Of what.
+        what: Arc<str>,
+        /// How many.
+        limit: u64,
+    },
+    /// The worker is not, or no longer, known under this incarnation.
+    #[error("the worker is not known under this incarnation")]
+    UnknownWorker,
+    /// The read models on which the command rests are too old.
+    #[error("the execution changed meanwhile")]
+    Outdated,
+    /// The staged parts are not complete.
+    #[error("{found} of {expected} parts are staged")]
+    Incomplete {
+        /// Parts there are.
+        found: u32,
+        /// Parts there must be.
+        expected: u32,
+    },
+    /// The bytes in the log are not a command that this version can read.
+    #[error("unreadable: {detail}")]
+    Unreadable {
+        /// Why.
+        detail: Arc<str>,
+    },
+}

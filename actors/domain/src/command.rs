@@ -1,0 +1,307 @@
+//! What is proposed to the log: a header that says who wants it and when, and a request.
+//!
+//! The proposer brings everything that is not deterministic: the instant, fresh identifiers, and the next instant of a
+//! schedule. Variants are only ever appended.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, CodecError};
+use crate::execution::state::{Occurrence, Status};
+use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId};
+use crate::limits::COMMAND_BYTES_MAX;
+use crate::task::rules::Rules;
+use crate::task::sealed::Sealed;
+use crate::timestamp::Timestamp;
+
+/// One proposal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// When the leader stamped it.
+    pub at: Timestamp,
+    /// Who wants it.
+    pub origin: Origin,
+    /// What is wanted.
+    pub request: Request,
+}
+
+impl Command {
+    /// Returns the command's bytes in the log.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    /// Reads a command of the log.
+    ///
+    /// # Errors
+    /// [`CodecError`] when the bytes are not a command of this version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        codec::decode::<_, COMMAND_BYTES_MAX>("command", bytes)
+    }
+}
+
+/// Who wants something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// The scheduler itself: a repeated proposal is recognised by its subject, not by an id.
+    Scheduler,
+    /// Somebody with a token.
+    Client(Client),
+}
+
+/// Somebody with a token, and one request of theirs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// The command: repeated under the same id, it returns its first outcome.
+    pub command: CommandId,
+    /// When the command was first issued; refused when the window in which ids are remembered has passed it.
+    pub issued_at: Timestamp,
+    /// The key that the client gave to the request, if any.
+    pub idempotency: Option<Idempotency>,
+    /// The tenant for whom they act.
+    pub tenant: Arc<str>,
+    /// Who they are.
+    pub subject: Arc<str>,
+    /// The request that everything which follows goes back to.
+    pub correlation_id: Arc<str>,
+}
+
+/// A client's own key for a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// The key.
+    pub key: Arc<str>,
+    /// A digest of what was asked under it.
+    pub digest: [u8; 32],
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// New tasks, each for itself: one that is refused does not hold up the others.
+    CreateTasks(Vec<NewTask>),
+    /// Another definition for a task.
+    UpdateTask {
+        /// Which.
+        task: TaskId,
+        /// The version that the client saw, if it said.
+        expected_version: Option<u32>,
+        /// The new rules.
+        rules: Box<Rules>,
+        /// The new definition.
+        definition: Sealed,
+        /// Its first instant after the command's.
+        next: Option<Timestamp>,
+    },
+    /// No fires until it is resumed.
+    PauseTask {
+        /// Which.
+        task: TaskId,
+    },
+    /// Fires again; what was due meanwhile is settled by the misfire policy.
+    ResumeTask {
+        /// Which.
+        task: TaskId,
+    },
+    /// Gone, with its open executions cancelled.
+    DeleteTask {
+        /// Which.
+        task: TaskId,
+        /// The version that the client saw, if it said.
+        expected_version: Option<u32>,
+    },
+    /// A run now, by hand.
+    RunTask {
+        /// Which.
+        task: TaskId,
+    },
+    /// An execution is to stop.
+    CancelExecution {
+        /// Which.
+        execution: ExecutionId,
+    },
+    /// An ended execution gets another attempt.
+    RetryExecution(Box<Reopening>),
+    /// Occurrences are due.
+    Fire(Vec<Due>),
+    /// Retries whose time has come: execution and the number of attempts it had.
+    RetriesDue(Vec<(ExecutionId, u32)>),
+    /// A worker is there.
+    JoinWorker {
+        /// Its node.
+        node: NodeId,
+        /// Its start.
+        incarnation: Incarnation,
+        /// Attempts at once.
+        slots: u32,
+        /// What it can carry out.
+        offers: Offers,
+    },
+    /// A worker takes nothing new.
+    DrainWorker {
+        /// Its node.
+        node: NodeId,
+        /// Its start.
+        incarnation: Incarnation,
+    },
+    /// A worker is gone: its lease ran out, or it said so.
+    LoseWorker {
+        /// Its node.
+        node: NodeId,
+        /// Its start.
+        incarnation: Incarnation,
+    },
+    /// Attempts ended.
+    Report(Report),
+    /// Outcomes of commands up to this instant are forgotten, and those of idempotency keys up to the other.
+    AdvanceWindow {
+        /// For command ids.
+        commands: Timestamp,
+        /// For idempotency keys.
+        keys: Timestamp,
+    },
+    /// Work that an earlier command left over because its share was full.
+    Continue,
+    /// A part of a bulk of which all or none is created.
+    StageTasks {
+        /// The bulk.
+        bulk: CommandId,
+        /// Which part, counted from 0.
+        part: u32,
+        /// Its tasks.
+        tasks: Vec<NewTask>,
+    },
+    /// Creates all that was staged.
+    CommitStaged {
+        /// The bulk.
+        bulk: CommandId,
+        /// How many parts there must be.
+        parts: u32,
+    },
+    /// Forgets what was staged.
+    AbandonStaged {
+        /// The bulk.
+        bulk: CommandId,
+    },
+}
+
+/// A task to create.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewTask {
+    /// Its name, made by the proposer.
+    pub task: TaskId,
+    /// What decisions read of its definition.
+    pub rules: Box<Rules>,
+    /// Its definition.
+    pub definition: Sealed,
+    /// Its first instant.
+    pub next: Option<Timestamp>,
+    /// Whether it starts out paused.
+    pub paused: bool,
+}
+
+/// One due occurrence, or a run of missed ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// The task's slot.
+    pub slot: u32,
+    /// The revision of the task under which the instants were computed.
+    pub revision: u64,
+    /// The first instant that is not settled.
+    pub due: Timestamp,
+    /// When this is a run of instants that were all missed: its last one, and how many they are.
+    pub missed_through: Option<(Timestamp, u32)>,
+    /// The instant that follows; `None` when there is none.
+    pub next: Option<Timestamp>,
+}
+
+/// What a worker can carry out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offers {
+    /// HTTP calls.
+    pub http: bool,
+    /// The node's own operations.
+    pub builtin: bool,
+    /// Programs.
+    pub programs: Programs,
+}
+
+/// Which programs a worker runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Programs {
+    /// Any: a developer's machine.
+    Any,
+    /// These.
+    Listed(Vec<Arc<str>>),
+}
+
+/// Ends of attempts, from one worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The worker's node.
+    pub node: NodeId,
+    /// The worker's start.
+    pub incarnation: Incarnation,
+    /// Counts the worker's reports from 1: one that was heard before changes nothing.
+    pub sequence: u64,
+    /// The ends.
+    pub results: Vec<AttemptResult>,
+}
+
+/// The end of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptResult {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// Its tenant, for the record when the execution is no longer open.
+    pub tenant: crate::identifier::TenantId,
+    /// The fencing token under which it was made.
+    pub token: u64,
+    /// When it began, by the worker's clock.
+    pub started_at: Timestamp,
+    /// When it ended, by the worker's clock.
+    pub finished_at: Timestamp,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AttemptOutcome {
+    /// It did what it was asked, and returned this JSON text.
+    Succeeded(Option<Sealed>),
+    /// It failed, with a sentence why and what it returned.
+    Failed {
+        /// A sentence for people.
+        error: Arc<str>,
+        /// JSON text of what it returned.
+        result: Option<Sealed>,
+    },
+    /// It took too long.
+    TimedOut,
+    /// It stopped because it was told to.
+    Cancelled,
+    /// The worker stops and gives it back; it is known to have ended.
+    HandedBack,
+}
+
+/// An ended execution that gets another attempt, as the read models know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reopening {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// Its task.
+    pub task: TaskId,
+    /// What made it.
+    pub occurrence: Occurrence,
+    /// The instant it is for.
+    pub scheduled_at: Timestamp,
+    /// How it ended.
+    pub status: Status,
+    /// Attempts that it had.
+    pub attempts: u32,
+    /// The log index up to which the read models were read.
+    pub as_of: u64,
+}

@@ -1,0 +1,102 @@
+//! What an execution may do next: end, be made again, stop, or be taken back from a lost worker.
+
+use super::retry::backoff;
+use super::state::{CancelCause, Execution, Grant, Stage};
+use crate::command::{AttemptOutcome, AttemptResult};
+use crate::event::{AttemptEnded, Event, RequeueCause};
+use crate::task::definition::Delivery;
+use crate::timestamp::Timestamp;
+
+/// Decides what the end of an attempt means.
+///
+/// A result under a fencing token that is not the running attempt's is refused, and the refusal is recorded.
+#[must_use]
+pub fn report(execution: &Execution, result: &AttemptResult, now: Timestamp) -> Event {
+    let current = execution.grant().map(|grant| grant.token);
+    if current != Some(result.token) {
+        return Event::TaskResultRefused { execution: execution.id, token: result.token, current };
+    }
+    let ended = |timed_out, error| AttemptEnded {
+        token: result.token,
+        started_at: result.started_at,
+        finished_at: result.finished_at,
+        timed_out,
+        error,
+    };
+    let (task, id) = (execution.task, execution.id);
+    match &result.outcome {
+        AttemptOutcome::Succeeded(value) => {
+            Event::TaskCompleted { task, execution: id, ended: ended(false, None), result: value.clone() }
+        }
+        AttemptOutcome::Cancelled => Event::TaskCancelled {
+            task,
+            execution: id,
+            cause: execution.cancelling.unwrap_or(CancelCause::Requested),
+            ended: Some(ended(false, None)),
+        },
+        AttemptOutcome::HandedBack => taken_back(execution, RequeueCause::HandedBack { token: result.token }, result.token),
+        AttemptOutcome::Failed { error, result: value } => failed(execution, ended(false, Some(error.clone())), now)
+            .unwrap_or_else(|ended| Event::TaskFailed { task, execution: id, ended, result: value.clone() }),
+        AttemptOutcome::TimedOut => failed(execution, ended(true, None), now)
+            .unwrap_or_else(|ended| Event::TaskTimedOut { task, execution: id, ended }),
+    }
+}
+
+/// What follows a failed attempt: its stop, if it was told to, or another attempt, if one is left.
+fn failed(execution: &Execution, ended: AttemptEnded, now: Timestamp) -> Result<Event, AttemptEnded> {
+    let (task, id) = (execution.task, execution.id);
+    if let Some(cause) = execution.cancelling {
+        return Ok(Event::TaskCancelled { task, execution: id, cause, ended: Some(ended) });
+    }
+    let failure = execution.failures.saturating_add(1);
+    if failure >= execution.rules.retry.max_attempts {
+        return Err(ended);
+    }
+    let until = now.plus(backoff(&execution.rules.retry, id, failure));
+    Ok(Event::TaskRetry { task, execution: id, ended, until })
+}
+
+/// Decides what becomes of an attempt whose worker is lost.
+#[must_use]
+pub fn lose(execution: &Execution, grant: &Grant) -> Event {
+    taken_back(execution, RequeueCause::WorkerLost { token: grant.token }, grant.token)
+}
+
+fn taken_back(execution: &Execution, cause: RequeueCause, token: u64) -> Event {
+    let (task, id) = (execution.task, execution.id);
+    if let Some(cause) = execution.cancelling {
+        return Event::TaskCancelled { task, execution: id, cause, ended: None };
+    }
+    match execution.rules.delivery {
+        Delivery::AtLeastOnce => Event::TaskRequeued { task, execution: id, cause },
+        Delivery::AtMostOnce => Event::TaskLost { task, execution: id, token },
+    }
+}
+
+/// Decides how an execution stops: at once if no worker has it, else when its worker says so. `None` if it was told
+/// before.
+#[must_use]
+pub fn stop(execution: &Execution, cause: CancelCause) -> Option<Event> {
+    let (task, id) = (execution.task, execution.id);
+    match execution.stage {
+        Stage::Running(_) if execution.cancelling.is_some() => None,
+        Stage::Running(_) => Some(Event::TaskCancelRequested { task, execution: id, cause }),
+        Stage::Held | Stage::Queued | Stage::Retrying { .. } => {
+            Some(Event::TaskCancelled { task, execution: id, cause, ended: None })
+        }
+    }
+}
+
+/// Decides whether the time of the next attempt has come. A proposal for an earlier wait, or one that comes too soon,
+/// changes nothing.
+#[must_use]
+pub fn retry_due(execution: &Execution, attempts: u32, now: Timestamp) -> Option<Event> {
+    match execution.stage {
+        Stage::Retrying { until } if execution.attempts == attempts && until <= now => Some(Event::TaskRequeued {
+            task: execution.task,
+            execution: execution.id,
+            cause: RequeueCause::RetryDue,
+        }),
+        _ => None,
+    }
+}

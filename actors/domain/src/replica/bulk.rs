@@ -1,0 +1,98 @@
+//! A bulk of which all or none is created: its parts are staged, and created from a cursor after the commit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::apply::Step;
+use crate::answer::{Accepted, Rejection};
+use crate::command::NewTask;
+use crate::event::Event;
+use crate::identifier::{CommandId, TenantId};
+use crate::limits::{BULK_TASKS_MAX, CREATES_PER_COMMAND_MAX, TASKS_MAX};
+use crate::timestamp::Timestamp;
+
+/// The parts of one bulk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Bulk {
+    pub(super) tenant: TenantId,
+    pub(super) staged_at: Timestamp,
+    pub(super) parts: BTreeMap<u32, Arc<Vec<NewTask>>>,
+    pub(super) commit: Option<Commit>,
+}
+
+/// How far a committed bulk has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Commit {
+    pub(super) owner: Arc<str>,
+    pub(super) created: usize,
+}
+
+impl Bulk {
+    pub(super) fn committed(&self) -> bool {
+        self.commit.is_some()
+    }
+
+    pub(super) fn staged_at(&self) -> Timestamp {
+        self.staged_at
+    }
+
+    fn tasks(&self) -> impl Iterator<Item = &NewTask> {
+        self.parts.values().flat_map(|part| part.iter())
+    }
+}
+
+impl Step<'_> {
+    pub(super) fn stage(&mut self, id: CommandId, part: u32, tasks: &[NewTask]) -> Result<Accepted, Rejection> {
+        let staged = self.replica.bulks.get(&id).map_or(0, |bulk| bulk.tasks().count());
+        if staged + tasks.len() > BULK_TASKS_MAX {
+            return Err(Rejection::TooMany { what: "tasks in one bulk".into(), limit: BULK_TASKS_MAX as u64 });
+        }
+        self.record(self.tenant(), Event::TasksStaged { bulk: id, part, tasks: tasks.to_vec() });
+        Ok(Accepted::Done)
+    }
+
+    pub(super) fn commit_staged(&mut self, id: CommandId, parts: u32) -> Result<Accepted, Rejection> {
+        let tenant = self.tenant();
+        let bulk = self.replica.bulks.get(&id).filter(|bulk| bulk.tenant == tenant);
+        let found = bulk.map_or(0, |bulk| u32::try_from(bulk.parts.len()).unwrap_or(u32::MAX));
+        let Some(bulk) = bulk.filter(|_| found == parts) else {
+            return Err(Rejection::Incomplete { found, expected: parts });
+        };
+        if bulk.tasks().any(|task| self.replica.task(tenant, task.task).is_some()) {
+            return Err(Rejection::TaskExists);
+        }
+        if self.replica.tasks.len() + bulk.tasks().count() > TASKS_MAX {
+            return Err(Rejection::TooMany { what: "tasks".into(), limit: TASKS_MAX as u64 });
+        }
+        let owner = self.owner();
+        self.record(tenant, Event::BulkCommitted { bulk: id, owner });
+        self.continue_bulks();
+        Ok(Accepted::Done)
+    }
+
+    pub(super) fn abandon_staged(&mut self, id: CommandId) -> Result<Accepted, Rejection> {
+        if let Some(bulk) = self.replica.bulks.get(&id).filter(|bulk| !bulk.committed()) {
+            self.record(bulk.tenant, Event::BulkEnded { bulk: id, created: false });
+        }
+        Ok(Accepted::Done)
+    }
+
+    /// Creates the next tasks of a committed bulk, up to the bound.
+    pub(super) fn continue_bulks(&mut self) {
+        let Some((id, bulk)) = self.replica.bulks.iter().find(|(_, bulk)| bulk.committed()) else { return };
+        let Some(commit) = &bulk.commit else { return };
+        let (id, tenant, owner) = (*id, bulk.tenant, commit.owner.clone());
+        let tasks: Vec<NewTask> = bulk.tasks().skip(commit.created).take(CREATES_PER_COMMAND_MAX).cloned().collect();
+        let last = commit.created + tasks.len() >= bulk.tasks().count();
+        for task in &tasks {
+            // The commit made sure that none exists; one that a client created since by the same name stays.
+            let _ = self.create_one(tenant, &owner, task);
+        }
+        self.record(tenant, Event::BulkContinued { bulk: id, created: u32::try_from(tasks.len()).unwrap_or(u32::MAX) });
+        if last {
+            self.record(tenant, Event::BulkEnded { bulk: id, created: true });
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! How a record changes the state. Nothing is decided here, and nothing can fail: what a record does not find is not there
+//! to change.
+
+use std::sync::Arc;
+
+use super::bulk::{Bulk, Commit};
+use super::placement::{Condition, Worker};
+use super::{Replica, Tenant};
+use crate::event::{Event, RequeueCause};
+use crate::execution::state::{Execution, Grant, Occurrence, Stage, Status};
+use crate::identifier::ExecutionId;
+use crate::record::{ChainHead, Record};
+use crate::task::state::{LastExecution, Phase, Stream, Task};
+use crate::timestamp::Timestamp;
+
+impl Replica {
+    /// Lets a record change the state. Records come in the order in which they were made.
+    pub fn evolve(&mut self, record: &Record) {
+        let header = &record.header;
+        self.logged = self.logged.max(header.at);
+        if let Some(tenant) = self.tenants.get_mut(header.tenant.0 as usize) {
+            tenant.head = ChainHead { sequence: header.sequence, hash: record.hash };
+        }
+        match &record.event {
+            Event::TaskCreated { .. }
+            | Event::TaskUpdated { .. }
+            | Event::TaskPaused { .. }
+            | Event::TaskResumed { .. }
+            | Event::TaskDeleted { .. } => self.evolve_definition(record),
+            Event::TaskScheduled { .. } | Event::TaskSkipped { .. } | Event::TaskMissed { .. } => {
+                self.evolve_occurrence(record);
+            }
+            Event::WorkerJoined { .. }
+            | Event::WorkerDraining { .. }
+            | Event::WorkerLost { .. }
+            | Event::WorkerReported { .. } => self.evolve_worker(&record.event),
+            Event::TenantAdded { number, name } => {
+                debug_assert_eq!(number.0 as usize, self.tenants.len());
+                self.tenants.push(Tenant { name: name.clone(), head: ChainHead::default() });
+                self.tenant_numbers.insert(name.clone(), *number);
+            }
+            Event::CommandAnswered { command, idempotency, answer } => {
+                self.window.remember(header.at, header.tenant, *command, idempotency.as_ref(), answer);
+            }
+            Event::WindowAdvanced { commands, keys } => {
+                self.window.advance(*commands, *keys);
+                // A proposal that rests on older read models is refused as expired from here on.
+                self.reopened.retain(|_, (_, at)| *at >= *commands);
+            }
+            Event::TasksStaged { .. }
+            | Event::BulkCommitted { .. }
+            | Event::BulkContinued { .. }
+            | Event::BulkEnded { .. } => self.evolve_bulk(record),
+            _ => self.evolve_execution(record),
+        }
+        self.thread_stream(record);
+    }
+
+    /// Notes where the last event of a task's stream is.
+    fn thread_stream(&mut self, record: &Record) {
+        let (Some(link), Some(task)) = (record.header.stream, record.event.task()) else { return };
+        let Some(slot) = self.task_slots.get(&(record.header.tenant, task)) else { return };
+        if let Some(task) = self.tasks.get_mut(*slot) {
+            task.stream = Stream { length: link.position, last: record.header.sequence };
+        }
+    }
+
+    fn evolve_definition(&mut self, record: &Record) {
+        let (tenant, at) = (record.header.tenant, record.header.at);
+        match &record.event {
+            Event::TaskCreated { slot, task, owner, rules, definition, next, paused } => {
+                self.revisions += 1;
+                let phase = if *paused { Phase::Paused } else { Phase::Active };
+                let created = Task {
+                    id: *task,
+                    slot: *slot,
+                    tenant,
+                    owner: owner.clone(),
+                    version: 1,
+                    revision: self.revisions,
+                    phase,
+                    // An instant that was past from the start (`if_past: run`) is not settled yet.
+                    settled: next.map_or(at, |next| at.min(Timestamp(next.0 - 1))),
+                    next: *next,
+                    runs: 0,
+                    created_at: at,
+                    updated_at: at,
+                    rules: Arc::new((**rules).clone()),
+                    definition: definition.clone(),
+                    open: Vec::new(),
+                    last_execution: None,
+                    stream: Stream::default(),
+                };
+                self.task_slots.insert((tenant, *task), *slot);
+                self.tasks.put(*slot, created);
+            }
+            Event::TaskUpdated { slot, version, rules, definition, next, .. } => {
+                self.revisions += 1;
+                let revision = self.revisions;
+                let Some(task) = self.tasks.get_mut(*slot) else { return };
+                task.version = *version;
+                task.revision = revision;
+                task.rules = Arc::new((**rules).clone());
+                task.definition = definition.clone();
+                task.next = *next;
+                task.updated_at = at;
+                let exhausted = task.rules.max_runs.is_some_and(|most| task.runs >= most);
+                let scheduled = task.rules.timing != crate::task::rules::Timing::Unscheduled;
+                task.phase = match task.phase {
+                    _ if scheduled && (next.is_none() || exhausted) => Phase::Finished,
+                    Phase::Finished => Phase::Active,
+                    phase => phase,
+                };
+                if task.phase == Phase::Finished {
+                    task.next = None;
+                }
+            }
+            Event::TaskPaused { slot, .. } => {
+                if let Some(task) = self.tasks.get_mut(*slot) {
+                    task.phase = Phase::Paused;
+                    task.updated_at = at;
+                }
+            }
+            Event::TaskResumed { slot, .. } => {
+                if let Some(task) = self.tasks.get_mut(*slot) {
+                    task.phase = Phase::Active;
+                    task.updated_at = at;
+                }
+            }
+            Event::TaskDeleted { slot, task } => {
+                self.task_slots.remove(&(tenant, *task));
+                self.tasks.take(*slot);
+            }
+            _ => {}
+        }
+    }
+
+    fn evolve_occurrence(&mut self, record: &Record) {
+        match &record.event {
+            Event::TaskScheduled { slot, execution, occurrence, scheduled_at, next, held, .. } => {
+                if let Occurrence::Scheduled(instant) = occurrence {
+                    self.settle(*slot, *instant, *next, 1);
+                }
+                let stage = if *held { Stage::Held } else { Stage::Queued };
+                self.open(record, *slot, *execution, *occurrence, *scheduled_at, stage, 0);
+            }
+            Event::TaskSkipped { slot, execution, occurrence, scheduled_at, next, .. } => {
+                if let Occurrence::Scheduled(instant) = occurrence {
+                    self.settle(*slot, *instant, *next, 0);
+                }
+                let last = LastExecution {
+                    id: *execution,
+                    status: Status::Skipped,
+                    scheduled_at: *scheduled_at,
+                    finished_at: record.header.at,
+                };
+                if let Some(task) = self.tasks.get_mut(*slot) {
+                    task.last_execution = Some(last);
+                }
+            }
+            Event::TaskMissed { slot, last, next, .. } => self.settle(*slot, *last, *next, 0),
+            _ => {}
+        }
+    }
+
+    fn settle(&mut self, slot: u32, instant: Timestamp, next: Option<Timestamp>, runs: u32) {
+        let Some(task) = self.tasks.get_mut(slot) else { return };
+        debug_assert!(instant > task.settled && next.is_none_or(|next| next > instant), "next is later than settled");
+        task.settled = instant;
+        task.next = next;
+        task.runs = task.runs.saturating_add(runs);
+        if next.is_none() {
+            task.phase = Phase::Finished;
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of a new execution, from two events")]
+    fn open(
+        &mut self,
+        record: &Record,
+        slot: u32,
+        id: ExecutionId,
+        occurrence: Occurrence,
+        scheduled_at: Timestamp,
+        stage: Stage,
+        attempts: u32,
+    ) {
+        self.turns += 1;
+        let turn = self.turns;
+        let Some(task) = self.tasks.get_mut(slot) else { return };
+        task.open.push(id);
+        let execution = Execution {
+            id,
+            task: task.id,
+            slot,
+            tenant: task.tenant,
+            task_version: task.version,
+            occurrence,
+            scheduled_at,
+            fired_at: record.header.at,
+            log_index: record.header.log_index,
+            correlation_id: record.header.correlation_id.clone(),
+            rules: task.rules.clone(),
+            definition: task.definition.clone(),
+            priority: task.rules.priority,
+            turn,
+            stage,
+            attempts,
+            failures: 0,
+            cancelling: None,
+        };
+        if stage == Stage::Queued {
+            self.queue.push(&execution);
+        }
+        self.executions.insert(id, Arc::new(execution));
+    }
+
+    fn evolve_execution(&mut self, record: &Record) {
+        let at = record.header.at;
+        match &record.event {
+            Event::TaskStarted { execution, node, incarnation, .. } => {
+                let grant = Grant { node: *node, incarnation: *incarnation, token: record.header.sequence };
+                self.move_to(*execution, Stage::Running(grant), |open| open.attempts += 1);
+            }
+            Event::TaskRetry { execution, until, .. } => {
+                self.move_to(*execution, Stage::Retrying { until: *until }, |open| open.failures += 1);
+            }
+            Event::TaskRequeued { execution, cause, .. } => {
+                // Work that was taken back goes to the head of its priority: it keeps the turn that it had.
+                let back_of_queue = *cause == RequeueCause::RetryDue;
+                if back_of_queue {
+                    self.turns += 1;
+                }
+                let turns = self.turns;
+                self.move_to(*execution, Stage::Queued, |open| {
+                    if back_of_queue {
+                        open.turn = turns;
+                    }
+                });
+            }
+            Event::TaskReleased { execution, .. } => self.move_to(*execution, Stage::Queued, |_| {}),
+            Event::TaskCancelRequested { execution, cause, .. } => {
+                if let Some(open) = self.executions.get_mut(execution) {
+                    Arc::make_mut(open).cancelling = Some(*cause);
+                }
+            }
+            Event::TaskCompleted { execution, .. } => self.close(*execution, Status::Succeeded, at),
+            Event::TaskFailed { execution, .. } => self.close(*execution, Status::Failed, at),
+            Event::TaskTimedOut { execution, .. } => self.close(*execution, Status::TimedOut, at),
+            Event::TaskCancelled { execution, .. } => self.close(*execution, Status::Cancelled, at),
+            Event::TaskLost { execution, .. } => self.close(*execution, Status::Lost, at),
+            Event::TaskReopened { slot, execution, occurrence, scheduled_at, attempts, .. } => {
+                self.reopened.insert(*execution, (record.header.log_index, at));
+                self.open(record, *slot, *execution, *occurrence, *scheduled_at, Stage::Queued, *attempts);
+            }
+            _ => {}
+        }
+    }
+
+    fn move_to(&mut self, id: ExecutionId, stage: Stage, change: impl FnOnce(&mut Execution)) {
+        self.let_go(id);
+        let Some(open) = self.executions.get_mut(&id) else { return };
+        let open = Arc::make_mut(open);
+        open.stage = stage;
+        change(open);
+        match stage {
+            Stage::Queued => self.queue.push(open),
+            Stage::Running(grant) => {
+                if let Some(worker) = self.workers.get_mut(&(grant.node, grant.incarnation)) {
+                    worker.held.insert(id);
+                }
+            }
+            Stage::Held | Stage::Retrying { .. } => {}
+        }
+    }
+
+    /// Takes an execution out of the queue or out of its worker's hands.
+    fn let_go(&mut self, id: ExecutionId) {
+        let Some(open) = self.executions.get(&id) else { return };
+        match open.stage {
+            Stage::Queued => self.queue.remove(open),
+            Stage::Running(grant) => {
+                let key = (grant.node, grant.incarnation);
+                let Some(worker) = self.workers.get_mut(&key) else { return };
+                worker.held.remove(&id);
+                if worker.condition == Condition::Lost && worker.held.is_empty() {
+                    self.workers.remove(&key);
+                }
+            }
+            Stage::Held | Stage::Retrying { .. } => {}
+        }
+    }
+
+    fn close(&mut self, id: ExecutionId, status: Status, at: Timestamp) {
+        self.let_go(id);
+        let Some(open) = self.executions.remove(&id) else { return };
+        let Some(task) = self.tasks.get_mut(open.slot).filter(|task| task.id == open.task) else { return };
+        task.open.retain(|other| *other != id);
+        task.last_execution = Some(LastExecution { id, status, scheduled_at: open.scheduled_at, finished_at: at });
+    }
+
+    fn evolve_worker(&mut self, event: &Event) {
+        match event {
+            Event::WorkerJoined { node, incarnation, slots, offers } => {
+                let worker = Worker {
+                    slots: *slots,
+                    offers: offers.clone(),
+                    condition: Condition::Ready,
+                    held: std::collections::BTreeSet::new(),
+                    reports: 0,
+                };
+                self.workers.insert((*node, *incarnation), worker);
+            }
+            Event::WorkerDraining { node, incarnation } => {
+                if let Some(worker) = self.workers.get_mut(&(*node, *incarnation)) {
+                    worker.condition = Condition::Draining;
+                }
+            }
+            Event::WorkerLost { node, incarnation } => {
+                let key = (*node, *incarnation);
+                let Some(worker) = self.workers.get_mut(&key) else { return };
+                worker.condition = Condition::Lost;
+                if worker.held.is_empty() {
+                    self.workers.remove(&key);
+                }
+            }
+            Event::WorkerReported { node, incarnation, sequence } => {
+                if let Some(worker) = self.workers.get_mut(&(*node, *incarnation)) {
+                    worker.reports = *sequence;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn evolve_bulk(&mut self, record: &Record) {
+        match &record.event {
+            Event::TasksStaged { bulk, part, tasks } => {
+                let (tenant, at) = (record.header.tenant, record.header.at);
+                let staged = self.bulks.entry(*bulk).or_insert_with(|| Bulk {
+                    tenant,
+                    staged_at: at,
+                    parts: std::collections::BTreeMap::new(),
+                    commit: None,
+                });
+                staged.parts.insert(*part, Arc::new(tasks.clone()));
+            }
+            Event::BulkCommitted { bulk, owner } => {
+                if let Some(staged) = self.bulks.get_mut(bulk) {
+                    staged.commit = Some(Commit { owner: owner.clone(), created: 0 });
+                }
+            }
+            Event::BulkContinued { bulk, created } => {
+                if let Some(commit) = self.bulks.get_mut(bulk).and_then(|staged| staged.commit.as_mut()) {
+                    commit.created += *created as usize;
+                }
+            }
+            Event::BulkEnded { bulk, .. } => drop(self.bulks.remove(bulk)),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The replicated state as a stream of bytes, and its hash.
+//!
+//! A snapshot is a header and parts, each a length, a checked encoding, and nothing that follows from the rest: the queue
+//! and the indexes are made again. The hash is taken over the same bytes, so that two replicas whose hashes agree would
+//! write the same snapshot.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::bulk::Bulk;
+use super::placement::{Queue, Workers};
+use super::slots::{Chunk, Slots};
+use super::window::Window;
+use super::{Replica, Tenant};
+use crate::codec::{self, CodecError};
+use crate::execution::state::{Execution, Stage};
+use crate::identifier::{CommandId, ExecutionId};
+use crate::limits::SNAPSHOT_PART_BYTES_MAX;
+use crate::record::Hash;
+use crate::timestamp::Timestamp;
+
+/// A consistent copy of the state that shares its tasks with it.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    logged: Timestamp,
+    tenants: Vec<Tenant>,
+    tasks: Slots,
+    executions: BTreeMap<ExecutionId, Arc<Execution>>,
+    reopened: BTreeMap<ExecutionId, (u64, Timestamp)>,
+    workers: Workers,
+    window: Window,
+    bulks: BTreeMap<CommandId, Bulk>,
+    turns: u64,
+    revisions: u64,
+}
+
+/// What comes first.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    logged: Timestamp,
+    turns: u64,
+    revisions: u64,
+    chunks: u64,
+    executions: u64,
+}
+
+/// Why a snapshot cannot be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The stream ended or failed.
+    #[error("the snapshot cannot be read")]
+    Read(#[from] io::Error),
+    /// A part is not what it should be.
+    #[error("the snapshot is damaged")]
+    Damaged(#[from] CodecError),
+    /// A part claims to be longer than any that this program writes.
+    #[error("a part of the snapshot claims {0} bytes")]
+    PartTooLong(u64),
+}
+
+impl Replica {
+    /// Takes a consistent copy, cheap while few executions are open.
+    #[must_use]
+    pub fn freeze(&self) -> Snapshot {
+        Snapshot {
+            logged: self.logged,
+            tenants: self.tenants.clone(),
+            tasks: self.tasks.clone(),
+            executions: self.executions.clone(),
+            reopened: self.reopened.clone(),
+            workers: self.workers.clone(),
+            window: self.window.clone(),
+            bulks: self.bulks.clone(),
+            turns: self.turns,
+            revisions: self.revisions,
+        }
+    }
+
+    /// Reads what [`Snapshot::write_to`] wrote.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; nothing of a damaged snapshot is used.
+    pub fn restore(reader: &mut dyn Read) -> Result<Self, SnapshotError> {
+        let header: Header = read_part("snapshot header", reader)?;
+        let tenants: Vec<Tenant> = read_part("snapshot tenants", reader)?;
+        let mut chunks = Vec::new();
+        for _ in 0..header.chunks {
+            chunks.push(read_part::<Chunk>("snapshot tasks", reader)?);
+        }
+        let mut executions = BTreeMap::new();
+        for _ in 0..header.executions {
+            let execution: Execution = read_part("snapshot execution", reader)?;
+            executions.insert(execution.id, Arc::new(execution));
+        }
+        let reopened = read_part("snapshot retries", reader)?;
+        let workers: Vec<_> = read_part("snapshot workers", reader)?;
+        let window = read_part("snapshot window", reader)?;
+        let bulks: Vec<(CommandId, Bulk)> = read_part("snapshot bulks", reader)?;
+        let tasks = Slots::from_chunks(chunks);
+        let mut queue = Queue::default();
+        executions.values().filter(|open| open.stage == Stage::Queued).for_each(|open| queue.push(open));
+        Ok(Self {
+            logged: header.logged,
+            tenant_numbers: tenants
+                .iter()
+                .zip(0..)
+                .map(|(tenant, number)| (tenant.name.clone(), crate::identifier::TenantId(number)))
+                .collect(),
+            tenants,
+            task_slots: tasks.iter().map(|task| ((task.tenant, task.id), task.slot)).collect(),
+            tasks,
+            executions,
+            reopened,
+            queue,
+            workers: workers.into_iter().collect(),
+            window,
+            bulks: bulks.into_iter().collect(),
+            turns: header.turns,
+            revisions: header.revisions,
+        })
+    }
+
+    /// The hash of the whole state: equal exactly when the states are.
+    #[must_use]
+    pub fn state_hash(&self) -> Hash {
+        self.freeze().state_hash()
+    }
+}
+
+impl Snapshot {
+    /// The latest instant that a leader had stamped.
+    #[must_use]
+    pub fn logged(&self) -> Timestamp {
+        self.logged
+    }
+
+    /// The tenants, with the ends of their chains.
+    #[must_use]
+    pub fn tenants(&self) -> &[Tenant] {
+        &self.tenants
+    }
+
+    /// The tasks.
+    #[must_use]
+    pub fn tasks(&self) -> &Slots {
+        &self.tasks
+    }
+
+    /// Writes the snapshot.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_to(&self, writer: &mut dyn Write) -> io::Result<()> {
+        let header = Header {
+            logged: self.logged,
+            turns: self.turns,
+            revisions: self.revisions,
+            chunks: self.tasks.chunks().len() as u64,
+            executions: self.executions.len() as u64,
+        };
+        write_part(&header, writer)?;
+        write_part(&self.tenants, writer)?;
+        for chunk in self.tasks.chunks() {
+            write_part(&**chunk, writer)?;
+        }
+        for execution in self.executions.values() {
+            write_part(&**execution, writer)?;
+        }
+        write_part(&self.reopened, writer)?;
+        write_part(&self.workers.iter().collect::<Vec<_>>(), writer)?;
+        write_part(&self.window, writer)?;
+        write_part(&self.bulks.iter().collect::<Vec<_>>(), writer)
+    }
+
+    /// The hash of the state.
+    #[must_use]
+    pub fn state_hash(&self) -> Hash {
+        struct Digesting(Sha256);
+        impl Write for Digesting {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.update(bytes);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut digesting = Digesting(Sha256::new());
+        let written = self.write_to(&mut digesting);
+        debug_assert!(written.is_ok(), "digesting cannot fail");
+        Hash(digesting.0.finalize().into())
+    }
+}
+
+fn write_part<T: Serialize>(part: &T, writer: &mut dyn Write) -> io::Result<()> {
+    let bytes = codec::encode(part);
+    writer.write_all(&(bytes.len() as u64).to_be_bytes())?;
+    writer.write_all(&bytes)
+}
+
+fn read_part<T: DeserializeOwned>(what: &'static str, reader: &mut dyn Read) -> Result<T, SnapshotError> {
+    let mut length = [0_u8; 8];
+    reader.read_exact(&mut length)?;
+    let length = u64::from_be_bytes(length);
+    if length > SNAPSHOT_PART_BYTES_MAX as u64 {
+        return Err(SnapshotError::PartTooLong(length));
+    }
+    let mut bytes = Vec::new();
+    reader.take(length).read_to_end(&mut bytes)?;
+    Ok(codec::decode::<_, SNAPSHOT_PART_BYTES_MAX>(what, &bytes)?)
+}

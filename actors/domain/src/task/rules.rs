@@ -1,0 +1,94 @@
+//! The part of a definition that decisions read: small, shared by a task and its executions, without secrets.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::action::Action;
+use super::definition::{Definition, Delivery, Misfire, Overlap, Retry};
+use super::trigger::{IfPast, Trigger};
+use crate::timestamp::{Span, Timestamp};
+
+/// What decisions read of a definition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Rules {
+    /// Whether and how the task has instants.
+    pub timing: Timing,
+    /// What happens to instants that nobody fired in time.
+    pub misfire: Misfire,
+    /// What happens while an earlier execution is open.
+    pub overlap: Overlap,
+    /// What happens to an attempt whose worker is lost.
+    pub delivery: Delivery,
+    /// From 0 to 9.
+    pub priority: u8,
+    /// How failed attempts are made again.
+    pub retry: Retry,
+    /// How long one attempt may take.
+    pub timeout: Span,
+    /// The longest delay added to each instant.
+    pub jitter: Span,
+    /// Finished after so many fires.
+    pub max_runs: Option<u32>,
+    /// What a worker must offer.
+    pub requirement: Requirement,
+}
+
+/// Whether and how a task has instants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Timing {
+    /// A series of instants.
+    Recurring,
+    /// One instant, which may have been in the past from the start.
+    Once {
+        /// The instant.
+        at: Timestamp,
+        /// Whether an instant that was past at creation is run all the same.
+        run_if_past: bool,
+    },
+    /// None: it runs by hand or on a cause.
+    Unscheduled,
+}
+
+/// What a worker must offer to be granted an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Requirement {
+    /// The node's own operations.
+    Builtin,
+    /// HTTP calls.
+    Http,
+    /// Running this program.
+    Process(Arc<str>),
+    /// Leasing from this queue.
+    Queue(Arc<str>),
+}
+
+impl Rules {
+    /// Returns the rules of a definition.
+    #[must_use]
+    pub fn of(definition: &Definition) -> Self {
+        let timing = match &definition.trigger {
+            Trigger::Cron { .. } | Trigger::Interval { .. } => Timing::Recurring,
+            Trigger::Once { at, if_past } => Timing::Once { at: *at, run_if_past: *if_past == IfPast::Run },
+            Trigger::Event { .. } | Trigger::After { .. } | Trigger::Manual => Timing::Unscheduled,
+        };
+        let requirement = match &definition.action {
+            Action::Http(_) => Requirement::Http,
+            Action::Process(process) => Requirement::Process(process.program.as_str().into()),
+            Action::Queue { queue, .. } => Requirement::Queue(queue.as_str().into()),
+            Action::Builtin { .. } => Requirement::Builtin,
+        };
+        Self {
+            timing,
+            misfire: definition.misfire,
+            overlap: definition.overlap,
+            delivery: definition.delivery,
+            priority: definition.priority,
+            retry: definition.retry,
+            timeout: definition.timeout,
+            jitter: definition.jitter,
+            max_runs: definition.max_runs,
+            requirement,
+        }
+    }
+}

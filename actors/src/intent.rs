@@ -1,0 +1,173 @@
+//! What a client wants of the scheduler, before the leader stamps it and computes the instants.
+//!
+//! This is what travels from the node that a client called to the leader, and from there into a command.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use escapement_domain::command::{Client, Offers, Reopening};
+use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId};
+use escapement_domain::task::definition::Definition;
+use escapement_domain::timestamp::Timestamp;
+
+/// One request of one client. Repeated under the same command id, it gets its first answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submission {
+    /// Who, on whose behalf, and under which command id.
+    pub client: Client,
+    /// What.
+    pub intent: Intent,
+}
+
+/// What a client wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Intent {
+    /// New tasks, each for itself.
+    CreateTasks(Vec<Draft>),
+    /// A part of a bulk of which all or none is created.
+    StageTasks {
+        /// The bulk.
+        bulk: CommandId,
+        /// Which part, from 0.
+        part: u32,
+        /// Its tasks.
+        tasks: Vec<Draft>,
+    },
+    /// Creates all that was staged.
+    CommitStaged {
+        /// The bulk.
+        bulk: CommandId,
+        /// How many parts there must be.
+        parts: u32,
+    },
+    /// Another definition for a task.
+    UpdateTask {
+        /// Which.
+        task: TaskId,
+        /// The version that the client saw, if it said.
+        expected_version: Option<u32>,
+        /// The new definition.
+        definition: Box<Definition>,
+    },
+    /// No fires until it is resumed.
+    PauseTask {
+        /// Which.
+        task: TaskId,
+    },
+    /// Fires again.
+    ResumeTask {
+        /// Which.
+        task: TaskId,
+    },
+    /// Gone.
+    DeleteTask {
+        /// Which.
+        task: TaskId,
+        /// The version that the client saw, if it said.
+        expected_version: Option<u32>,
+    },
+    /// A run by hand.
+    RunTask {
+        /// Which.
+        task: TaskId,
+    },
+    /// An execution is to stop.
+    CancelExecution {
+        /// Which.
+        execution: ExecutionId,
+        /// Its task.
+        task: TaskId,
+    },
+    /// An ended execution gets another attempt.
+    RetryExecution(Box<Reopening>),
+}
+
+impl Intent {
+    /// The task whose actor carries this, if it is about one task.
+    #[must_use]
+    pub fn task(&self) -> Option<TaskId> {
+        match self {
+            Self::CreateTasks(drafts) if drafts.len() == 1 => drafts.first().map(|draft| draft.task),
+            Self::CreateTasks(_) | Self::StageTasks { .. } | Self::CommitStaged { .. } => None,
+            Self::UpdateTask { task, .. }
+            | Self::PauseTask { task }
+            | Self::ResumeTask { task }
+            | Self::DeleteTask { task, .. }
+            | Self::RunTask { task }
+            | Self::CancelExecution { task, .. } => Some(*task),
+            Self::RetryExecution(reopening) => Some(reopening.task),
+        }
+    }
+}
+
+/// A task to create, before its first instant is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draft {
+    /// Its name, made by the node that the client called.
+    pub task: TaskId,
+    /// Its definition.
+    pub definition: Definition,
+    /// Whether it starts out paused.
+    pub paused: bool,
+}
+
+/// Why there is no answer. A request that was refused has an answer: see [`Answer::outcome`](escapement_domain::answer::Answer::outcome).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum SubmitError {
+    /// Not committed. Go to `leader`, or anywhere after an election if it is `None`.
+    #[error("this node does not lead")]
+    NotLeader {
+        /// Who leads, if known.
+        leader: Option<NodeId>,
+    },
+    /// Not committed: too much is waiting. Try again later.
+    #[error("too many requests are waiting")]
+    Busy,
+    /// May yet be committed. Ask again under the same command id, never under a new one.
+    #[error("no answer in time; the command may still be carried out")]
+    Unknown,
+    /// The definition cannot be scheduled; refused by the leader before the log.
+    #[error("{detail}")]
+    Unschedulable {
+        /// A JSON Pointer to the field within the task.
+        pointer: Arc<str>,
+        /// What is wrong and what is allowed.
+        detail: Arc<str>,
+    },
+    /// This node can no longer serve.
+    #[error("this node stopped: {reason}")]
+    Stopped {
+        /// Why.
+        reason: Arc<str>,
+    },
+}
+
+/// What a node's dispatcher tells the leader about itself, again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// The node.
+    pub node: NodeId,
+    /// Its start.
+    pub incarnation: Incarnation,
+    /// Attempts at once.
+    pub slots: u32,
+    /// What it can carry out.
+    pub offers: Offers,
+    /// Whether it takes nothing new.
+    pub draining: bool,
+    /// The worker's wall clock, so that the leader sees a clock that is off.
+    pub wall_clock: Timestamp,
+}
+
+/// The leader's answer to a renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Renewed {
+    /// The lease holds for so many milliseconds from when the renewal was sent.
+    Until {
+        /// Milliseconds.
+        lease_millis: u64,
+    },
+    /// This incarnation is lost: kill what it runs and come back as a new one.
+    Lost,
+}

@@ -1,0 +1,130 @@
+//! The replicated state on this node, and everyone who wants to hear what became of it.
+//!
+//! The log hands committed entries in, one after the other; readers look at the state between them, and subscribers get
+//! the records of each entry, in order. Nothing is carried out here.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use escapement_domain::answer::Answer;
+use escapement_domain::command::Command;
+use escapement_domain::record::Record;
+use escapement_domain::replica::Replica;
+use escapement_domain::replica::snapshot::{Snapshot, SnapshotError};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, watch};
+
+/// The records of one applied entry.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The entry's index in the log.
+    pub index: u64,
+    /// Its records, in order; empty when it changed nothing.
+    pub records: Arc<[Record]>,
+    /// Whether the state was replaced by a snapshot at `index`: what was derived from earlier records may have a gap.
+    pub restored: bool,
+}
+
+/// The replicated state on this node.
+#[derive(Debug)]
+pub struct Machine {
+    state: RwLock<Replica>,
+    applied: watch::Sender<u64>,
+    subscribers: Mutex<BTreeMap<u64, mpsc::UnboundedSender<Applied>>>,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            state: RwLock::new(Replica::default()),
+            applied: watch::Sender::new(0),
+            subscribers: Mutex::new(BTreeMap::new()),
+        }
+    }
+}
+
+impl Machine {
+    /// Applies the commands of one committed entry, in order, and answers each.
+    pub fn apply(&self, index: u64, commands: &[Bytes]) -> Vec<Bytes> {
+        let mut records = Vec::new();
+        let mut state = self.state.write();
+        let answers = commands
+            .iter()
+            .map(|bytes| match Command::decode(bytes) {
+                Ok(command) => state.apply(index, &command, &mut records),
+                Err(error) => {
+                    tracing::error!(index, %error, "a command of the log cannot be read; it is refused");
+                    Replica::refuse_unreadable(index, &error)
+                }
+            })
+            .map(|answer: Answer| Bytes::from(answer.encode()))
+            .collect();
+        // Published before the lock is given back, so that whoever looks at the state sees an index that fits it.
+        self.publish(Applied { index, records: records.into(), restored: false });
+        drop(state);
+        answers
+    }
+
+    /// Notes an entry without commands.
+    pub fn advance(&self, index: u64) {
+        let state = self.state.write();
+        self.publish(Applied { index, records: Arc::default(), restored: false });
+        drop(state);
+    }
+
+    /// Looks at the state. Entries wait meanwhile: be quick, or look at a [`Machine::freeze`].
+    pub fn read<T>(&self, look: impl FnOnce(&Replica) -> T) -> T {
+        look(&self.state.read())
+    }
+
+    /// The index of the last applied entry.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    /// Tells the index of the last applied entry as it grows.
+    #[must_use]
+    pub fn watch_applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    /// Hears the records of every entry from now on. Give `look` the state as it is before the first of them.
+    pub fn subscribe<T>(&self, look: impl FnOnce(&Replica, u64) -> T) -> (T, mpsc::UnboundedReceiver<Applied>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let state = self.state.read();
+        let mut subscribers = self.subscribers.lock();
+        let key = subscribers.last_key_value().map_or(0, |(key, _)| key + 1);
+        subscribers.insert(key, sender);
+        let seen = look(&state, self.applied());
+        (seen, receiver)
+    }
+
+    /// Takes a consistent copy, and the index that it stands at.
+    #[must_use]
+    pub fn freeze(&self) -> (u64, Snapshot) {
+        let state = self.state.read();
+        (self.applied(), state.freeze())
+    }
+
+    /// Replaces the state by a snapshot taken at `index`.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; the state is as it was.
+    pub fn restore(&self, index: u64, reader: &mut dyn Read) -> Result<(), SnapshotError> {
+        let restored = Replica::restore(reader)?;
+        let mut state = self.state.write();
+        *state = restored;
+        self.publish(Applied { index, records: Arc::default(), restored: true });
+        drop(state);
+        Ok(())
+    }
+
+    fn publish(&self, applied: Applied) {
+        let index = applied.index;
+        self.subscribers.lock().retain(|_, subscriber| subscriber.send(applied.clone()).is_ok());
+        self.applied.send_replace(index);
+    }
+}
