@@ -108,7 +108,9 @@ impl Pair {
     fn sleep(&mut self) {
         let before = self.wheel.len();
         for _ in 0..9 {
-            let Some(bound) = self.wheel.next_deadline() else { return };
+            let Some(bound) = self.wheel.next_deadline() else {
+                return;
+            };
             self.advance(bound.0.max(self.now), usize::MAX);
             if self.wheel.len() < before {
                 return;

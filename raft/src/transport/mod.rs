@@ -15,6 +15,7 @@ mod link;
 mod memory;
 mod server;
 mod switchboard;
+
 mod tcp;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ use crate::member::{GroupId, Hello, Member, NodeId};
 
 pub use memory::{MemoryNetwork, MemoryTransport};
 pub use tcp::TcpTransport;
+
+pub(crate) use switchboard::disk_lost;
 
 /// Which connection a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

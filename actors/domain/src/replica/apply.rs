@@ -3,21 +3,16 @@
 use std::sync::Arc;
 
 use super::Replica;
-use super::placement::{Condition, next_grant};
+use super::placement::next_grant;
 use super::window::Recalled;
 use crate::answer::{Accepted, Answer, Rejection};
-use crate::command::{Client, Command, Due, NewTask, Origin, Reopening, Report, Request};
+use crate::command::{Client, Command, Origin, Request};
 use crate::event::Event;
-use crate::execution::decide as execution_rules;
-use crate::execution::state::{CancelCause, Occurrence, Status};
-use crate::identifier::{ExecutionId, Incarnation, NodeId, TaskId, TenantId};
+use crate::identifier::TenantId;
 use crate::limits::{
-    CREATES_PER_COMMAND_MAX, FIRES_PER_COMMAND_MAX, GRANTS_PER_COMMAND_MAX, LOSSES_PER_COMMAND_MAX,
-    RESULTS_PER_COMMAND_MAX, RETRIES_PER_COMMAND_MAX, SLOTS_MAX, TASKS_MAX, TENANTS_MAX,
+    GRANTS_PER_COMMAND_MAX, TENANTS_MAX,
 };
 use crate::record::{Record, RecordHeader, StreamLink};
-use crate::task::decide as task_rules;
-use crate::task::state::{Phase, Task};
 use crate::timestamp::Timestamp;
 
 impl Replica {
@@ -63,8 +58,8 @@ pub(super) struct Step<'a> {
     pub(super) replica: &'a mut Replica,
     index: u64,
     pub(super) at: Timestamp,
-    client: Option<&'a Client>,
-    tenant: TenantId,
+    pub(super) client: Option<&'a Client>,
+    pub(super) tenant: TenantId,
     records: &'a mut Vec<Record>,
 }
 
@@ -82,9 +77,9 @@ impl<'a> Step<'a> {
     /// Chains an event to its tenant's records and lets it change the state.
     pub(super) fn record(&mut self, tenant: TenantId, event: Event) {
         let Some(head) = self.replica.tenants.get(tenant.0 as usize).map(|tenant| tenant.head) else { return };
-        let stream = event.task().and_then(|task| {
+        let stream = event.task().map(|task| {
             let stream = self.replica.task(tenant, task).map(|task| task.stream).unwrap_or_default();
-            Some(StreamLink { position: stream.length + 1, previous: stream.last })
+            StreamLink { position: stream.length + 1, previous: stream.last }
         });
         let (actor, correlation_id) = match self.client {
             Some(client) => (client.subject.clone(), client.correlation_id.clone()),
@@ -172,304 +167,8 @@ impl<'a> Step<'a> {
         }
     }
 
-    pub(super) fn tenant(&self) -> TenantId {
-        self.tenant
-    }
-
     pub(super) fn owner(&self) -> Arc<str> {
         self.client.map(|client| client.subject.clone()).unwrap_or_default()
-    }
-
-    fn create(&mut self, tasks: &[NewTask]) -> Result<Accepted, Rejection> {
-        within("tasks in one command", tasks.len(), CREATES_PER_COMMAND_MAX)?;
-        let (tenant, owner) = (self.tenant, self.owner());
-        let answers = tasks.iter().map(|task| self.create_one(tenant, &owner, task)).collect();
-        Ok(Accepted::Tasks(answers))
-    }
-
-    pub(super) fn create_one(
-        &mut self,
-        tenant: TenantId,
-        owner: &Arc<str>,
-        new: &NewTask,
-    ) -> Result<TaskId, Rejection> {
-        if self.replica.task(tenant, new.task).is_some() {
-            return Err(Rejection::TaskExists);
-        }
-        if self.replica.tasks.len() >= TASKS_MAX {
-            return Err(Rejection::TooMany { what: "tasks".into(), limit: TASKS_MAX as u64 });
-        }
-        let event = Event::TaskCreated {
-            slot: self.replica.tasks.vacant(),
-            task: new.task,
-            owner: owner.clone(),
-            rules: new.rules.clone(),
-            definition: new.definition.clone(),
-            next: new.next,
-            paused: new.paused,
-        };
-        self.record(tenant, event);
-        Ok(new.task)
-    }
-
-    fn own_task(&self, task: TaskId) -> Result<&Task, Rejection> {
-        self.replica.task(self.tenant, task).ok_or(Rejection::NoSuchTask)
-    }
-
-    fn change_task(&mut self, request: &Request) -> Result<Accepted, Rejection> {
-        let (events, answer) = match request {
-            Request::UpdateTask { task, expected_version, rules, definition, next } => {
-                let current = self.own_task(*task)?;
-                same_version(current, *expected_version)?;
-                task_rules::nothing_overdue(current, self.at)?;
-                let version = current.version.saturating_add(1);
-                let event = Event::TaskUpdated {
-                    slot: current.slot,
-                    task: *task,
-                    version,
-                    rules: rules.clone(),
-                    definition: definition.clone(),
-                    next: next.filter(|next| *next > current.settled),
-                };
-                (vec![event], Accepted::Task { task: *task, version })
-            }
-            Request::PauseTask { task } => {
-                let current = self.own_task(*task)?;
-                let (slot, version) = (current.slot, current.version);
-                let events = match current.phase {
-                    Phase::Paused => Vec::new(),
-                    Phase::Finished => return Err(Rejection::WrongPhase { phase: "finished".into() }),
-                    Phase::Active => {
-                        task_rules::nothing_overdue(current, self.at)?;
-                        vec![Event::TaskPaused { slot, task: *task }]
-                    }
-                };
-                (events, Accepted::Task { task: *task, version })
-            }
-            Request::ResumeTask { task } => {
-                let current = self.own_task(*task)?;
-                let (slot, version) = (current.slot, current.version);
-                let events = match current.phase {
-                    Phase::Active => Vec::new(),
-                    Phase::Finished => return Err(Rejection::WrongPhase { phase: "finished".into() }),
-                    Phase::Paused => vec![Event::TaskResumed { slot, task: *task }],
-                };
-                (events, Accepted::Task { task: *task, version })
-            }
-            Request::DeleteTask { task, expected_version } => {
-                let current = self.own_task(*task)?;
-                same_version(current, *expected_version)?;
-                let mut events: Vec<Event> = current
-                    .open
-                    .iter()
-                    .filter_map(|id| self.replica.executions.get(id))
-                    .filter_map(|open| execution_rules::stop(open, CancelCause::TaskDeleted))
-                    .collect();
-                events.push(Event::TaskDeleted { slot: current.slot, task: *task });
-                (events, Accepted::Done)
-            }
-            Request::RunTask { task } => return self.run(*task),
-            _ => return Ok(Accepted::Done),
-        };
-        for event in events {
-            self.record(self.tenant, event);
-        }
-        Ok(answer)
-    }
-
-    fn run(&mut self, task: TaskId) -> Result<Accepted, Rejection> {
-        let current = self.own_task(task)?;
-        let command = self.client.map(|client| client.command).ok_or(Rejection::NoSuchTask)?;
-        let occurrence = Occurrence::Manual(command);
-        let execution = ExecutionId::of(task, occurrence, self.at);
-        let events = task_rules::run(current, &self.replica.executions, occurrence, self.at)?;
-        for event in events {
-            self.record(self.tenant, event);
-        }
-        let status = self.replica.executions.get(&execution).map_or(Status::Skipped, |open| open.status());
-        Ok(Accepted::Execution { execution, status })
-    }
-
-    fn cancel(&mut self, execution: ExecutionId) -> Result<Accepted, Rejection> {
-        let open = self.replica.executions.get(&execution).filter(|open| open.tenant == self.tenant);
-        let open = open.ok_or(Rejection::NoSuchExecution)?.clone();
-        if let Some(event) = execution_rules::stop(&open, CancelCause::Requested) {
-            self.record(self.tenant, event);
-            self.release_after(open.slot, open.task, open.tenant);
-        }
-        let status = self.replica.executions.get(&execution).map_or(Status::Cancelled, |open| open.status());
-        Ok(Accepted::Execution { execution, status })
-    }
-
-    fn reopen(&mut self, reopening: &Reopening) -> Result<Accepted, Rejection> {
-        let task = self.own_task(reopening.task)?;
-        let id = reopening.execution;
-        if let Some(open) = self.replica.executions.get(&id) {
-            return Err(Rejection::WrongStatus { status: open.status() });
-        }
-        if ExecutionId::of(reopening.task, reopening.occurrence, reopening.scheduled_at) != id {
-            return Err(Rejection::NoSuchExecution);
-        }
-        if matches!(reopening.status, Status::Succeeded) || !reopening.status.is_final() {
-            return Err(Rejection::WrongStatus { status: reopening.status });
-        }
-        if self.replica.reopened.get(&id).is_some_and(|(index, _)| *index > reopening.as_of) {
-            return Err(Rejection::Outdated);
-        }
-        let event = Event::TaskReopened {
-            slot: task.slot,
-            task: task.id,
-            execution: id,
-            occurrence: reopening.occurrence,
-            scheduled_at: reopening.scheduled_at,
-            task_version: task.version,
-            attempts: reopening.attempts,
-            status: reopening.status,
-        };
-        self.record(self.tenant, event);
-        Ok(Accepted::Execution { execution: id, status: Status::Queued })
-    }
-
-    fn fire(&mut self, items: &[Due]) -> Result<Accepted, Rejection> {
-        within("fires in one command", items.len(), FIRES_PER_COMMAND_MAX)?;
-        let (mut fired, mut passed_over, mut ignored) = (0, 0, 0);
-        for item in items {
-            let decided = self.replica.tasks.get(item.slot).map(|task| {
-                let events = task_rules::fire(task, &self.replica.executions, item, self.at);
-                (task.tenant, events)
-            });
-            let Some((tenant, events)) = decided.filter(|(_, events)| !events.is_empty()) else {
-                ignored += 1;
-                continue;
-            };
-            for event in events {
-                match event {
-                    Event::TaskScheduled { .. } => fired += 1,
-                    Event::TaskSkipped { .. } => passed_over += 1,
-                    Event::TaskMissed { count, .. } => passed_over += count,
-                    _ => {}
-                }
-                self.record(tenant, event);
-            }
-        }
-        Ok(Accepted::Settled { fired, passed_over, ignored })
-    }
-
-    fn retries_due(&mut self, due: &[(ExecutionId, u32)]) -> Result<Accepted, Rejection> {
-        within("retries in one command", due.len(), RETRIES_PER_COMMAND_MAX)?;
-        for (execution, attempts) in due {
-            let Some(open) = self.replica.executions.get(execution) else { continue };
-            let tenant = open.tenant;
-            if let Some(event) = execution_rules::retry_due(open, *attempts, self.at) {
-                self.record(tenant, event);
-            }
-        }
-        Ok(Accepted::Done)
-    }
-
-    fn change_worker(&mut self, request: &Request) -> Result<Accepted, Rejection> {
-        match request {
-            Request::JoinWorker { node, incarnation, slots, offers } => {
-                if self.replica.workers.contains_key(&(*node, *incarnation)) {
-                    return Ok(Accepted::Done);
-                }
-                within("slots", *slots as usize, SLOTS_MAX as usize)?;
-                let earlier: Vec<Incarnation> = self
-                    .replica
-                    .workers
-                    .iter()
-                    .filter(|((other, _), worker)| other == node && worker.condition != Condition::Lost)
-                    .map(|((_, incarnation), _)| *incarnation)
-                    .collect();
-                for incarnation in earlier {
-                    self.record(TenantId::CLUSTER, Event::WorkerLost { node: *node, incarnation });
-                }
-                let (node, incarnation) = (*node, *incarnation);
-                let event = Event::WorkerJoined { node, incarnation, slots: *slots, offers: offers.clone() };
-                self.record(TenantId::CLUSTER, event);
-                self.take_back_lost();
-            }
-            Request::DrainWorker { node, incarnation } => {
-                if self.known_worker(*node, *incarnation)? == Condition::Ready {
-                    let event = Event::WorkerDraining { node: *node, incarnation: *incarnation };
-                    self.record(TenantId::CLUSTER, event);
-                }
-            }
-            Request::LoseWorker { node, incarnation } => {
-                self.known_worker(*node, *incarnation)?;
-                let event = Event::WorkerLost { node: *node, incarnation: *incarnation };
-                self.record(TenantId::CLUSTER, event);
-                self.take_back_lost();
-            }
-            _ => {}
-        }
-        Ok(Accepted::Done)
-    }
-
-    fn known_worker(&self, node: NodeId, incarnation: Incarnation) -> Result<Condition, Rejection> {
-        let worker = self.replica.workers.get(&(node, incarnation)).ok_or(Rejection::UnknownWorker)?;
-        if worker.condition == Condition::Lost { Err(Rejection::UnknownWorker) } else { Ok(worker.condition) }
-    }
-
-    /// Takes back what lost workers held, up to the bound.
-    fn take_back_lost(&mut self) {
-        let held: Vec<ExecutionId> = self
-            .replica
-            .workers
-            .values()
-            .filter(|worker| worker.condition == Condition::Lost)
-            .flat_map(|worker| worker.held.iter().copied())
-            .take(LOSSES_PER_COMMAND_MAX)
-            .collect();
-        for id in held {
-            let Some(open) = self.replica.executions.get(&id).cloned() else { continue };
-            let Some(grant) = open.grant() else { continue };
-            self.record(open.tenant, execution_rules::lose(&open, grant));
-            self.release_after(open.slot, open.task, open.tenant);
-        }
-    }
-
-    fn report(&mut self, report: &Report) -> Result<Accepted, Rejection> {
-        within("results in one report", report.results.len(), RESULTS_PER_COMMAND_MAX)?;
-        let key = (report.node, report.incarnation);
-        let known = self.replica.workers.get(&key).map(|worker| worker.reports);
-        if known.is_some_and(|heard| report.sequence <= heard) {
-            return Ok(Accepted::Done);
-        }
-        for result in &report.results {
-            match self.replica.executions.get(&result.execution).cloned() {
-                Some(open) => {
-                    let event = execution_rules::report(&open, result, self.at);
-                    self.record(open.tenant, event);
-                    self.release_after(open.slot, open.task, open.tenant);
-                }
-                None => {
-                    let (execution, token) = (result.execution, result.token);
-                    let event = Event::TaskResultRefused { execution, token, current: None };
-                    self.record(result.tenant, event);
-                }
-            }
-        }
-        if known.is_some() {
-            let (node, incarnation, sequence) = (report.node, report.incarnation, report.sequence);
-            self.record(TenantId::CLUSTER, Event::WorkerReported { node, incarnation, sequence });
-            Ok(Accepted::Done)
-        } else {
-            Err(Rejection::UnknownWorker)
-        }
-    }
-
-    /// Lets the next execution of a task go on that waited for an earlier one.
-    fn release_after(&mut self, slot: u32, task: TaskId, tenant: TenantId) {
-        let released = self
-            .replica
-            .tasks
-            .get(slot)
-            .filter(|current| current.id == task)
-            .and_then(|current| task_rules::release(current, &self.replica.executions));
-        if let Some(event) = released {
-            self.record(tenant, event);
-        }
     }
 
     /// Grants what can be granted, up to the bound.
@@ -486,13 +185,6 @@ impl<'a> Step<'a> {
     }
 }
 
-fn same_version(task: &Task, expected: Option<u32>) -> Result<(), Rejection> {
-    match expected {
-        Some(expected) if expected != task.version => Err(Rejection::VersionMismatch { current: task.version }),
-        _ => Ok(()),
-    }
-}
-
-fn within(what: &'static str, found: usize, limit: usize) -> Result<(), Rejection> {
+pub(super) fn within(what: &'static str, found: usize, limit: usize) -> Result<(), Rejection> {
     if found <= limit { Ok(()) } else { Err(Rejection::TooMany { what: what.into(), limit: limit as u64 }) }
 }

@@ -49,12 +49,12 @@ impl Step<'_> {
         if staged + tasks.len() > BULK_TASKS_MAX {
             return Err(Rejection::TooMany { what: "tasks in one bulk".into(), limit: BULK_TASKS_MAX as u64 });
         }
-        self.record(self.tenant(), Event::TasksStaged { bulk: id, part, tasks: tasks.to_vec() });
+        self.record(self.tenant, Event::TasksStaged { bulk: id, part, tasks: tasks.to_vec() });
         Ok(Accepted::Done)
     }
 
     pub(super) fn commit_staged(&mut self, id: CommandId, parts: u32) -> Result<Accepted, Rejection> {
-        let tenant = self.tenant();
+        let tenant = self.tenant;
         let bulk = self.replica.bulks.get(&id).filter(|bulk| bulk.tenant == tenant);
         let found = bulk.map_or(0, |bulk| u32::try_from(bulk.parts.len()).unwrap_or(u32::MAX));
         let Some(bulk) = bulk.filter(|_| found == parts) else {

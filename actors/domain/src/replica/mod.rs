@@ -11,10 +11,13 @@
 mod apply;
 mod bulk;
 mod evolve;
+mod executions;
 pub mod placement;
 pub mod slots;
 pub mod snapshot;
+mod tasks;
 pub mod window;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

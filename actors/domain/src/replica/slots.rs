@@ -63,7 +63,7 @@ impl Slots {
     pub fn put(&mut self, slot: u32, task: Task) {
         while self.length <= slot {
             self.free.insert(self.length);
-            if self.length as usize % CHUNK == 0 {
+            if (self.length as usize).is_multiple_of(CHUNK) {
                 self.chunks.push(Arc::new(Chunk(Vec::with_capacity(CHUNK))));
             }
             let chunk = self.length as usize / CHUNK;

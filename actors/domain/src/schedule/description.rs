@@ -11,10 +11,19 @@ use crate::timestamp::{Span, Timestamp};
 
 /// Up to this many times of day are written out.
 const TIMES_MAX: usize = 6;
-const WEEKDAYS: [&str; 8] =
-    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+const WEEKDAYS: [&str; 8] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const ORDINALS: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
@@ -32,12 +41,15 @@ pub fn describe(trigger: &Trigger) -> String {
         }
         Trigger::Once { at, .. } => describe_once(*at),
         Trigger::Event { name, filter } => {
-            let conditions: Vec<String> = filter.iter().map(|(pointer, value)| format!("{pointer} is {value}")).collect();
-            let filter = if conditions.is_empty() { String::new() } else { format!(" in which {}", joined(&conditions)) };
+            let conditions: Vec<String> =
+                filter.iter().map(|(pointer, value)| format!("{pointer} is {value}")).collect();
+            let filter =
+                if conditions.is_empty() { String::new() } else { format!(" in which {}", joined(&conditions)) };
             format!("when an event `{name}` arrives{filter}")
         }
         Trigger::After { tasks, condition } => {
-            let tasks = if tasks.len() == 1 { "the awaited task".into() } else { format!("the {} awaited tasks", tasks.len()) };
+            let tasks =
+                if tasks.len() == 1 { "the awaited task".into() } else { format!("the {} awaited tasks", tasks.len()) };
             match condition {
                 AfterCondition::AllSucceeded => format!("when {tasks} succeeded"),
                 AfterCondition::AllDone => format!("when {tasks} ended"),
@@ -71,7 +83,7 @@ fn describe_cron(expression: &str, timezone: &str) -> String {
     );
     let clock = clock(&fields);
     let days = match (month_days(&fields.month_day), weekdays(&fields.weekday)) {
-        (None, None) if clock.starts_with("at ") => Some("every day".into()),
+        (None, None) if clock.starts_with("at ") && !clock.ends_with("every hour") => Some("every day".into()),
         (None, None) => None,
         (Some(days), None) | (None, Some(days)) => Some(days),
         (Some(days), Some(weekdays)) if fields.month_day.starred || fields.weekday.starred => {
@@ -92,7 +104,11 @@ fn clock(fields: &Fields) -> String {
         for hour in &hours {
             for minute in &minutes {
                 times.extend(seconds.iter().map(|second| {
-                    if on_the_minute { format!("{hour:02}:{minute:02}") } else { format!("{hour:02}:{minute:02}:{second:02}") }
+                    if on_the_minute {
+                        format!("{hour:02}:{minute:02}")
+                    } else {
+                        format!("{hour:02}:{minute:02}:{second:02}")
+                    }
                 }));
             }
         }
@@ -297,7 +313,7 @@ mod tests {
         check("0 */2 * * *", "every 2 hours, Berlin time");
         check("*/15 9-17 * * MON-FRI", "every 15 minutes from 09:00 to 17:59 from Monday to Friday, Berlin time");
         check("*/10 * * * * *", "every 10 seconds, Berlin time");
-        check("5 * * * *", "at minute 5 of every hour every day, Berlin time");
+        check("5 * * * *", "at minute 5 of every hour, Berlin time");
         check("H/15 * * * *", "every 15 minutes, Berlin time");
         check("H H(0-6) * * *", "at a minute of its own in an hour of its own every day, Berlin time");
     }
@@ -309,7 +325,10 @@ mod tests {
         check("0 2 ? * 5L", "at 02:00 on the last Friday of the month, Berlin time");
         check("0 2 LW 1-3 ?", "at 02:00 on the last weekday of the month from January to March, Berlin time");
         check("0 2 13 * FRI", "at 02:00 on day 13 of the month or on Friday, Berlin time");
-        check("0 2 */2 * FRI-SUN", "at 02:00 on days 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29 and 31 of the month, but only from Friday to Sunday, Berlin time");
+        check(
+            "0 2 */2 * FRI-SUN",
+            "at 02:00 on days 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29 and 31 of the month, but only from Friday to Sunday, Berlin time",
+        );
     }
 
     #[test]

@@ -74,10 +74,7 @@ pub(super) fn parse(text: &str, spread: &dyn Fn(u64, u64) -> u64) -> Result<Expr
         return Err(ScheduleFault::new(POINTER, detail).into());
     }
     let tokens = tokens(text);
-    let (zone, tokens) = match parse_prefix(text, &tokens) {
-        Ok(parts) => parts,
-        Err(fault) => return Err(fault.into()),
-    };
+    let (zone, tokens) = parse_prefix(text, &tokens)?;
     let Some(first) = tokens.first() else {
         let detail = "it is empty; it may hold five fields, such as `0 2 * * 1-5`, six with leading seconds, or a nickname such as `@daily`";
         return Err(fault_at(text, text.len(), detail.into()).into());
@@ -104,8 +101,12 @@ fn parse_prefix<'tokens, 'text>(
     text: &str,
     tokens: &'tokens [Token<'text>],
 ) -> Result<(Option<Tz>, &'tokens [Token<'text>]), ScheduleFault> {
-    let Some((first, rest)) = tokens.split_first() else { return Ok((None, tokens)) };
-    let Some((prefix @ ("CRON_TZ" | "TZ"), name)) = first.text.split_once('=') else { return Ok((None, tokens)) };
+    let Some((first, rest)) = tokens.split_first() else {
+        return Ok((None, tokens));
+    };
+    let Some((prefix @ ("CRON_TZ" | "TZ"), name)) = first.text.split_once('=') else {
+        return Ok((None, tokens));
+    };
     match timezone::parse(name) {
         Ok(zone) => Ok((Some(zone), rest)),
         Err(detail) => Err(fault_at(text, first.offset + prefix.len() + 1, detail)),
@@ -121,7 +122,13 @@ fn parse_nickname(text: &str, nickname: Token<'_>, arguments: &[Token<'_>]) -> R
         "@weekly" => "0 0 * * 0",
         "@daily" | "@midnight" => "0 0 * * *",
         "@hourly" => "0 * * * *",
-        "@reboot" => return Err(fault_at(text, nickname.offset, "`@reboot` means nothing to a cluster, which has no boot".into())),
+        "@reboot" => {
+            return Err(fault_at(
+                text,
+                nickname.offset,
+                "`@reboot` means nothing to a cluster, which has no boot".into(),
+            ));
+        }
         _ => {
             let detail = "an `@` may begin `@yearly`, `@annually`, `@monthly`, `@weekly`, `@daily`, `@midnight`, `@hourly`, `@every 10m` or `@at 2026-03-01T02:00:00Z`";
             return Err(fault_at(text, nickname.offset, detail.into()));
@@ -142,8 +149,14 @@ fn parse_argument(
 ) -> Result<Body, ScheduleFault> {
     match arguments {
         [argument] => parse(argument.text).map_err(|detail| fault_at(text, argument.offset, detail)),
-        [] => Err(fault_at(text, text.len(), format!("`{}` wants an argument, as in `@every 10m` or `@at 2026-03-01T02:00:00Z`", nickname.text))),
-        [_, extra, ..] => Err(fault_at(text, extra.offset, format!("`{}` takes one argument, without spaces", nickname.text))),
+        [] => Err(fault_at(
+            text,
+            text.len(),
+            format!("`{}` wants an argument, as in `@every 10m` or `@at 2026-03-01T02:00:00Z`", nickname.text),
+        )),
+        [_, extra, ..] => {
+            Err(fault_at(text, extra.offset, format!("`{}` takes one argument, without spaces", nickname.text)))
+        }
     }
 }
 

@@ -63,7 +63,9 @@ impl Spec {
             Role::DayOfWeek => ", `5L`, `5#3`, `?`",
         };
         let (low, high) = (self.low, self.high);
-        format!("it may hold {low} to {high}{names}, `*`, lists `a,b`, ranges `a-b`, steps `*/n` and `a-b/n`, `H`{special}")
+        format!(
+            "it may hold {low} to {high}{names}, `*`, lists `a,b`, ranges `a-b`, steps `*/n` and `a-b/n`, `H`{special}"
+        )
     }
 
     fn count(&self) -> u32 {
@@ -193,8 +195,7 @@ impl Field {
             (spec.low, spec.spread_last)
         } else {
             let bounds = range[1..].strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
-            let bounds =
-                bounds.ok_or_else(|| Wrong::at(0, format!("`{range}` is neither `H` nor like `H(0-29)`")))?;
+            let bounds = bounds.ok_or_else(|| Wrong::at(0, format!("`{range}` is neither `H` nor like `H(0-29)`")))?;
             parse_range(spec, bounds, false).map_err(|wrong| wrong.moved(2))?
         };
         let choices = step.map_or(high - low + 1, |step| step.min(high - low + 1));

@@ -129,8 +129,7 @@ impl Schedule {
         if let Plan::Interval { every, .. } = self.0 {
             return self.overdue_interval(first, bound, every);
         }
-        let mut overdue =
-            Overdue { last: Some(first), count: 1, next: self.next_after(first), complete: false };
+        let mut overdue = Overdue { last: Some(first), count: 1, next: self.next_after(first), complete: false };
         while let Some(instant) = overdue.next.filter(|&next| next <= bound) {
             if overdue.count == OVERDUE_STEPS_MAX {
                 return overdue;
@@ -178,13 +177,16 @@ fn compile_cron(
     };
     let tz = match parsed.zone {
         Some(named) if zone != Tz::UTC && named != zone => {
-            let detail = format!("the expression names {}, the trigger {}; one of them is enough", named.name(), zone.name());
+            let detail =
+                format!("the expression names {}, the trigger {}; one of them is enough", named.name(), zone.name());
             return Err(ScheduleFault::new("/timezone", detail).into());
         }
         named => named.unwrap_or(zone),
     };
     let fields = match parsed.body {
-        Body::Every(every) => return Ok(Schedule(Plan::Interval { every, anchor: in_range("/anchor", created_at)? })),
+        Body::Every(every) => {
+            return Ok(Schedule(Plan::Interval { every, anchor: in_range("/anchor", created_at)? }));
+        }
         Body::At(at) => return Ok(Schedule(Plan::Once(at))),
         Body::Fields(fields) => fields,
     };

@@ -67,10 +67,7 @@ impl<K: Copy> Wheel<K> {
     /// Makes an empty wheel whose time is `now`.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        let levels = std::array::from_fn(|_| Level {
-            occupied: 0,
-            slots: std::array::from_fn(|_| Bucket::new()),
-        });
+        let levels = std::array::from_fn(|_| Level { occupied: 0, slots: std::array::from_fn(|_| Bucket::new()) });
         Self {
             time: tick_of(now),
             levels: Box::new(levels),
@@ -107,7 +104,9 @@ impl<K: Copy> Wheel<K> {
     /// with the time that passed.
     pub fn advance(&mut self, now: Timestamp, max: usize, expire: &mut impl FnMut(Timestamp, K)) -> Advance {
         let mut expired = 0;
-        let Ok(now) = u64::try_from(now.0) else { return Advance { expired, more: false } };
+        let Ok(now) = u64::try_from(now.0) else {
+            return Advance { expired, more: false };
+        };
         loop {
             expired += self.hand_out(now, max - expired, expire);
             if !self.due.is_empty() || expired == max {

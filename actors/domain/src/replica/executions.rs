@@ -1,0 +1,108 @@
+//! What a command does to executions: cancel, retry by hand, retry when it is time, hear how attempts ended.
+
+use super::apply::{Step, within};
+use crate::answer::{Accepted, Rejection};
+use crate::command::{Reopening, Report};
+use crate::event::Event;
+use crate::execution::decide as execution_rules;
+use crate::execution::state::{CancelCause, Status};
+use crate::identifier::{ExecutionId, TaskId, TenantId};
+use crate::limits::{RESULTS_PER_COMMAND_MAX, RETRIES_PER_COMMAND_MAX};
+use crate::task::decide as task_rules;
+
+impl Step<'_> {
+    pub(super) fn cancel(&mut self, execution: ExecutionId) -> Result<Accepted, Rejection> {
+        let open = self.replica.executions.get(&execution).filter(|open| open.tenant == self.tenant);
+        let open = open.ok_or(Rejection::NoSuchExecution)?.clone();
+        if let Some(event) = execution_rules::stop(&open, CancelCause::Requested) {
+            self.record(self.tenant, event);
+            self.release_after(open.slot, open.task, open.tenant);
+        }
+        let status = self.replica.executions.get(&execution).map_or(Status::Cancelled, |open| open.status());
+        Ok(Accepted::Execution { execution, status })
+    }
+
+    pub(super) fn reopen(&mut self, reopening: &Reopening) -> Result<Accepted, Rejection> {
+        let task = self.own_task(reopening.task)?;
+        let id = reopening.execution;
+        if let Some(open) = self.replica.executions.get(&id) {
+            return Err(Rejection::WrongStatus { status: open.status() });
+        }
+        if ExecutionId::of(reopening.task, reopening.occurrence, reopening.scheduled_at) != id {
+            return Err(Rejection::NoSuchExecution);
+        }
+        if matches!(reopening.status, Status::Succeeded) || !reopening.status.is_final() {
+            return Err(Rejection::WrongStatus { status: reopening.status });
+        }
+        if self.replica.reopened.get(&id).is_some_and(|(index, _)| *index > reopening.as_of) {
+            return Err(Rejection::Outdated);
+        }
+        let event = Event::TaskReopened {
+            slot: task.slot,
+            task: task.id,
+            execution: id,
+            occurrence: reopening.occurrence,
+            scheduled_at: reopening.scheduled_at,
+            task_version: task.version,
+            attempts: reopening.attempts,
+            status: reopening.status,
+        };
+        self.record(self.tenant, event);
+        Ok(Accepted::Execution { execution: id, status: Status::Queued })
+    }
+
+    pub(super) fn retries_due(&mut self, due: &[(ExecutionId, u32)]) -> Result<Accepted, Rejection> {
+        within("retries in one command", due.len(), RETRIES_PER_COMMAND_MAX)?;
+        for (execution, attempts) in due {
+            let Some(open) = self.replica.executions.get(execution) else { continue };
+            let tenant = open.tenant;
+            if let Some(event) = execution_rules::retry_due(open, *attempts, self.at) {
+                self.record(tenant, event);
+            }
+        }
+        Ok(Accepted::Done)
+    }
+
+    pub(super) fn report(&mut self, report: &Report) -> Result<Accepted, Rejection> {
+        within("results in one report", report.results.len(), RESULTS_PER_COMMAND_MAX)?;
+        let key = (report.node, report.incarnation);
+        let known = self.replica.workers.get(&key).map(|worker| worker.reports);
+        if known.is_some_and(|heard| report.sequence <= heard) {
+            return Ok(Accepted::Done);
+        }
+        for result in &report.results {
+            match self.replica.executions.get(&result.execution).cloned() {
+                Some(open) => {
+                    let event = execution_rules::report(&open, result, self.at);
+                    self.record(open.tenant, event);
+                    self.release_after(open.slot, open.task, open.tenant);
+                }
+                None => {
+                    let (execution, token) = (result.execution, result.token);
+                    let event = Event::TaskResultRefused { execution, token, current: None };
+                    self.record(result.tenant, event);
+                }
+            }
+        }
+        if known.is_some() {
+            let (node, incarnation, sequence) = (report.node, report.incarnation, report.sequence);
+            self.record(TenantId::CLUSTER, Event::WorkerReported { node, incarnation, sequence });
+            Ok(Accepted::Done)
+        } else {
+            Err(Rejection::UnknownWorker)
+        }
+    }
+
+    /// Lets the next execution of a task go on that waited for an earlier one.
+    pub(super) fn release_after(&mut self, slot: u32, task: TaskId, tenant: TenantId) {
+        let released = self
+            .replica
+            .tasks
+            .get(slot)
+            .filter(|current| current.id == task)
+            .and_then(|current| task_rules::release(current, &self.replica.executions));
+        if let Some(event) = released {
+            self.record(tenant, event);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What happens while an earlier execution is open, and to instants that nobody fired in time.
+
+use super::*;
+use crate::task::definition::MisfirePolicy;
+use crate::task::plan::{Timetable, due};
+
+/// Fires three instants of a task while nobody works, and says what became of each.
+#[track_caller]
+fn check_overlap(overlap: Overlap, expected: [(u32, u32, u32); 3], stages: &[&str]) -> World {
+    let mut world = World::new();
+    let task = world.create(1, &Definition { overlap, ..definition() }, Some(1_000_100));
+    for (instant, expected) in [1_000_100, 1_000_200, 1_000_300].into_iter().zip(expected) {
+        world.now = instant;
+        assert_eq!(world.fire(task, instant, Some(instant + 100)), expected, "at {instant}");
+    }
+    let mut found: Vec<String> = world.open().iter().map(|open| format!("{:?}", open.stage)).collect();
+    found.sort();
+    assert_eq!(found, stages);
+    world
+}
+
+#[test]
+fn overlap_skip_skips_with_its_reason() {
+    let world = check_overlap(Overlap::Skip, [(1, 0, 0), (0, 1, 0), (0, 1, 0)], &["Queued"]);
+    assert_eq!(status_of_last(&world, TaskId(1)), Some(Status::Skipped));
+}
+
+#[test]
+fn overlap_queue_one_lets_one_wait() {
+    check_overlap(Overlap::QueueOne, [(1, 0, 0), (1, 0, 0), (0, 1, 0)], &["Held", "Queued"]);
+}
+
+#[test]
+fn overlap_queue_all_lets_all_wait() {
+    check_overlap(Overlap::QueueAll, [(1, 0, 0); 3], &["Held", "Held", "Queued"]);
+}
+
+#[test]
+fn overlap_cancel_running_keeps_the_newest() {
+    check_overlap(Overlap::CancelRunning, [(1, 0, 0); 3], &["Queued"]);
+}
+
+#[test]
+fn overlap_allow_runs_side_by_side() {
+    check_overlap(Overlap::Allow, [(1, 0, 0); 3], &["Queued", "Queued", "Queued"]);
+}
+
+#[test]
+fn an_execution_that_waited_goes_on_when_the_earlier_one_ends() {
+    let mut world = World::with_worker(8);
+    let task = world.create(1, &Definition { overlap: Overlap::QueueAll, ..definition() }, Some(1_000_100));
+    world.now = 1_000_200;
+    world.fire(task, 1_000_100, Some(1_000_200));
+    world.fire(task, 1_000_200, Some(1_000_300));
+    let first = world.open().into_iter().find(|open| open.grant().is_some()).expect("one runs");
+    world.report(first.id, AttemptOutcome::Succeeded(None)).expect("heard");
+    assert_eq!(world.names(), ["TaskCompleted", "TaskReleased", "TaskStarted"]);
+    assert!(world.only_open().grant().is_some());
+}
+
+#[test]
+fn cancel_running_waits_for_the_attempt_to_stop() {
+    let mut world = World::with_worker(8);
+    let task = world.create(1, &Definition { overlap: Overlap::CancelRunning, ..definition() }, Some(1_000_100));
+    world.now = 1_000_200;
+    world.fire(task, 1_000_100, Some(1_000_200));
+    let first = world.only_open().id;
+    world.fire(task, 1_000_200, Some(1_000_300));
+    assert_eq!(world.names(), ["TaskCancelRequested", "TaskScheduled"]);
+    world.report(first, AttemptOutcome::Cancelled).expect("heard");
+    assert_eq!(world.names(), ["TaskCancelled", "TaskReleased", "TaskStarted"]);
+}
+
+#[test]
+fn a_run_by_hand_keeps_to_the_overlap_policy() {
+    let mut world = World::new();
+    let task = world.create(1, &Definition { overlap: Overlap::Skip, ..definition() }, None);
+    let first = world.client(Request::RunTask { task });
+    assert!(matches!(first, Ok(Accepted::Execution { status: Status::Queued, .. })));
+    world.now += 1;
+    let second = world.client(Request::RunTask { task });
+    assert!(matches!(second, Ok(Accepted::Execution { status: Status::Skipped, .. })));
+}
+
+/// Lets a task that is due each minute sleep for ten and a half, and says how many ran and how many were passed over.
+#[track_caller]
+fn check_misfire(misfire: Misfire, ran: u32, passed_over: u32) {
+    let mut world = World::new();
+    let every_minute = Definition {
+        trigger: Trigger::Interval { every: Span::minutes(1), anchor: Some(Timestamp(0)) },
+        misfire,
+        ..definition()
+    };
+    let first = 1_020_000;
+    let task = world.create(1, &every_minute, Some(first));
+    world.now = first + 630_000;
+    let timetable = Timetable::compile(&every_minute, task, Timestamp(0)).expect("valid");
+    let (mut total_ran, mut total_passed) = (0, 0);
+    loop {
+        let items = due(world.task(task), &timetable, Timestamp(world.now), 3);
+        if items.is_empty() {
+            break;
+        }
+        for item in items {
+            let (fired, passed, ignored) = world.fire_item(item);
+            assert_eq!(ignored, 0, "what the proposer computes is plausible");
+            total_ran += fired;
+            total_passed += passed;
+        }
+    }
+    assert_eq!((total_ran, total_passed), (ran, passed_over));
+    assert!(world.task(task).next.is_some_and(|next| next.0 > world.now));
+}
+
+fn misfire(policy: MisfirePolicy) -> Misfire {
+    Misfire { policy, grace: Span::seconds(10), window: Span::minutes(5) }
+}
+
+#[test]
+fn misfire_skip_passes_over_all_that_is_missed() {
+    check_misfire(misfire(MisfirePolicy::Skip), 0, 11);
+}
+
+#[test]
+fn misfire_run_latest_makes_one_good() {
+    check_misfire(misfire(MisfirePolicy::RunLatest), 1, 10);
+}
+
+#[test]
+fn misfire_run_all_makes_the_window_good() {
+    check_misfire(misfire(MisfirePolicy::RunAll), 5, 6);
+}
+
+#[test]
+fn within_the_grace_a_fire_is_late_and_not_missed() {
+    let late = Misfire { policy: MisfirePolicy::Skip, grace: Span::minutes(2), window: Span::minutes(5) };
+    check_misfire(late, 2, 9);
+}
+
+#[test]
+fn thousands_of_missed_instants_are_one_event() {
+    let mut world = World::new();
+    let every_second = Definition {
+        trigger: Trigger::Interval { every: Span::seconds(1), anchor: Some(Timestamp(0)) },
+        misfire: misfire(MisfirePolicy::Skip),
+        ..definition()
+    };
+    let task = world.create(1, &every_second, Some(1_001_000));
+    world.now = 1_001_000 + 5_000_000;
+    let timetable = Timetable::compile(&every_second, task, Timestamp(0)).expect("valid");
+    let items = due(world.task(task), &timetable, Timestamp(world.now), 1);
+    assert_eq!(world.fire_item(items[0]), (0, 4_990, 0));
+    assert_eq!(world.names(), ["TaskMissed"]);
+}
+
+#[test]
+fn a_run_of_missed_instants_that_hides_one_to_run_is_refused() {
+    let mut world = World::new();
+    let task = world.create(1, &Definition { misfire: misfire(MisfirePolicy::RunAll), ..definition() }, Some(1_000_100));
+    world.now = 1_000_100 + 60_000;
+    let mut item = world.due(task, 1_000_100, Some(world.now + 1_000));
+    item.missed_through = Some((Timestamp(1_030_100), 31));
+    assert_eq!(world.fire_item(item), (0, 0, 1));
+}
+
+#[test]
+fn jitter_delays_within_its_bound_and_never_fires_early() {
+    let mut world = World::new();
+    let jittered = Definition { jitter: Span::seconds(10), ..definition() };
+    let task = world.create(1, &jittered, Some(1_000_100));
+    let delay = crate::schedule::jitter_of(task, Timestamp(1_000_100), Span::seconds(10));
+    assert!(delay <= Span::seconds(10));
+    if delay.0 > 0 {
+        world.now = 1_000_100 + i64::try_from(delay.0).expect("small") - 1;
+        assert_eq!(world.fire(task, 1_000_100, Some(1_100_100)), (0, 0, 1));
+    }
+    world.now = 1_000_100 + i64::try_from(delay.0).expect("small");
+    assert_eq!(world.fire(task, 1_000_100, Some(1_100_100)), (1, 0, 0));
+}

@@ -1,0 +1,256 @@
+//! Whatever is proposed, in whatever order: nothing fires twice, nothing is held twice, and a fold gives the same state.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::execution::state::Occurrence;
+
+#[derive(Clone, Debug)]
+enum Move {
+    Create(u8, u8),
+    Pause(u8),
+    Resume(u8),
+    Update(u8),
+    Delete(u8),
+    Run(u8),
+    Fire(u8, i16),
+    Repeat,
+    Report(u8, u8),
+    StaleReport(u8),
+    Cancel(u8),
+    Join(u8),
+    Lose(u8),
+    Retries,
+    Continue,
+    Later(u16),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        1 => (0..6_u8, any::<u8>()).prop_map(|(id, kind)| Move::Create(id, kind)),
+        1 => (0..6_u8).prop_map(Move::Pause),
+        1 => (0..6_u8).prop_map(Move::Resume),
+        1 => (0..6_u8).prop_map(Move::Update),
+        1 => (0..6_u8).prop_map(Move::Delete),
+        1 => (0..6_u8).prop_map(Move::Run),
+        4 => (0..6_u8, -50..400_i16).prop_map(|(id, shift)| Move::Fire(id, shift)),
+        2 => Just(Move::Repeat),
+        4 => (any::<u8>(), 0..5_u8).prop_map(|(which, how)| Move::Report(which, how)),
+        1 => any::<u8>().prop_map(Move::StaleReport),
+        1 => any::<u8>().prop_map(Move::Cancel),
+        1 => (0..3_u8).prop_map(Move::Join),
+        1 => (0..3_u8).prop_map(Move::Lose),
+        1 => Just(Move::Retries),
+        1 => Just(Move::Continue),
+        3 => (0..2_000_u16).prop_map(Move::Later),
+    ];
+    proptest::collection::vec(one, 1..120)
+}
+
+fn kind(kind: u8) -> Definition {
+    let overlaps = [Overlap::Skip, Overlap::QueueOne, Overlap::QueueAll, Overlap::CancelRunning, Overlap::Allow];
+    Definition {
+        overlap: overlaps[kind as usize % 5],
+        delivery: if kind & 8 == 0 { Delivery::AtLeastOnce } else { Delivery::AtMostOnce },
+        retry: Retry { max_attempts: 1 + u32::from(kind % 3), ..Retry::DEFAULT },
+        priority: kind % 10,
+        ..definition()
+    }
+}
+
+struct Player {
+    world: World,
+    last: Option<Command>,
+    starts: u128,
+    workers: BTreeMap<u8, Incarnation>,
+}
+
+impl Player {
+    fn play(&mut self, step: &Move) {
+        let command = self.command(step);
+        if let Some(command) = command {
+            self.world.apply(&command);
+            self.last = Some(command);
+        }
+    }
+
+    fn scheduler(&self, request: Request) -> Option<Command> {
+        Some(Command { at: Timestamp(self.world.now), origin: Origin::Scheduler, request })
+    }
+
+    fn pick(&self, which: u8) -> Option<Arc<Execution>> {
+        let open = self.world.open();
+        (!open.is_empty()).then(|| open[which as usize % open.len()].clone())
+    }
+
+    fn command(&mut self, step: &Move) -> Option<Command> {
+        let now = self.world.now;
+        let id = |id: u8| TaskId(u128::from(id) + 1);
+        match step {
+            Move::Create(task, how) => {
+                let new = new_task(id(*task).0, &kind(*how), Some(now + 100));
+                Some(self.world.client_command("acme", Request::CreateTasks(vec![new])))
+            }
+            Move::Pause(task) => Some(self.world.client_command("acme", Request::PauseTask { task: id(*task) })),
+            Move::Resume(task) => Some(self.world.client_command("acme", Request::ResumeTask { task: id(*task) })),
+            Move::Update(task) => {
+                let definition = kind(task.wrapping_mul(7));
+                let request = Request::UpdateTask {
+                    task: id(*task),
+                    expected_version: None,
+                    rules: Box::new(Rules::of(&definition)),
+                    definition: Sealed::definition(&definition),
+                    next: Some(Timestamp(now + 50)),
+                };
+                Some(self.world.client_command("acme", request))
+            }
+            Move::Delete(task) => {
+                let request = Request::DeleteTask { task: id(*task), expected_version: None };
+                Some(self.world.client_command("acme", request))
+            }
+            Move::Run(task) => Some(self.world.client_command("acme", Request::RunTask { task: id(*task) })),
+            Move::Fire(task, shift) => {
+                let tenant = self.world.replica.tenant_number("acme")?;
+                let task = self.world.replica.task(tenant, id(*task))?;
+                let due = task.next?;
+                let item = Due {
+                    slot: task.slot,
+                    revision: task.revision,
+                    due,
+                    missed_through: None,
+                    next: Some(Timestamp(due.0 + i64::from(*shift))),
+                };
+                self.scheduler(Request::Fire(vec![item]))
+            }
+            Move::Repeat => self.last.clone(),
+            Move::Report(which, how) => {
+                let open = self.pick(*which)?;
+                let grant = *open.grant()?;
+                let outcome = match how {
+                    0 => AttemptOutcome::Succeeded(None),
+                    1 => AttemptOutcome::TimedOut,
+                    2 => AttemptOutcome::Cancelled,
+                    3 => AttemptOutcome::HandedBack,
+                    _ => failed(),
+                };
+                self.report(&open, grant.token, (grant.node, grant.incarnation), outcome)
+            }
+            Move::StaleReport(which) => {
+                let open = self.pick(*which)?;
+                let grant = *open.grant()?;
+                self.report(&open, grant.token - 1, (grant.node, grant.incarnation), AttemptOutcome::Succeeded(None))
+            }
+            Move::Cancel(which) => {
+                let execution = self.pick(*which)?.id;
+                Some(self.world.client_command("acme", Request::CancelExecution { execution }))
+            }
+            Move::Join(node) => {
+                self.starts += 1;
+                let incarnation = Incarnation(self.starts);
+                self.workers.insert(*node, incarnation);
+                let offers = Offers { http: true, builtin: true, programs: Programs::Any };
+                let node = NodeId(u64::from(*node));
+                self.scheduler(Request::JoinWorker { node, incarnation, slots: 2, offers })
+            }
+            Move::Lose(node) => {
+                let incarnation = *self.workers.get(node)?;
+                self.scheduler(Request::LoseWorker { node: NodeId(u64::from(*node)), incarnation })
+            }
+            Move::Retries => {
+                let due = self.world.open().iter().map(|open| (open.id, open.attempts)).collect();
+                self.scheduler(Request::RetriesDue(due))
+            }
+            Move::Continue => self.scheduler(Request::Continue),
+            Move::Later(millis) => {
+                self.world.now += i64::from(*millis);
+                None
+            }
+        }
+    }
+
+    fn report(
+        &mut self,
+        open: &Execution,
+        token: u64,
+        worker: (NodeId, Incarnation),
+        outcome: AttemptOutcome,
+    ) -> Option<Command> {
+        self.world.reports += 1;
+        let at = Timestamp(self.world.now);
+        let result =
+            AttemptResult { execution: open.id, tenant: open.tenant, token, started_at: at, finished_at: at, outcome };
+        let sequence = self.world.reports;
+        self.scheduler(Request::Report(Report {
+            node: worker.0,
+            incarnation: worker.1,
+            sequence,
+            results: vec![result],
+        }))
+    }
+}
+
+/// No occurrence becomes two executions, and no attempt is granted under a token that is not higher.
+fn fired_once(world: &World) {
+    let mut seen = BTreeSet::new();
+    let mut tokens: BTreeMap<ExecutionId, u64> = BTreeMap::new();
+    for record in &world.records {
+        match &record.event {
+            Event::TaskScheduled { task, occurrence: Occurrence::Scheduled(at), .. } => {
+                assert!(seen.insert((*task, record.header.tenant, *at, world_life(world, record))), "fired twice");
+                assert!(record.header.at >= *at, "fired early");
+            }
+            Event::TaskStarted { execution, .. } => {
+                let before = tokens.insert(*execution, record.header.sequence);
+                assert!(before.is_none_or(|before| before < record.header.sequence), "tokens grow");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A task that was deleted and created again under the same name is another task.
+fn world_life(world: &World, record: &Record) -> usize {
+    world
+        .records
+        .iter()
+        .take_while(|other| !std::ptr::eq(*other, record))
+        .filter(|other| matches!(&other.event, Event::TaskCreated { .. }) && other.event.task() == record.event.task())
+        .count()
+}
+
+/// What workers hold is what executions say, and nobody holds more than their slots.
+fn held_once(world: &World) {
+    let mut held = 0;
+    for (key, worker) in world.replica.workers() {
+        assert!(worker.held.len() <= worker.slots as usize);
+        for id in &worker.held {
+            let grant = *world.replica.execution(*id).expect("held executions are open").grant().expect("running");
+            assert_eq!((grant.node, grant.incarnation), *key);
+            held += 1;
+        }
+    }
+    let running = world.open().iter().filter(|open| open.grant().is_some()).count();
+    assert_eq!(held, running);
+    let queued = world.open().iter().filter(|open| open.stage == crate::execution::state::Stage::Queued).count();
+    assert_eq!(world.replica.queue().len(), queued);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_proposed_the_invariants_hold(steps in moves()) {
+        let mut player =
+            Player { world: World::new(), last: None, starts: 0, workers: BTreeMap::new() };
+        for step in &steps {
+            player.play(step);
+            held_once(&player.world);
+        }
+        fired_once(&player.world);
+        let mut folded = Replica::default();
+        player.world.records.iter().for_each(|record| folded.evolve(record));
+        prop_assert_eq!(folded.state_hash(), player.world.replica.state_hash());
+    }
+}

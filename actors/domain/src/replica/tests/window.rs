@@ -1,0 +1,111 @@
+//! Commands have ids: repeated, they return their first outcome; too old, they are refused.
+
+use super::*;
+use crate::command::Idempotency;
+
+fn keyed(mut command: Command, id: u128, key: &str, digest: u8) -> Command {
+    if let Origin::Client(client) = &mut command.origin {
+        client.command = CommandId(id);
+        client.idempotency = Some(Idempotency { key: key.into(), digest: [digest; 32] });
+    }
+    command
+}
+
+#[test]
+fn a_repeated_command_returns_its_first_outcome_and_changes_nothing() {
+    let mut world = World::new();
+    let create = world.client_command("acme", Request::CreateTasks(vec![new_task(1, &definition(), None)]));
+    let first = world.apply(&create);
+    let records = world.records.len();
+    assert_eq!(world.apply(&create), first);
+    assert_eq!(world.records.len(), records);
+    assert_eq!(first.index, 1);
+}
+
+#[test]
+fn a_refusal_is_a_first_outcome_too() {
+    let mut world = World::new();
+    let run = world.client_command("acme", Request::RunTask { task: TaskId(1) });
+    assert_eq!(world.apply(&run).outcome, Err(Rejection::NoSuchTask));
+    world.create(1, &definition(), None);
+    assert_eq!(world.apply(&run).outcome, Err(Rejection::NoSuchTask));
+}
+
+#[test]
+fn a_command_older_than_the_window_is_refused_as_expired() {
+    let mut world = World::new();
+    let old = world.client_command("acme", Request::CreateTasks(vec![new_task(1, &definition(), None)]));
+    world.apply(&old);
+    world.now += 1_000_000;
+    let (commands, keys) = (Timestamp(1_500_000), Timestamp(1_500_000));
+    world.scheduler(Request::AdvanceWindow { commands, keys }).expect("advances");
+    assert_eq!(world.apply(&old).outcome, Err(Rejection::Expired { floor: Timestamp(1_500_000) }));
+    assert_eq!(world.replica.tasks().len(), 1);
+}
+
+#[test]
+fn an_idempotency_key_returns_the_first_answer_under_another_command_id() {
+    let mut world = World::new();
+    let create = world.client_command("acme", Request::CreateTasks(vec![new_task(1, &definition(), None)]));
+    let first = world.apply(&keyed(create, 901, "k", 1));
+    let again = world.client_command("acme", Request::CreateTasks(vec![new_task(2, &definition(), None)]));
+    assert_eq!(world.apply(&keyed(again.clone(), 902, "k", 1)), first);
+    assert_eq!(world.apply(&keyed(again.clone(), 903, "k", 2)).outcome, Err(Rejection::KeyReused));
+    let mut rival = keyed(again, 904, "k", 2);
+    if let Origin::Client(client) = &mut rival.origin {
+        client.tenant = "rival".into();
+    }
+    assert!(world.apply(&rival).outcome.is_ok(), "keys of tenants are apart");
+}
+
+#[test]
+fn nothing_expires_by_itself() {
+    let mut world = World::new();
+    let create = world.client_command("acme", Request::CreateTasks(vec![new_task(1, &definition(), None)]));
+    let first = world.apply(&create);
+    world.now += 1_000_000_000;
+    world.create(2, &definition(), None);
+    assert_eq!(world.apply(&create), first);
+}
+
+#[test]
+fn bytes_that_are_no_command_are_a_refusal() {
+    let error = Command::decode(&[7, 7, 7]).expect_err("not a command");
+    let answer = Replica::refuse_unreadable(3, &error);
+    assert!(matches!(answer.outcome, Err(Rejection::Unreadable { .. })));
+}
+
+#[test]
+fn a_bulk_is_created_as_a_whole_or_not_at_all() {
+    let mut world = World::new();
+    let bulk = CommandId(77);
+    let part = |part: u32, ids: std::ops::Range<u128>| Request::StageTasks {
+        bulk,
+        part,
+        tasks: ids.map(|id| new_task(id, &definition(), None)).collect(),
+    };
+    world.client(part(0, 1..400)).expect("staged");
+    let incomplete = world.client(Request::CommitStaged { bulk, parts: 2 });
+    assert_eq!(incomplete, Err(Rejection::Incomplete { found: 1, expected: 2 }));
+    assert_eq!(world.replica.tasks().len(), 0);
+    world.client(part(1, 400..801)).expect("staged");
+    world.client(Request::CommitStaged { bulk, parts: 2 }).expect("committed");
+    assert!(world.replica.left_over());
+    while world.replica.left_over() {
+        world.scheduler(Request::Continue).expect("continues");
+    }
+    assert_eq!(world.replica.tasks().len(), 800);
+}
+
+#[test]
+fn a_bulk_that_meets_an_existing_task_creates_nothing() {
+    let mut world = World::new();
+    world.create(5, &definition(), None);
+    let bulk = CommandId(78);
+    let tasks = (1..10).map(|id| new_task(id, &definition(), None)).collect();
+    world.client(Request::StageTasks { bulk, part: 0, tasks }).expect("staged");
+    assert_eq!(world.client(Request::CommitStaged { bulk, parts: 1 }), Err(Rejection::TaskExists));
+    world.scheduler(Request::AbandonStaged { bulk }).expect("forgotten");
+    assert_eq!(world.replica.tasks().len(), 1);
+    assert_eq!(world.replica.staged().count(), 0);
+}

@@ -1,0 +1,73 @@
+//! What a command does to workers: join, drain, lose, and take back what the lost ones held.
+
+use super::apply::{Step, within};
+use super::placement::Condition;
+use crate::answer::{Accepted, Rejection};
+use crate::command::Request;
+use crate::event::Event;
+use crate::execution::decide as execution_rules;
+use crate::identifier::{ExecutionId, Incarnation, NodeId, TenantId};
+use crate::limits::{LOSSES_PER_COMMAND_MAX, SLOTS_MAX};
+
+impl Step<'_> {
+    pub(super) fn change_worker(&mut self, request: &Request) -> Result<Accepted, Rejection> {
+        match request {
+            Request::JoinWorker { node, incarnation, slots, offers } => {
+                if self.replica.workers.contains_key(&(*node, *incarnation)) {
+                    return Ok(Accepted::Done);
+                }
+                within("slots", *slots as usize, SLOTS_MAX as usize)?;
+                let earlier: Vec<Incarnation> = self
+                    .replica
+                    .workers
+                    .iter()
+                    .filter(|((other, _), worker)| other == node && worker.condition != Condition::Lost)
+                    .map(|((_, incarnation), _)| *incarnation)
+                    .collect();
+                for incarnation in earlier {
+                    self.record(TenantId::CLUSTER, Event::WorkerLost { node: *node, incarnation });
+                }
+                let (node, incarnation) = (*node, *incarnation);
+                let event = Event::WorkerJoined { node, incarnation, slots: *slots, offers: offers.clone() };
+                self.record(TenantId::CLUSTER, event);
+                self.take_back_lost();
+            }
+            Request::DrainWorker { node, incarnation }
+                if self.known_worker(*node, *incarnation)? == Condition::Ready => {
+                    let event = Event::WorkerDraining { node: *node, incarnation: *incarnation };
+                    self.record(TenantId::CLUSTER, event);
+                }
+            Request::LoseWorker { node, incarnation } => {
+                self.known_worker(*node, *incarnation)?;
+                let event = Event::WorkerLost { node: *node, incarnation: *incarnation };
+                self.record(TenantId::CLUSTER, event);
+                self.take_back_lost();
+            }
+            _ => {}
+        }
+        Ok(Accepted::Done)
+    }
+
+    fn known_worker(&self, node: NodeId, incarnation: Incarnation) -> Result<Condition, Rejection> {
+        let worker = self.replica.workers.get(&(node, incarnation)).ok_or(Rejection::UnknownWorker)?;
+        if worker.condition == Condition::Lost { Err(Rejection::UnknownWorker) } else { Ok(worker.condition) }
+    }
+
+    /// Takes back what lost workers held, up to the bound.
+    pub(super) fn take_back_lost(&mut self) {
+        let held: Vec<ExecutionId> = self
+            .replica
+            .workers
+            .values()
+            .filter(|worker| worker.condition == Condition::Lost)
+            .flat_map(|worker| worker.held.iter().copied())
+            .take(LOSSES_PER_COMMAND_MAX)
+            .collect();
+        for id in held {
+            let Some(open) = self.replica.executions.get(&id).cloned() else { continue };
+            let Some(grant) = open.grant() else { continue };
+            self.record(open.tenant, execution_rules::lose(&open, grant));
+            self.release_after(open.slot, open.task, open.tenant);
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! Changes of who belongs to the group and who leads it.
+//!
+//! Invariants: what would lose the quorum is refused before it is proposed, with the reason; a node
+//! number is never used for two disks, nor a disk for two numbers; a leader hands over before it is
+//! removed. Any node takes a change and sends it on to the leader. Absent on purpose: changing two
+//! voters at once.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use openraft::ChangeMembers;
+use openraft::Instant as _;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use serde::{Deserialize, Serialize};
+use tokio::time::{sleep, timeout};
+
+use crate::consensus::{Consensus, Metrics};
+use crate::group::Inner;
+use crate::member::{Address, Member, NodeId};
+use crate::runtime;
+use crate::transport::{Lane, Peer, TransportError, disk_lost};
+use crate::wire::{self, Request, Response};
+
+/// A change of the membership or of the leader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Adds a node that receives the log and does not vote.
+    AddLearner {
+        /// Its number.
+        node: NodeId,
+        /// Where it is; it is asked for its disk.
+        address: Address,
+    },
+    /// Lets a learner vote.
+    Promote {
+        /// Which.
+        node: NodeId,
+    },
+    /// Removes a node for good.
+    Remove {
+        /// Which.
+        node: NodeId,
+    },
+    /// Hands the leadership over.
+    TransferLeadership {
+        /// To whom; `None` picks the voter that is furthest.
+        to: Option<NodeId>,
+    },
+}
+
+/// Why a change was not made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum ChangeError {
+    /// Nothing changed: there is no leader to make the change. Try again after an election.
+    #[error("there is no leader that could make the change (leader: {leader:?})")]
+    NotLeader {
+        /// Who leads, as far as the node that was asked knows.
+        leader: Option<NodeId>,
+    },
+    /// There is no such member.
+    #[error("node {node} is not a member")]
+    UnknownNode {
+        /// Which.
+        node: NodeId,
+    },
+    /// The number was used with another disk, whose votes and entries may be lost with it.
+    #[error("{}", disk_lost(*node))]
+    DiskLost {
+        /// Which.
+        node: NodeId,
+    },
+    /// The disk is a member's already, under another number.
+    #[error("the disk of node {node} is known as node {holder}")]
+    DiskTaken {
+        /// Which.
+        node: NodeId,
+        /// Under which number it is known.
+        holder: NodeId,
+    },
+    /// A node that this group does not know holds a vote or entries of its own.
+    #[error("node {node} holds state of its own; start it with an empty data directory")]
+    NotPristine {
+        /// Which.
+        node: NodeId,
+    },
+    /// At the address lives another node.
+    #[error("at {address} lives node {found}, not node {node}")]
+    WrongNode {
+        /// Which was meant.
+        node: NodeId,
+        /// Where it was looked for.
+        address: String,
+        /// Which was found.
+        found: NodeId,
+    },
+    /// The node cannot be asked, or refuses to be.
+    #[error("node {node} cannot be reached: {reason}")]
+    Unreachable {
+        /// Which.
+        node: NodeId,
+        /// Why.
+        reason: String,
+    },
+    /// After the change, or during it, no majority of the voters would be there.
+    #[error("the quorum would be lost: of the voters {voters:?} only {reachable:?} can be reached, {needed} are needed")]
+    QuorumAtRisk {
+        /// The voters that would have to agree.
+        voters: BTreeSet<NodeId>,
+        /// Those among them that answer.
+        reachable: BTreeSet<NodeId>,
+        /// How many are needed.
+        needed: usize,
+    },
+    /// Without it nobody would be left.
+    #[error("node {node} is the last voter")]
+    LastVoter {
+        /// Which.
+        node: NodeId,
+    },
+    /// Promoted now, it would hold up every commit. Wait until it has caught up.
+    #[error("node {node} lags {lag} entries behind; at most {allowed} are allowed")]
+    Lagging {
+        /// Which.
+        node: NodeId,
+        /// How far.
+        lag: u64,
+        /// How far it may.
+        allowed: u64,
+    },
+    /// Only a voter can lead.
+    #[error("node {node} does not vote")]
+    NotVoter {
+        /// Which.
+        node: NodeId,
+    },
+    /// There is nobody who could take over.
+    #[error("there is no other voter that could lead")]
+    NoSuccessor,
+    /// The change before this one is not finished. Try again.
+    #[error("another change is in progress")]
+    InProgress,
+    /// The change may have been made or may yet be: look at the status, then ask again.
+    #[error("the change has no outcome yet: {reason}")]
+    Unknown {
+        /// What went wrong.
+        reason: String,
+    },
+    /// The node that was asked is stopping or must stop. Ask another one.
+    #[error("this node is stopping: {reason}")]
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl ChangeError {
+    /// Whether the same change may succeed in a moment.
+    fn passes(&self) -> bool {
+        matches!(self, Self::NotLeader { leader: None } | Self::InProgress)
+    }
+}
+
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a condition may take to hold before a change is refused for it.
+const SETTLE: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// Makes a change here or, when this node does not lead, at the leader.
+    pub(crate) async fn change(&self, change: Change) -> Result<(), ChangeError> {
+        let deadline = runtime::now() + self.options.change_timeout;
+        let mut at = self.local;
+        // Whether an earlier attempt may have succeeded unseen.
+        let mut repeated = false;
+        loop {
+            let result = if at == self.local { self.lead(&change).await } else { self.forward(at, &change).await };
+            let error = match result {
+                Ok(()) => return Ok(()),
+                Err(ChangeError::UnknownNode { .. }) if repeated && matches!(change, Change::Remove { .. }) => {
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if runtime::now() >= deadline {
+                return Err(error);
+            }
+            match error {
+                ChangeError::NotLeader { leader: Some(leader) } if leader != at => at = leader,
+                ChangeError::Unknown { .. } if at != self.local && matches!(change, Change::Remove { .. }) => {
+                    repeated = true;
+                    at = self.local;
+                    sleep(PAUSE).await;
+                }
+                ChangeError::NotLeader { .. } => {
+                    at = self.local;
+                    sleep(PAUSE).await;
+                }
+                error if error.passes() => sleep(PAUSE).await,
+                error => return Err(error),
+            }
+        }
+    }
+
+    async fn forward(&self, to: NodeId, change: &Change) -> Result<(), ChangeError> {
+        let unknown = |reason: String| ChangeError::Unknown { reason };
+        let member = self.metrics().membership_config.get_node(&to).cloned();
+        let member = member.ok_or(ChangeError::NotLeader { leader: None })?;
+        let request = wire::encode(&Request::Change(change.clone())).map_err(|error| unknown(error.to_string()))?;
+        let peer = Peer { node: to, member };
+        let (group, waited) = (self.options.group, self.options.change_timeout);
+        let answer = self.transport.call(&peer, Lane::Application, group, request, waited).await;
+        match answer {
+            Ok(answer) => match wire::decode::<Response>(&answer) {
+                Ok(Response::Change(result)) => result,
+                Ok(_) => Err(unknown("the leader answered another question".to_owned())),
+                Err(error) => Err(unknown(error.to_string())),
+            },
+            Err(error @ TransportError::Timeout { .. }) => Err(unknown(error.to_string())),
+            Err(_) => Err(ChangeError::NotLeader { leader: None }),
+        }
+    }
+
+    /// Makes a change as the leader.
+    pub(crate) async fn lead(&self, change: &Change) -> Result<(), ChangeError> {
+        if let Some(failure) = self.latch.get() {
+            return Err(ChangeError::Stopped { reason: failure.to_string() });
+        }
+        let metrics = self.metrics();
+        if !metrics.state.is_leader() {
+            let leader = metrics.current_leader.filter(|leader| *leader != self.local);
+            return Err(ChangeError::NotLeader { leader });
+        }
+        match change {
+            Change::AddLearner { node, address } => self.add_learner(*node, address).await,
+            Change::Promote { node } => self.promote(*node).await,
+            Change::Remove { node } => self.remove(*node).await,
+            Change::TransferLeadership { to } => self.transfer(*to).await,
+        }
+    }
+
+    async fn add_learner(&self, node: NodeId, address: &Address) -> Result<(), ChangeError> {
+        let unreachable = |reason: String| ChangeError::Unreachable { node, reason };
+        let found = self.transport.hello(&address.peer, self.options.group, self.options.request_timeout).await;
+        let found = found.map_err(|error| unreachable(error.to_string()))?;
+        if found.node != node {
+            return Err(ChangeError::WrongNode { node, address: address.peer.clone(), found: found.node });
+        }
+        let metrics = self.metrics();
+        let mut disks = self.progress.disks();
+        disks.extend(metrics.membership_config.nodes().map(|(id, member)| (*id, member.disk)));
+        match disks.get(&node) {
+            Some(disk) if *disk != found.disk => return Err(ChangeError::DiskLost { node }),
+            Some(_) => {}
+            None => {
+                if let Some((holder, _)) = disks.iter().find(|(_, disk)| **disk == found.disk) {
+                    return Err(ChangeError::DiskTaken { node, holder: *holder });
+                }
+                if found.pristine != Some(true) {
+                    return Err(ChangeError::NotPristine { node });
+                }
+            }
+        }
+        if metrics.membership_config.get_node(&node).is_some() {
+            return Ok(());
+        }
+        let member = address.with_disk(found.disk);
+        self.propose(ChangeMembers::AddNodes([(node, member)].into())).await
+    }
+
+    async fn promote(&self, node: NodeId) -> Result<(), ChangeError> {
+        if voters(&self.metrics()).contains(&node) {
+            return Ok(());
+        }
+        self.settle(|metrics| {
+            if metrics.membership_config.get_node(&node).is_none() {
+                return Err(ChangeError::UnknownNode { node });
+            }
+            let (lag, allowed) = (lag(metrics, node), self.options.promote_lag);
+            if lag > allowed {
+                return Err(ChangeError::Lagging { node, lag, allowed });
+            }
+            let mut after = voters(metrics);
+            self.check_quorum(metrics, &after)?;
+            after.insert(node);
+            self.check_quorum(metrics, &after)
+        })
+        .await?;
+        self.propose(ChangeMembers::AddVoterIds([node].into())).await
+    }
+
+    async fn remove(&self, node: NodeId) -> Result<(), ChangeError> {
+        let metrics = self.metrics();
+        if metrics.membership_config.get_node(&node).is_none() {
+            return Err(ChangeError::UnknownNode { node });
+        }
+        let before = voters(&metrics);
+        if !before.contains(&node) {
+            return self.propose(ChangeMembers::RemoveNodes([node].into())).await;
+        }
+        if before.len() == 1 {
+            return Err(ChangeError::LastVoter { node });
+        }
+        self.settle(|metrics| {
+            let mut after = voters(metrics);
+            self.check_quorum(metrics, &after)?;
+            after.remove(&node);
+            self.check_quorum(metrics, &after)
+        })
+        .await?;
+        if node == self.local {
+            self.transfer(None).await?;
+            // The removal itself is the new leader's to make.
+            return Err(ChangeError::NotLeader { leader: self.metrics().current_leader });
+        }
+        self.propose(ChangeMembers::RemoveVoters([node].into())).await
+    }
+
+    async fn transfer(&self, to: Option<NodeId>) -> Result<(), ChangeError> {
+        if to == Some(self.local) {
+            return Ok(());
+        }
+        let target = self
+            .settle(|metrics| {
+                let voters = voters(metrics);
+                let reachable = self.reachable(metrics);
+                match to {
+                    Some(node) if metrics.membership_config.get_node(&node).is_none() => {
+                        Err(ChangeError::UnknownNode { node })
+                    }
+                    Some(node) if !voters.contains(&node) => Err(ChangeError::NotVoter { node }),
+                    Some(node) if !reachable.contains(&node) => {
+                        Err(ChangeError::Unreachable { node, reason: "it does not answer heartbeats".to_owned() })
+                    }
+                    Some(node) => Ok(node),
+                    None => {
+                        let others = voters.into_iter().filter(|id| *id != self.local && reachable.contains(id));
+                        others.min_by_key(|id| lag(metrics, *id)).ok_or(ChangeError::NoSuccessor)
+                    }
+                }
+            })
+            .await?;
+        let stopped = |reason: String| ChangeError::Stopped { reason };
+        self.raft.trigger().transfer_leader(target).await.map_err(|error| stopped(error.to_string()))?;
+        let handed_over = async {
+            let mut metrics = self.raft.metrics();
+            loop {
+                let now = metrics.borrow_watched().clone();
+                if !now.state.is_leader() && now.current_leader.is_some_and(|leader| leader != self.local) {
+                    return Ok(());
+                }
+                metrics.changed().await.map_err(|_| stopped("the core ended".to_owned()))?;
+            }
+        };
+        match timeout(self.options.election_max * 2 + SETTLE, handed_over).await {
+            Ok(result) => result,
+            Err(_) => Err(ChangeError::Unknown { reason: format!("node {target} did not take over in time") }),
+        }
+    }
+
+    /// Commits a change of the membership.
+    async fn propose(&self, members: ChangeMembers<NodeId, Member>) -> Result<(), ChangeError> {
+        let proposed = timeout(self.options.change_timeout, self.raft.change_membership(members, false)).await;
+        let Ok(written) = proposed else {
+            return Err(ChangeError::Unknown { reason: "no majority answered in time".to_owned() });
+        };
+        match written {
+            Ok(_) => Ok(()),
+            Err(RaftError::Fatal(fatal)) => Err(ChangeError::Stopped { reason: fatal.to_string() }),
+            Err(RaftError::APIError(error)) => Err(refusal(error)),
+        }
+    }
+
+    /// Repeats a check while the leader's picture of its peers settles.
+    async fn settle<T>(&self, check: impl Fn(&Metrics) -> Result<T, ChangeError>) -> Result<T, ChangeError> {
+        let deadline = runtime::now() + SETTLE;
+        loop {
+            let result = check(&self.metrics());
+            if result.is_ok() || runtime::now() >= deadline {
+                return result;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    fn check_quorum(&self, metrics: &Metrics, voters: &BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        let reachable: BTreeSet<NodeId> = voters.intersection(&self.reachable(metrics)).copied().collect();
+        let needed = voters.len() / 2 + 1;
+        if reachable.len() >= needed {
+            return Ok(());
+        }
+        Err(ChangeError::QuorumAtRisk { voters: voters.clone(), reachable, needed })
+    }
+
+    /// Whoever answered the leader lately, itself included.
+    fn reachable(&self, metrics: &Metrics) -> BTreeSet<NodeId> {
+        let recent = self.options.election_max * 2;
+        let heard = metrics.heartbeat.iter().flatten();
+        let answered = heard.filter(|(_, at)| at.is_some_and(|at| at.elapsed() <= recent));
+        answered.map(|(id, _)| *id).chain([self.local]).collect()
+    }
+}
+
+pub(crate) fn voters(metrics: &Metrics) -> BTreeSet<NodeId> {
+    metrics.membership_config.voter_ids().collect()
+}
+
+/// How many entries a node is behind, in the leader's eyes.
+pub(crate) fn lag(metrics: &Metrics, node: NodeId) -> u64 {
+    let last = metrics.last_log_index.map_or(0, |index| index + 1);
+    if node == metrics.id {
+        return 0;
+    }
+    let matched = metrics.replication.as_ref().and_then(|progress| progress.get(&node).copied().flatten());
+    last.saturating_sub(matched.map_or(0, |id| id.index + 1))
+}
+
+fn refusal(error: ClientWriteError<Consensus>) -> ChangeError {
+    match error {
+        ClientWriteError::ForwardToLeader(forward) => ChangeError::NotLeader { leader: forward.leader_id },
+        ClientWriteError::LogEntryDiscarded(_) => {
+            ChangeError::Unknown { reason: "the leader changed meanwhile".to_owned() }
+        }
+        ClientWriteError::ChangeMembershipError(error) => match error {
+            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_) => {
+                ChangeError::InProgress
+            }
+            ChangeMembershipError::LearnerNotFound(missing) => ChangeError::UnknownNode { node: missing.node_id },
+            other => ChangeError::Unknown { reason: other.to_string() },
+        },
+        ClientWriteError::PreconditionFailed(failed) => ChangeError::Unknown { reason: failed.to_string() },
+    }
+}

@@ -1,0 +1,140 @@
+//! Every kind of key, and every known way to fool one.
+
+use std::time::Duration;
+
+use escapement_domain::timestamp::Timestamp;
+
+use super::super::permission::Role;
+use super::*;
+
+const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+const RSA: &[u8] = include_bytes!("../testdata/rsa.pem");
+const RSA_PUBLIC: &[u8] = include_bytes!("../testdata/rsa-public.pem");
+const RSA_SHORT: &[u8] = include_bytes!("../testdata/rsa1024.pem");
+const P256: &[u8] = include_bytes!("../testdata/p256.pem");
+const P256_PUBLIC: &[u8] = include_bytes!("../testdata/p256-public.pem");
+const P384: &[u8] = include_bytes!("../testdata/p384.pem");
+const P384_PUBLIC: &[u8] = include_bytes!("../testdata/p384-public.pem");
+const ED: &[u8] = include_bytes!("../testdata/ed.pem");
+const ED_PUBLIC: &[u8] = include_bytes!("../testdata/ed-public.pem");
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+fn keys(contents: &[u8]) -> Keys {
+    Keys::from_bytes(contents).expect("a key")
+}
+
+fn mint(keys: &Keys) -> Result<String, MintError> {
+    keys.mint("ada", "acme", &[Role::Viewer], Duration::from_secs(60), NOW)
+}
+
+/// A token by `private` is good for itself and for `public`, names `algorithm`, and `public` makes none.
+#[track_caller]
+fn check_pair(private: &[u8], public: &[u8], algorithm: Algorithm) {
+    let token = mint(&keys(private)).expect("minted");
+    assert_eq!(jsonwebtoken::decode_header(&token).expect("header").alg, algorithm);
+    assert_eq!(keys(private).verify(&token, NOW).expect("good").subject, "ada");
+    assert_eq!(keys(public).verify(&token, NOW).expect("good").subject, "ada");
+    assert!(matches!(mint(&keys(public)), Err(MintError::CannotSign)));
+}
+
+#[test]
+fn private_keys_sign_and_public_keys_check() {
+    check_pair(RSA, RSA_PUBLIC, Algorithm::RS256);
+    check_pair(P256, P256_PUBLIC, Algorithm::ES256);
+    check_pair(P384, P384_PUBLIC, Algorithm::ES384);
+    check_pair(ED, ED_PUBLIC, Algorithm::EdDSA);
+}
+
+#[test]
+fn a_public_key_taken_for_a_secret_signs_nothing_that_is_accepted() {
+    for public in [RSA_PUBLIC, P256_PUBLIC, ED_PUBLIC] {
+        let forger = EncodingKey::from_secret(public);
+        let claims = serde_json::json!({"sub": "eve", "tenant": "acme", "roles": ["admin"], "exp": 4_000_000_000_u64});
+        let forged = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &forger).expect("signs");
+        assert_eq!(keys(public).verify(&forged, NOW), Err(TokenError::Algorithm));
+    }
+}
+
+#[test]
+fn an_unsigned_token_is_refused() {
+    // {"alg":"none","typ":"JWT"} . {"sub":"eve","tenant":"acme","roles":["admin"],"exp":4000000000} . nothing
+    let claims = "eyJzdWIiOiJldmUiLCJ0ZW5hbnQiOiJhY21lIiwicm9sZXMiOlsiYWRtaW4iXSwiZXhwIjo0MDAwMDAwMDAwfQ";
+    for header in ["eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0", "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"] {
+        let token = format!("{header}.{claims}.");
+        assert!(keys(SECRET).verify(&token, NOW).is_err(), "{token}");
+    }
+}
+
+#[test]
+fn a_changed_token_or_another_key_is_a_wrong_signature() {
+    let token = mint(&keys(SECRET)).expect("minted");
+    let other = keys(b"another secret of 32 bytes length");
+    assert_eq!(other.verify(&token, NOW), Err(TokenError::Signature));
+    let (rest, signature) = token.rsplit_once('.').expect("three parts");
+    let flipped = if signature.starts_with('A') { "B" } else { "A" };
+    assert_eq!(keys(SECRET).verify(&format!("{rest}.{flipped}{}", &signature[1..]), NOW), Err(TokenError::Signature));
+    for nonsense in ["", ".", "..", "a.b.c", "nonsense", &"x".repeat(100_000)] {
+        assert!(keys(SECRET).verify(nonsense, NOW).is_err(), "{nonsense:.20}");
+    }
+}
+
+#[test]
+fn a_line_break_after_a_secret_is_no_part_of_it() {
+    let with_break = [SECRET, b"\n"].concat();
+    let token = mint(&keys(&with_break)).expect("minted");
+    assert!(keys(SECRET).verify(&token, NOW).is_ok());
+    let raw = Keys { signing: Some(Arc::new(SigningKey { key: EncodingKey::from_secret(&with_break), algorithm: Algorithm::HS256 })), ..keys(SECRET) };
+    let token = mint(&raw).expect("minted");
+    assert!(keys(&with_break).verify(&token, NOW).is_ok(), "signed by a tool that took the file as it is");
+    let binary = [[0xff_u8; 32].as_slice(), b"\n"].concat();
+    assert!(keys(&binary).verify(&mint(&keys(&binary)).expect("minted"), NOW).is_ok());
+}
+
+#[test]
+fn a_key_of_no_use_says_why() {
+    let check = |contents: &[u8], expected: &str| {
+        let fault = Keys::from_bytes(contents).expect_err("of no use").to_string();
+        assert!(fault.contains(expected), "{fault}");
+    };
+    check(b"", "the secret has 0 bytes; HS256 takes at least 32");
+    check(b"0123456789abcdef0123456789abcde\n", "the secret has 31 bytes");
+    check(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "holds no RSA");
+    check(RSA_SHORT, "the RSA key has 1024 bits; at least 2048");
+    let missing = Keys::load(Path::new("/nowhere/jwt.key")).expect_err("missing").to_string();
+    assert!(missing.starts_with("the key file /nowhere/jwt.key cannot be read"), "{missing}");
+}
+
+#[test]
+fn a_key_set_checks_by_key_id_and_kind() {
+    let jwk = |private: &EncodingKey, algorithm, id: &str| {
+        let mut jwk = Jwk::from_encoding_key(private, algorithm).expect("public half");
+        jwk.common.key_id = Some(id.into());
+        jwk
+    };
+    let p256 = EncodingKey::from_ec_pem(P256).expect("key");
+    let ed = EncodingKey::from_ed_pem(ED).expect("key");
+    let set = JwkSet { keys: vec![jwk(&p256, Algorithm::ES256, "a"), jwk(&ed, Algorithm::EdDSA, "b")] };
+    let json = serde_json::to_vec(&set).expect("JSON");
+    let set = Keys::from_key_set(&json).expect("key set");
+    assert!(matches!(mint(&set), Err(MintError::CannotSign)));
+
+    let claims = serde_json::json!({"sub": "ada", "tenant": "acme", "roles": ["viewer"], "exp": 4_000_000_000_u64});
+    let signed = |algorithm, id: Option<&str>, key: &EncodingKey| {
+        let header = Header { kid: id.map(Into::into), ..Header::new(algorithm) };
+        jsonwebtoken::encode(&header, &claims, key).expect("signs")
+    };
+    assert!(set.verify(&signed(Algorithm::ES256, Some("a"), &p256), NOW).is_ok());
+    assert!(set.verify(&signed(Algorithm::EdDSA, None, &ed), NOW).is_ok(), "without an id every key is tried");
+    assert!(set.verify(&signed(Algorithm::ES256, Some("b"), &p256), NOW).is_err());
+    assert!(set.verify(&mint(&keys(RSA)).expect("minted"), NOW).is_err());
+
+    for nonsense in ["", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"c2hvcnQ"}]}"#] {
+        assert!(Keys::from_key_set(nonsense.as_bytes()).is_err(), "{nonsense}");
+    }
+}
+
+#[test]
+fn key_material_is_never_shown() {
+    assert_eq!(format!("{:?}", keys(SECRET)), "Keys { checks: [HS256], signs: true }");
+}
