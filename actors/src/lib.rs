@@ -8,6 +8,7 @@
 pub mod attempt;
 pub mod dispatcher;
 pub mod intent;
+mod keeper;
 pub mod machine;
 pub mod ports;
 pub mod projection;

@@ -92,7 +92,10 @@ impl Machine {
     }
 
     /// Hears the records of every entry from now on. Give `look` the state as it is before the first of them.
-    pub fn subscribe<T>(&self, look: impl FnOnce(&Replica, u64) -> T) -> (T, mpsc::UnboundedReceiver<Applied>) {
+    pub fn subscribe<T>(
+        &self,
+        look: impl FnOnce(&Replica, u64) -> T,
+    ) -> (T, mpsc::UnboundedReceiver<Applied>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let state = self.state.read();
         let mut subscribers = self.subscribers.lock();

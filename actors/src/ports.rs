@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::intent::{Renewal, Renewed, SubmitError, Submission};
+use crate::intent::{Renewal, Renewed, Submission, SubmitError};
 
 /// Wall time and monotonic time, apart: wall time names instants, monotonic time measures waits.
 pub trait Clock: Send + Sync + 'static {
@@ -48,7 +48,14 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Storage::write`].
-    fn scan(&self, tree: Tree, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>>;
+    fn scan(
+        &self,
+        tree: Tree,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        reverse: bool,
+    ) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>>;
     /// Removes everything in a tree.
     ///
     /// # Errors
@@ -264,3 +271,39 @@ pub struct Leadership {
     /// Whether it is this node.
     pub leading: bool,
 }
+
+/// Where the output of attempts made on this node is kept.
+pub trait OutputStore: Send + Sync + 'static {
+    /// Opens the place for what one attempt writes.
+    fn sink(&self, tenant: &str, execution: ExecutionId, attempt: u32) -> std::sync::Arc<dyn OutputSink>;
+}
+
+/// Hears what the actors do, for metrics. Called on the actors' thread: be quick, and never call back.
+///
+/// Every method does nothing unless it is implemented.
+pub trait Observer: Send + Sync + 'static {
+    /// Who leads changed, as this node sees it.
+    fn leadership(&self, _leadership: Leadership) {}
+    /// A command with due occurrences was committed: how long after its instant each of them was.
+    fn fired(&self, _lateness: &[Span]) {}
+    /// A proposal of the wheel had no answer and is decided anew from the state.
+    fn proposal_failed(&self, _error: &SubmitError) {}
+    /// How many timers the wheel holds.
+    fn timers(&self, _count: usize) {}
+    /// A task's actor was activated, or passivated: how many there are now.
+    fn tasks_in_motion(&self, _count: usize) {}
+    /// An attempt began on this node.
+    fn attempt_started(&self) {}
+    /// An attempt ended on this node after so long.
+    fn attempt_ended(&self, _end: &AttemptEnd, _took: Duration) {}
+    /// An attempt was killed because its worker's lease was about to end or was lost; it is not reported.
+    fn attempt_killed(&self) {}
+    /// This node's worker came back as a new incarnation.
+    fn worker_renewed(&self) {}
+}
+
+/// Hears nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}

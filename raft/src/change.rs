@@ -24,7 +24,7 @@ use crate::wire::{self, Request, Response};
 
 /// A change of the membership or of the leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Change {
+pub(crate) enum Change {
     /// Adds a node that receives the log and does not vote.
     AddLearner {
         /// Its number.
@@ -103,7 +103,9 @@ pub enum ChangeError {
         reason: String,
     },
     /// After the change, or during it, no majority of the voters would be there.
-    #[error("the quorum would be lost: of the voters {voters:?} only {reachable:?} can be reached, {needed} are needed")]
+    #[error(
+        "the quorum would be lost: of the voters {voters:?} only {reachable:?} can be reached, {needed} are needed"
+    )]
     QuorumAtRisk {
         /// The voters that would have to agree.
         voters: BTreeSet<NodeId>,
@@ -173,10 +175,13 @@ impl Inner {
         // Whether an earlier attempt may have succeeded unseen.
         let mut repeated = false;
         loop {
-            let result = if at == self.local { self.lead(&change).await } else { self.forward(at, &change).await };
+            let result =
+                if at == self.local { self.lead(&change).await } else { self.forward(at, &change).await };
             let error = match result {
                 Ok(()) => return Ok(()),
-                Err(ChangeError::UnknownNode { .. }) if repeated && matches!(change, Change::Remove { .. }) => {
+                Err(ChangeError::UnknownNode { .. })
+                    if repeated && matches!(change, Change::Remove { .. }) =>
+                {
                     return Ok(());
                 }
                 Err(error) => error,
@@ -186,7 +191,8 @@ impl Inner {
             }
             match error {
                 ChangeError::NotLeader { leader: Some(leader) } if leader != at => at = leader,
-                ChangeError::Unknown { .. } if at != self.local && matches!(change, Change::Remove { .. }) => {
+                // Made twice, each of these is made once.
+                ChangeError::Unknown { .. } if at != self.local => {
                     repeated = true;
                     at = self.local;
                     sleep(PAUSE).await;
@@ -205,7 +211,8 @@ impl Inner {
         let unknown = |reason: String| ChangeError::Unknown { reason };
         let member = self.metrics().membership_config.get_node(&to).cloned();
         let member = member.ok_or(ChangeError::NotLeader { leader: None })?;
-        let request = wire::encode(&Request::Change(change.clone())).map_err(|error| unknown(error.to_string()))?;
+        let request =
+            wire::encode(&Request::Change(change.clone())).map_err(|error| unknown(error.to_string()))?;
         let peer = Peer { node: to, member };
         let (group, waited) = (self.options.group, self.options.change_timeout);
         let answer = self.transport.call(&peer, Lane::Application, group, request, waited).await;
@@ -215,7 +222,9 @@ impl Inner {
                 Ok(_) => Err(unknown("the leader answered another question".to_owned())),
                 Err(error) => Err(unknown(error.to_string())),
             },
-            Err(error @ TransportError::Timeout { .. }) => Err(unknown(error.to_string())),
+            Err(error @ (TransportError::Timeout { .. } | TransportError::Unreachable { .. })) => {
+                Err(unknown(error.to_string()))
+            }
             Err(_) => Err(ChangeError::NotLeader { leader: None }),
         }
     }
@@ -240,7 +249,8 @@ impl Inner {
 
     async fn add_learner(&self, node: NodeId, address: &Address) -> Result<(), ChangeError> {
         let unreachable = |reason: String| ChangeError::Unreachable { node, reason };
-        let found = self.transport.hello(&address.peer, self.options.group, self.options.request_timeout).await;
+        let found =
+            self.transport.hello(&address.peer, self.options.group, self.options.request_timeout).await;
         let found = found.map_err(|error| unreachable(error.to_string()))?;
         if found.node != node {
             return Err(ChangeError::WrongNode { node, address: address.peer.clone(), found: found.node });
@@ -328,12 +338,14 @@ impl Inner {
                         Err(ChangeError::UnknownNode { node })
                     }
                     Some(node) if !voters.contains(&node) => Err(ChangeError::NotVoter { node }),
-                    Some(node) if !reachable.contains(&node) => {
-                        Err(ChangeError::Unreachable { node, reason: "it does not answer heartbeats".to_owned() })
-                    }
+                    Some(node) if !reachable.contains(&node) => Err(ChangeError::Unreachable {
+                        node,
+                        reason: "it does not answer heartbeats".to_owned(),
+                    }),
                     Some(node) => Ok(node),
                     None => {
-                        let others = voters.into_iter().filter(|id| *id != self.local && reachable.contains(id));
+                        let others =
+                            voters.into_iter().filter(|id| *id != self.local && reachable.contains(id));
                         others.min_by_key(|id| lag(metrics, *id)).ok_or(ChangeError::NoSuccessor)
                     }
                 }
@@ -353,13 +365,16 @@ impl Inner {
         };
         match timeout(self.options.election_max * 2 + SETTLE, handed_over).await {
             Ok(result) => result,
-            Err(_) => Err(ChangeError::Unknown { reason: format!("node {target} did not take over in time") }),
+            Err(_) => {
+                Err(ChangeError::Unknown { reason: format!("node {target} did not take over in time") })
+            }
         }
     }
 
     /// Commits a change of the membership.
     async fn propose(&self, members: ChangeMembers<NodeId, Member>) -> Result<(), ChangeError> {
-        let proposed = timeout(self.options.change_timeout, self.raft.change_membership(members, false)).await;
+        let proposed =
+            timeout(self.options.change_timeout, self.raft.change_membership(members, false)).await;
         let Ok(written) = proposed else {
             return Err(ChangeError::Unknown { reason: "no majority answered in time".to_owned() });
         };
@@ -424,7 +439,9 @@ fn refusal(error: ClientWriteError<Consensus>) -> ChangeError {
             ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_) => {
                 ChangeError::InProgress
             }
-            ChangeMembershipError::LearnerNotFound(missing) => ChangeError::UnknownNode { node: missing.node_id },
+            ChangeMembershipError::LearnerNotFound(missing) => {
+                ChangeError::UnknownNode { node: missing.node_id }
+            }
             other => ChangeError::Unknown { reason: other.to_string() },
         },
         ClientWriteError::PreconditionFailed(failed) => ChangeError::Unknown { reason: failed.to_string() },

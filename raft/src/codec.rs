@@ -17,7 +17,7 @@ const CONFIGURATION: Limited = bincode::config::standard().with_limit::<FRAME_BY
 
 /// The kinds of versioned bytes, each with the version that this build writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Record {
+pub(crate) enum Record {
     /// A frame between two nodes.
     Frame,
     /// An entry of the Raft log.
@@ -31,7 +31,7 @@ pub enum Record {
 impl Record {
     /// The version that this build writes, and the only one that it reads.
     #[must_use]
-    pub const fn version(self) -> u8 {
+    pub(crate) const fn version(self) -> u8 {
         match self {
             Self::Frame | Self::Entry | Self::Snapshot | Self::Identity => 1,
         }
@@ -57,14 +57,14 @@ impl Record {
     ///
     /// # Errors
     /// [`CodecError::Version`], which names both versions.
-    pub fn check_version(self, theirs: u8) -> Result<(), CodecError> {
+    pub(crate) fn check_version(self, theirs: u8) -> Result<(), CodecError> {
         if theirs == self.version() { Ok(()) } else { Err(CodecError::Version { record: self, theirs }) }
     }
 }
 
 /// Why bytes could not be read or a value could not be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CodecError {
+pub(crate) enum CodecError {
     /// Written by another version of this program; update one of the two.
     #[error("this node speaks {} version {}; {} {theirs}", record.name(), record.version(), record.writer())]
     Version {
@@ -93,7 +93,7 @@ impl From<CodecError> for std::io::Error {
 ///
 /// # Errors
 /// [`CodecError::Malformed`] when the value cannot be represented.
-pub fn encode<T: Serialize>(record: Record, value: &T) -> Result<Vec<u8>, CodecError> {
+pub(crate) fn encode<T: Serialize>(record: Record, value: &T) -> Result<Vec<u8>, CodecError> {
     let mut bytes = vec![record.version()];
     bincode::serde::encode_into_std_write(value, &mut bytes, CONFIGURATION)
         .map_err(|error| CodecError::Malformed { record, reason: error.to_string() })?;
@@ -105,12 +105,12 @@ pub fn encode<T: Serialize>(record: Record, value: &T) -> Result<Vec<u8>, CodecE
 /// # Errors
 /// [`CodecError::Version`] for another version's bytes, [`CodecError::Malformed`] for anything
 /// that this version does not write, trailing bytes included.
-pub fn decode<T: DeserializeOwned>(record: Record, bytes: &[u8]) -> Result<T, CodecError> {
+pub(crate) fn decode<T: DeserializeOwned>(record: Record, bytes: &[u8]) -> Result<T, CodecError> {
     let malformed = |reason: String| CodecError::Malformed { record, reason };
     let (&version, rest) = bytes.split_first().ok_or_else(|| malformed("empty".to_owned()))?;
     record.check_version(version)?;
-    let (value, read) =
-        bincode::serde::decode_from_slice(rest, CONFIGURATION).map_err(|error| malformed(error.to_string()))?;
+    let (value, read) = bincode::serde::decode_from_slice(rest, CONFIGURATION)
+        .map_err(|error| malformed(error.to_string()))?;
     if read != rest.len() {
         return Err(malformed(format!("{} bytes left over", rest.len() - read)));
     }

@@ -17,7 +17,7 @@ use crate::runtime::Runtime;
 
 /// The commands of one entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Commands(pub(crate) Vec<Bytes>);
+pub(crate) struct Commands(pub(crate) Vec<Bytes>);
 
 impl Commands {
     pub(crate) fn bytes(&self) -> usize {
@@ -33,11 +33,11 @@ impl fmt::Display for Commands {
 
 /// The answers to one entry's commands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answers(pub(crate) Vec<Bytes>);
+pub(crate) struct Answers(pub(crate) Vec<Bytes>);
 
 /// The marker that names all of these to openraft.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Consensus;
+pub(crate) struct Consensus;
 
 impl openraft::RaftTypeConfig for Consensus {
     type D = Commands;
@@ -84,7 +84,8 @@ pub(crate) type Metrics = openraft::RaftMetrics<Consensus>;
 /// # Errors
 /// [`OptionsError`] for whatever openraft refuses.
 pub(crate) fn configuration(options: &Options) -> Result<openraft::Config, OptionsError> {
-    let milliseconds = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let milliseconds =
+        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = openraft::Config {
         cluster_name: options.cluster.clone(),
         heartbeat_interval: milliseconds(options.heartbeat),

@@ -55,7 +55,11 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`FormationError`] when waiting cannot help.
-pub async fn form(group: &Group, transport: &dyn Transport, formation: &Formation) -> Result<(), FormationError> {
+pub async fn form(
+    group: &Group,
+    transport: &dyn Transport,
+    formation: &Formation,
+) -> Result<(), FormationError> {
     let local = transport.local().clone();
     if let Formation::Together(nodes) = formation
         && !nodes.contains_key(&local.node)
@@ -107,13 +111,18 @@ async fn ask_everyone(
     members.extend(nodes.get(&local.node).map(|address| (local.node, address.with_disk(local.disk))));
     let mut waiting = None;
     for (node, address, answer) in futures::future::join_all(asked).await {
-        let refused = |reason: String| FormationError::Refused { node, address: address.peer.clone(), reason };
+        let refused =
+            |reason: String| FormationError::Refused { node, address: address.peer.clone(), reason };
         match answer {
             Ok(hello) if hello.cluster != local.cluster => {
                 return Err(refused(format!("it belongs to cluster {:?}", hello.cluster)));
             }
-            Ok(hello) if hello.node != node => return Err(refused(format!("there lives node {}", hello.node))),
-            Ok(hello) if hello.disk == local.disk => return Err(refused("it has this node's disk".to_owned())),
+            Ok(hello) if hello.node != node => {
+                return Err(refused(format!("there lives node {}", hello.node)));
+            }
+            Ok(hello) if hello.disk == local.disk => {
+                return Err(refused("it has this node's disk".to_owned()));
+            }
             Ok(hello) if hello.pristine == Some(true) => {
                 members.insert(node, address.with_disk(hello.disk));
             }

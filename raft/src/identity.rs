@@ -8,7 +8,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +144,20 @@ impl DataDirectory {
 
     pub(crate) fn snapshots(&self) -> PathBuf {
         self.path.join(SNAPSHOTS)
+    }
+}
+
+/// Held by whatever still uses the storage; the directory is given back when the last one is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct Open(Arc<Option<DataDirectory>>);
+
+impl Open {
+    pub(crate) fn new(directory: Option<DataDirectory>) -> Self {
+        Self(Arc::new(directory))
+    }
+
+    pub(crate) fn watch(&self) -> Weak<Option<DataDirectory>> {
+        Arc::downgrade(&self.0)
     }
 }
 

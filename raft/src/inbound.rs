@@ -67,11 +67,13 @@ impl Inbound {
         match request {
             Request::Append(append) => self.append(append),
             Request::Vote(vote) => {
-                async move { raft.vote(vote).await.map(Response::Vote).map_err(|error| error.to_string()) }.boxed()
+                async move { raft.vote(vote).await.map(Response::Vote).map_err(|error| error.to_string()) }
+                    .boxed()
             }
-            Request::PreVote(vote) => {
-                async move { raft.pre_vote(vote).await.map(Response::Vote).map_err(|error| error.to_string()) }.boxed()
+            Request::PreVote(vote) => async move {
+                raft.pre_vote(vote).await.map(Response::Vote).map_err(|error| error.to_string())
             }
+            .boxed(),
             Request::Transfer(transfer) => async move {
                 let handled = raft.handle_transfer_leader(transfer).await;
                 handled.map(Response::Transfer).map_err(|error| error.to_string())
@@ -80,7 +82,8 @@ impl Inbound {
             Request::SnapshotBegin { transfer, bytes } => {
                 let snapshots = self.snapshots.clone();
                 async move {
-                    let draft = runtime::blocking(move || snapshots.create()).await.map_err(|e| e.to_string())?;
+                    let draft =
+                        runtime::blocking(move || snapshots.create()).await.map_err(|e| e.to_string())?;
                     let begun = Receiving { transfer, bytes, received: 0, draft: Some(draft) };
                     receiving.lock().insert(from, begun);
                     Ok(Response::SnapshotReceived)

@@ -16,8 +16,11 @@ use openraft::{OptionalSend, RaftSnapshotBuilder, Snapshot};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::consensus::{Answers, Consensus, Entry, LeaderId, LogId, Membership, Payload, SnapshotMeta, StoredMembership};
+use crate::consensus::{
+    Answers, Consensus, Entry, LeaderId, LogId, Membership, Payload, SnapshotMeta, StoredMembership,
+};
 use crate::failure::{Failure, Latch};
+use crate::identity::Open;
 use crate::log::payload_bytes;
 use crate::member::{Member, NodeId};
 use crate::replicated::{CommittedEntry, Frozen, Replicated};
@@ -63,6 +66,7 @@ pub(crate) struct Machine {
     latch: Latch,
     applied: Option<LogId>,
     membership: StoredMembership,
+    _open: Open,
 }
 
 impl Machine {
@@ -71,9 +75,10 @@ impl Machine {
         snapshots: Arc<dyn SnapshotStore>,
         progress: Arc<Progress>,
         latch: Latch,
+        open: Open,
     ) -> Self {
         let membership = StoredMembership::default();
-        Self { replicated, snapshots, progress, latch, applied: None, membership }
+        Self { replicated, snapshots, progress, latch, applied: None, membership, _open: open }
     }
 
     async fn apply_entry(&mut self, entry: &Entry) -> io::Result<Answers> {
@@ -167,7 +172,7 @@ impl RaftStateMachine<Consensus> for Machine {
         let meta = SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() };
         Builder {
             head: Head { meta, disks: self.progress.disks() },
-            frozen: Some(self.replicated.freeze()),
+            frozen: Mutex::new(Some(self.replicated.freeze())),
             replicated: self.replicated.clone(),
             snapshots: self.snapshots.clone(),
             latch: self.latch.clone(),
@@ -193,7 +198,9 @@ impl RaftStateMachine<Consensus> for Machine {
         Ok(())
     }
 
-    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<LeaderId, NodeId, Member, Handle>>> {
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<Snapshot<LeaderId, NodeId, Member, Handle>>> {
         let snapshots = self.snapshots.clone();
         let read = runtime::blocking(move || {
             let Some(stored) = snapshots.latest()? else { return Ok(Ok(None)) };
@@ -230,7 +237,9 @@ fn snapshot_failed(latch: &Latch, error: SnapshotError) -> io::Error {
 pub(crate) fn name(last: Option<LogId>) -> String {
     match last {
         None => "-".to_owned(),
-        Some(LogId { leader_id: LeaderId { term, node_id }, index }) => format!("{index:020}-{term:020}-{node_id:020}"),
+        Some(LogId { leader_id: LeaderId { term, node_id }, index }) => {
+            format!("{index:020}-{term:020}-{node_id:020}")
+        }
     }
 }
 
@@ -295,7 +304,7 @@ impl Installation {
 /// Writes one snapshot beside the running machine.
 pub(crate) struct Builder {
     head: Head,
-    frozen: Option<Box<dyn Frozen>>,
+    frozen: Mutex<Option<Box<dyn Frozen>>>,
     replicated: Arc<dyn Replicated>,
     snapshots: Arc<dyn SnapshotStore>,
     latch: Latch,
@@ -305,7 +314,7 @@ impl RaftSnapshotBuilder<Consensus> for Builder {
     type SnapshotData = Handle;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot<LeaderId, NodeId, Member, Handle>> {
-        let Some(frozen) = self.frozen.take() else {
+        let Some(frozen) = self.frozen.get_mut().take() else {
             return Err(io::Error::other("a snapshot is built once"));
         };
         let (snapshots, head) = (self.snapshots.clone(), self.head.clone());
@@ -320,7 +329,8 @@ impl RaftSnapshotBuilder<Consensus> for Builder {
         let unpublished = written.await.map_err(failed)?;
         let index = self.head.meta.last_log_id.map_or(0, |id| id.index);
         self.replicated.derived_synced(index).await.map_err(|error| {
-            let failure = Failure::Application { reason: format!("syncing what derives from entry {index}: {error}") };
+            let failure =
+                Failure::Application { reason: format!("syncing what derives from entry {index}: {error}") };
             self.latch.fail(failure.clone());
             failure.to_io()
         })?;

@@ -72,14 +72,16 @@ impl Client {
     /// Sends a request; it is queued before this returns.
     fn send(&self, lane: Lane, request: &Request, timeout: Duration) -> Answer {
         let to = format!("node {}", self.peer.node);
-        let malformed = move |error: crate::codec::CodecError| {
-            TransportError::Refused { to: to.clone(), reason: error.to_string() }
+        let malformed = move |error: crate::codec::CodecError| TransportError::Refused {
+            to: to.clone(),
+            reason: error.to_string(),
         };
         let bytes = match wire::encode(request) {
             Ok(bytes) => bytes,
             Err(error) => return futures::future::ready(Err(malformed(error))).boxed(),
         };
-        let answer = self.network.transport.call(&self.peer, lane, self.network.options.group, bytes, timeout);
+        let answer =
+            self.network.transport.call(&self.peer, lane, self.network.options.group, bytes, timeout);
         async move { wire::decode(&answer.await?).map_err(malformed) }.boxed()
     }
 
@@ -113,6 +115,12 @@ struct Sent {
     answer: Answer,
 }
 
+/// What happened next on a stream of appends.
+enum Turn {
+    Answered(Result<Response, TransportError>),
+    Requested(Option<AppendRequest>),
+}
+
 /// The state of one stream of appends.
 struct Pipeline<'a, S> {
     client: &'a Client,
@@ -138,31 +146,34 @@ impl<S: Stream<Item = AppendRequest> + Unpin> Pipeline<'_, S> {
         }
         loop {
             let room = self.sent.len() < APPENDS_IN_FLIGHT;
+            if self.sent.is_empty() && self.input.is_none() {
+                return None;
+            }
+            let (sent, input) = (&mut self.sent, &mut self.input);
+            let answer = async {
+                match sent.front_mut() {
+                    Some(front) => (&mut front.answer).await,
+                    None => std::future::pending().await,
+                }
+            };
             let request = async {
-                match &mut self.input {
+                match input {
                     Some(input) if room => input.next().await,
                     _ => std::future::pending().await,
                 }
             };
-            let Some(front) = self.sent.front_mut() else {
-                self.input.as_ref()?;
-                match request.await {
-                    Some(request) => self.send(request),
-                    None => self.input = None,
-                }
-                continue;
-            };
-            tokio::select! {
+            let turn = tokio::select! {
                 biased;
-                answer = &mut front.answer => {
-                    let (previous, last) = (front.previous, front.last);
-                    self.sent.pop_front();
+                answer = answer => Turn::Answered(answer),
+                request = request => Turn::Requested(request),
+            };
+            match turn {
+                Turn::Answered(answer) => {
+                    let Sent { previous, last, .. } = self.sent.pop_front()?;
                     return Some(self.result(answer, previous, last));
                 }
-                request = request => match request {
-                    Some(request) => self.send(request),
-                    None => self.input = None,
-                },
+                Turn::Requested(Some(request)) => self.send(request),
+                Turn::Requested(None) => self.input = None,
             }
         }
     }
@@ -175,7 +186,9 @@ impl<S: Stream<Item = AppendRequest> + Unpin> Pipeline<'_, S> {
     ) -> Result<StreamAppendResult<Consensus>, RpcError> {
         let result = match answer {
             // Nothing precedes the first entry, so nothing can conflict with it.
-            Ok(Response::Append(AppendResponse::Conflict)) if previous.is_none() => Err(self.client.unexpected()),
+            Ok(Response::Append(AppendResponse::Conflict)) if previous.is_none() => {
+                Err(self.client.unexpected())
+            }
             Ok(Response::Append(response)) => Ok(response.into_stream_result(previous, last)),
             Ok(_) => Err(self.client.unexpected()),
             Err(error) => Err(self.client.error(RPCTypes::AppendEntries, &error)),
@@ -188,7 +201,11 @@ impl<S: Stream<Item = AppendRequest> + Unpin> Pipeline<'_, S> {
 impl RaftNetworkV2<Consensus> for Client {
     type SnapshotData = Handle;
 
-    async fn append_entries(&mut self, rpc: AppendRequest, option: RPCOption) -> Result<AppendResponse, RpcError> {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendRequest,
+        option: RPCOption,
+    ) -> Result<AppendResponse, RpcError> {
         match self.send(self.appends, &Request::Append(rpc), self.append_timeout(&option)).await {
             Ok(Response::Append(response)) => Ok(response),
             Ok(_) => Err(self.unexpected()),
@@ -205,7 +222,8 @@ impl RaftNetworkV2<Consensus> for Client {
         S: Stream<Item = AppendRequest> + OptionalSend + Unpin + 'static,
     {
         let timeout = self.append_timeout(&option);
-        let pipeline = Pipeline { client: self, input: Some(input), sent: VecDeque::new(), timeout, failed: false };
+        let pipeline =
+            Pipeline { client: self, input: Some(input), sent: VecDeque::new(), timeout, failed: false };
         let answers = futures::stream::unfold(pipeline, |mut pipeline| async move {
             let answer = pipeline.next().await?;
             Some((answer, pipeline))

@@ -253,7 +253,9 @@ impl Worker {
 
     fn refusal(&self, error: &ClientWriteError<Consensus>, since: Instant) -> ProposeError {
         match error {
-            ClientWriteError::ForwardToLeader(forward) => ProposeError::NotLeader { leader: forward.leader_id },
+            ClientWriteError::ForwardToLeader(forward) => {
+                ProposeError::NotLeader { leader: forward.leader_id }
+            }
             // The others do not occur for commands; whatever they mean, the outcome is not known.
             ClientWriteError::LogEntryDiscarded(_)
             | ClientWriteError::ChangeMembershipError(_)

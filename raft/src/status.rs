@@ -91,7 +91,9 @@ pub struct Status {
     pub changing: bool,
 }
 
-pub(crate) fn leadership(metrics: &openraft::metrics::RaftServerMetrics<crate::consensus::Consensus>) -> Leadership {
+pub(crate) fn leadership(
+    metrics: &openraft::metrics::RaftServerMetrics<crate::consensus::Consensus>,
+) -> Leadership {
     let leading = metrics.state.is_leader() && metrics.current_leader == Some(metrics.id);
     Leadership { leader: metrics.current_leader, term: metrics.vote.leader_id.term, leading }
 }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Change, ChangeError};
 use crate::codec::{self, CodecError, Record};
 use crate::consensus::{
-    AppendRequest, AppendResponse, SnapshotResponse, TransferRequest, TransferResponse, Vote, VoteRequest, VoteResponse,
+    AppendRequest, AppendResponse, SnapshotResponse, TransferRequest, TransferResponse, Vote, VoteRequest,
+    VoteResponse,
 };
 use crate::member::NodeId;
 

@@ -51,7 +51,11 @@ impl std::fmt::Debug for Keys {
     /// Shows algorithms, never key material.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let algorithms: Vec<_> = self.checking.iter().flat_map(|key| &key.validation.algorithms).collect();
-        formatter.debug_struct("Keys").field("checks", &algorithms).field("signs", &self.signing.is_some()).finish()
+        formatter
+            .debug_struct("Keys")
+            .field("checks", &algorithms)
+            .field("signs", &self.signing.is_some())
+            .finish()
     }
 }
 
@@ -182,13 +186,15 @@ impl Keys {
         if !matches!(signed, Ok(true)) {
             return Ok(None);
         }
-        let algorithms = if algorithm == Algorithm::RS256 { RSA_ALGORITHMS.to_vec() } else { vec![algorithm] };
+        let algorithms =
+            if algorithm == Algorithm::RS256 { RSA_ALGORITHMS.to_vec() } else { vec![algorithm] };
         let signing = Some(Arc::new(SigningKey { key: key.clone(), algorithm }));
         Ok(Some(Self { checking: [CheckingKey::new(public, algorithms)].into(), signing }))
     }
 
     fn from_key_set(json: &[u8]) -> Result<Self, KeyFault> {
-        let set: JwkSet = serde_json::from_slice(json).map_err(|error| KeyFault::KeySet(error.to_string()))?;
+        let set: JwkSet =
+            serde_json::from_slice(json).map_err(|error| KeyFault::KeySet(error.to_string()))?;
         let mut checking = Vec::new();
         for jwk in &set.keys {
             if jwk.common.public_key_use.as_ref().is_some_and(|purpose| *purpose != PublicKeyUse::Signature) {
@@ -197,8 +203,12 @@ impl Keys {
             check_strength(jwk)?;
             let mut algorithms = match &jwk.algorithm {
                 AlgorithmParameters::RSA(_) => RSA_ALGORITHMS.to_vec(),
-                AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => vec![Algorithm::ES256],
-                AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P384 => vec![Algorithm::ES384],
+                AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => {
+                    vec![Algorithm::ES256]
+                }
+                AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P384 => {
+                    vec![Algorithm::ES384]
+                }
                 AlgorithmParameters::OctetKeyPair(_) => vec![Algorithm::EdDSA],
                 AlgorithmParameters::OctetKey(_) => vec![Algorithm::HS256],
                 _ => continue,
@@ -245,7 +255,8 @@ impl Keys {
     /// Signs claims.
     pub(super) fn sign(&self, claims: &Claims) -> Result<String, MintError> {
         let signing = self.signing.as_ref().ok_or(MintError::CannotSign)?;
-        jsonwebtoken::encode(&Header::new(signing.algorithm), claims, &signing.key).map_err(MintError::Signing)
+        jsonwebtoken::encode(&Header::new(signing.algorithm), claims, &signing.key)
+            .map_err(MintError::Signing)
     }
 }
 

@@ -50,10 +50,9 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|role| role.name() == text)
-            .ok_or_else(|| format!("`{text}` is not a role: viewer, editor, operator, admin or cluster-admin"))
+        Self::ALL.into_iter().find(|role| role.name() == text).ok_or_else(|| {
+            format!("`{text}` is not a role: viewer, editor, operator, admin or cluster-admin")
+        })
     }
 }
 
@@ -148,7 +147,11 @@ mod tests {
             let principal = Principal { subject: MINE.into(), tenant: "acme".into(), roles: vec![*role] };
             principal.may(permission).is_ok()
         };
-        let found: String = Role::ALL.iter().zip("veoac".chars()).map(|(role, sign)| if may(role) { sign } else { '-' }).collect();
+        let found: String = Role::ALL
+            .iter()
+            .zip("veoac".chars())
+            .map(|(role, sign)| if may(role) { sign } else { '-' })
+            .collect();
         assert_eq!(found, expected, "{permission:?}");
     }
 
@@ -181,6 +184,9 @@ mod tests {
         let denied = viewer.may(Permission::Audit).expect_err("denied");
         assert_eq!(denied.to_string(), "this takes the role admin");
         let denied = viewer.may(Permission::OperateTask { owner: THEIRS }).expect_err("denied");
-        assert_eq!(denied.to_string(), "this takes the role operator or to be the task's owner with the role editor");
+        assert_eq!(
+            denied.to_string(),
+            "this takes the role operator or to be the task's owner with the role editor"
+        );
     }
 }

@@ -54,10 +54,11 @@ fn written_beside(path: &Path, contents: &[u8]) -> io::Result<PathBuf> {
     name.push(format!(".{}.new", std::process::id()));
     let temporary = path.with_file_name(name);
     remove(&temporary);
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).and_then(|mut file| {
-        file.write_all(contents)?;
-        file.sync_all()
-    });
+    let written =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).and_then(|mut file| {
+            file.write_all(contents)?;
+            file.sync_all()
+        });
     written.inspect_err(|_| remove(&temporary))?;
     Ok(temporary)
 }

@@ -183,7 +183,8 @@ impl Keys {
         }
         let iat = now.0.div_euclid(1_000);
         let exp = i64::try_from(time_to_live.as_secs()).ok().and_then(|seconds| iat.checked_add(seconds));
-        let exp = exp.filter(|exp| *exp > iat && *exp <= Timestamp::MAX.0 / 1_000).ok_or(MintError::TimeToLive)?;
+        let exp =
+            exp.filter(|exp| *exp > iat && *exp <= Timestamp::MAX.0 / 1_000).ok_or(MintError::TimeToLive)?;
         let roles = roles.iter().map(|role| role.name()).collect();
         self.sign(&Claims { sub: subject.to_owned(), tenant: tenant.to_owned(), roles, iat, exp })
     }
@@ -212,12 +213,16 @@ mod tests {
         let roles = [Role::Editor, Role::ClusterAdmin];
         let token = keys().mint("ada", "acme", &roles, Duration::from_secs(60), NOW).expect("minted");
         let principal = keys().verify(&token, NOW).expect("good");
-        assert_eq!(principal, Principal { subject: "ada".into(), tenant: "acme".into(), roles: roles.to_vec() });
+        assert_eq!(
+            principal,
+            Principal { subject: "ada".into(), tenant: "acme".into(), roles: roles.to_vec() }
+        );
     }
 
     #[test]
     fn a_token_is_good_until_it_expires_and_a_little_longer() {
-        let token = keys().mint("ada", "acme", &[Role::Viewer], Duration::from_secs(60), NOW).expect("minted");
+        let token =
+            keys().mint("ada", "acme", &[Role::Viewer], Duration::from_secs(60), NOW).expect("minted");
         assert!(keys().verify(&token, Timestamp(NOW.0 + 64_999)).is_ok());
         assert_eq!(keys().verify(&token, Timestamp(NOW.0 + 65_000)), Err(TokenError::Expired));
     }
@@ -233,14 +238,22 @@ mod tests {
         check(format!(r#"{{"sub":"ada","tenant":"","exp":{exp}}}"#), TokenError::NoTenant);
         check(format!(r#"{{"sub":"ada","tenant":7,"exp":{exp}}}"#), TokenError::Malformed);
         check(format!(r#"{{"sub":"ada","tenant":"acme","exp":{exp},"nbf":{exp}}}"#), TokenError::NotYet);
-        let strangers = format!(r#"{{"sub":"ada","tenant":"acme","exp":{exp}.5,"aud":"x","roles":["root","viewer"]}}"#);
-        assert_eq!(verify(&json(strangers)).expect("good").roles, [Role::Viewer], "unknown roles mean nothing");
+        let strangers =
+            format!(r#"{{"sub":"ada","tenant":"acme","exp":{exp}.5,"aud":"x","roles":["root","viewer"]}}"#);
+        assert_eq!(
+            verify(&json(strangers)).expect("good").roles,
+            [Role::Viewer],
+            "unknown roles mean nothing"
+        );
     }
 
     #[test]
     fn a_token_that_would_not_be_accepted_is_not_made() {
         let mint = |subject, roles: &[Role], seconds| {
-            keys().mint(subject, "acme", roles, Duration::from_secs(seconds), NOW).expect_err("refused").to_string()
+            keys()
+                .mint(subject, "acme", roles, Duration::from_secs(seconds), NOW)
+                .expect_err("refused")
+                .to_string()
         };
         assert!(mint("", &[Role::Viewer], 60).starts_with("the subject must be"));
         assert!(mint("ada", &[], 60).contains("at least one role"));

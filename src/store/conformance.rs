@@ -30,16 +30,30 @@ pub(crate) fn conformance(make: impl Fn() -> Arc<dyn Storage>) {
 fn reads_what_was_written(storage: &dyn Storage) {
     assert_eq!(storage.get(Tree::Executions, b"a").expect("get"), None);
     storage.write(vec![]).expect("an empty batch");
-    storage.write(vec![put(Tree::Executions, b"a", b"1"), put(Tree::Executions, b"", b"empty key")]).expect("write");
+    storage
+        .write(vec![put(Tree::Executions, b"a", b"1"), put(Tree::Executions, b"", b"empty key")])
+        .expect("write");
     assert_eq!(storage.get(Tree::Executions, b"a").expect("get"), Some(b"1".to_vec()));
     assert_eq!(storage.get(Tree::Executions, b"").expect("get"), Some(b"empty key".to_vec()));
 
     storage.write(vec![put(Tree::Executions, b"a", b"")]).expect("overwrite");
-    assert_eq!(storage.get(Tree::Executions, b"a").expect("get"), Some(Vec::new()), "an empty value is a value");
+    assert_eq!(
+        storage.get(Tree::Executions, b"a").expect("get"),
+        Some(Vec::new()),
+        "an empty value is a value"
+    );
 
-    let twice = vec![put(Tree::Executions, b"b", b"1"), remove(Tree::Executions, b"b"), put(Tree::Executions, b"b", b"2")];
+    let twice = vec![
+        put(Tree::Executions, b"b", b"1"),
+        remove(Tree::Executions, b"b"),
+        put(Tree::Executions, b"b", b"2"),
+    ];
     storage.write(twice).expect("write");
-    assert_eq!(storage.get(Tree::Executions, b"b").expect("get"), Some(b"2".to_vec()), "the last change of a key counts");
+    assert_eq!(
+        storage.get(Tree::Executions, b"b").expect("get"),
+        Some(b"2".to_vec()),
+        "the last change of a key counts"
+    );
 
     storage.write(vec![remove(Tree::Executions, b"b"), remove(Tree::Executions, b"never")]).expect("remove");
     assert_eq!(storage.get(Tree::Executions, b"b").expect("get"), None);
@@ -66,12 +80,20 @@ fn keeps_trees_apart(storage: &dyn Storage) {
 fn scans_half_open_ranges_in_order(storage: &dyn Storage) {
     let batch = [b"a".as_slice(), b"ab", b"b", b"c", b"\xff"].map(|key| put(Tree::Executions, key, key));
     storage.write(batch.to_vec()).expect("write");
-    assert_eq!(keys(storage, b"", b"\xff", 10, false), [b"a".as_slice(), b"ab", b"b", b"c"], "the end is not included");
+    assert_eq!(
+        keys(storage, b"", b"\xff", 10, false),
+        [b"a".as_slice(), b"ab", b"b", b"c"],
+        "the end is not included"
+    );
     assert_eq!(keys(storage, b"ab", b"c", 10, false), [b"ab".as_slice(), b"b"], "the beginning is");
     assert_eq!(keys(storage, b"", b"\xff", 2, false), [b"a".as_slice(), b"ab"]);
     assert_eq!(keys(storage, b"", b"\xff", 2, true), [b"c".as_slice(), b"b"], "backwards from the end");
     assert_eq!(keys(storage, b"", b"\xff", 0, false), [] as [&[u8]; 0]);
-    assert_eq!(keys(storage, b"c", b"a", 10, false), [] as [&[u8]; 0], "a range that ends before it begins is empty");
+    assert_eq!(
+        keys(storage, b"c", b"a", 10, false),
+        [] as [&[u8]; 0],
+        "a range that ends before it begins is empty"
+    );
     assert_eq!(keys(storage, b"b", b"b", 10, true), [] as [&[u8]; 0]);
 }
 

@@ -44,7 +44,14 @@ impl Storage for MemoryStorage {
         Ok(self.trees.read().get(&tree).and_then(|pairs| pairs.get(key)).cloned())
     }
 
-    fn scan(&self, tree: Tree, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    fn scan(
+        &self,
+        tree: Tree,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        reverse: bool,
+    ) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let trees = self.trees.read();
         let Some(pairs) = trees.get(&tree) else { return Ok(Vec::new()) };
         if from >= to {
@@ -52,7 +59,11 @@ impl Storage for MemoryStorage {
         }
         let range = pairs.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
         let owned = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
-        Ok(if reverse { range.rev().take(limit).map(owned).collect() } else { range.take(limit).map(owned).collect() })
+        Ok(if reverse {
+            range.rev().take(limit).map(owned).collect()
+        } else {
+            range.take(limit).map(owned).collect()
+        })
     }
 
     fn clear(&self, tree: Tree) -> io::Result<()> {

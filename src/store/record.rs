@@ -111,7 +111,10 @@ mod tests {
         assert!(check_flipped(0).contains("version 17"));
         for byte in 1..HEADER_BYTES + 5 {
             let message = check_flipped(byte);
-            assert!(message.starts_with("record in tree `executions` under key 0x01ff does not match"), "{message}");
+            assert!(
+                message.starts_with("record in tree `executions` under key 0x01ff does not match"),
+                "{message}"
+            );
         }
     }
 

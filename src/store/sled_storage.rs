@@ -86,13 +86,19 @@ impl SledStorage {
     }
 
     /// Opens a storage whose sync step is wrapped, so that a test can make it fail.
-    fn open_with(path: &Path, options: &StorageOptions, wrap: impl FnOnce(SyncStep) -> SyncStep) -> Result<Self, OpenError> {
+    fn open_with(
+        path: &Path,
+        options: &StorageOptions,
+        wrap: impl FnOnce(SyncStep) -> SyncStep,
+    ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Failed { path: path.to_path_buf(), source };
         let mut config = sled::Config::new().path(path).cache_capacity(options.cache_bytes);
         config = config.segment_size(SEGMENT_BYTES);
         let database = config.open().map_err(|error| match io::Error::from(error) {
             // sled hides the kind of the lock's failure behind a text.
-            source if source.to_string().contains("could not acquire lock") => OpenError::Held { path: path.to_path_buf() },
+            source if source.to_string().contains("could not acquire lock") => {
+                OpenError::Held { path: path.to_path_buf() }
+            }
             source => failed(source),
         })?;
         let mut trees = BTreeMap::new();
@@ -165,7 +171,14 @@ impl Storage for SledStorage {
         }
     }
 
-    fn scan(&self, tree: Tree, from: &[u8], to: &[u8], limit: usize, reverse: bool) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    fn scan(
+        &self,
+        tree: Tree,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        reverse: bool,
+    ) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         if from >= to {
             return Ok(Vec::new());
         }
@@ -176,7 +189,11 @@ impl Storage for SledStorage {
             Ok((key.to_vec(), value))
         };
         let range = self.tree(tree).range(from..to);
-        if reverse { range.rev().take(limit).map(open).collect() } else { range.take(limit).map(open).collect() }
+        if reverse {
+            range.rev().take(limit).map(open).collect()
+        } else {
+            range.take(limit).map(open).collect()
+        }
     }
 
     fn clear(&self, tree: Tree) -> io::Result<()> {
@@ -235,7 +252,9 @@ impl Blobs {
         let mut newest = self.newest_synced;
         for entry in std::fs::read_dir(&self.path)? {
             let entry = entry?;
-            let Some(position) = entry.file_name().to_str().and_then(|name| name.parse::<i64>().ok()) else { continue };
+            let Some(position) = entry.file_name().to_str().and_then(|name| name.parse::<i64>().ok()) else {
+                continue;
+            };
             if position <= self.newest_synced {
                 continue;
             }
@@ -290,7 +309,9 @@ mod tests {
     fn what_was_synced_is_there_after_reopening() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let storage = open(directory.path());
-        storage.write(vec![put(Tree::Executions, b"a", b"1"), put(Tree::Checkpoints, b"a", b"2")]).expect("write");
+        storage
+            .write(vec![put(Tree::Executions, b"a", b"1"), put(Tree::Checkpoints, b"a", b"2")])
+            .expect("write");
         block_on(storage.sync()).expect("sync");
         drop(storage);
         let storage = open(directory.path());
@@ -302,7 +323,9 @@ mod tests {
     fn a_flipped_byte_is_found_and_named() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let storage = open(directory.path());
-        storage.write(vec![put(Tree::Executions, b"a", b"1"), put(Tree::Executions, b"b", b"2")]).expect("write");
+        storage
+            .write(vec![put(Tree::Executions, b"a", b"1"), put(Tree::Executions, b"b", b"2")])
+            .expect("write");
         let tree = storage.tree(Tree::Executions);
         let mut record = tree.get(b"b").expect("get").expect("there").to_vec();
         record[5] ^= 1;
@@ -321,7 +344,9 @@ mod tests {
         let failing = Arc::new(AtomicBool::new(false));
         let fails = Arc::clone(&failing);
         let storage = SledStorage::open_with(directory.path(), &small(), |mut step| {
-            Box::new(move || if fails.load(Ordering::SeqCst) { Err(io::Error::other("no space left")) } else { step() })
+            Box::new(move || {
+                if fails.load(Ordering::SeqCst) { Err(io::Error::other("no space left")) } else { step() }
+            })
         })
         .expect("opens");
         storage.write(vec![put(Tree::Executions, b"a", b"1")]).expect("write");

@@ -23,7 +23,9 @@ impl Poison {
     /// Refuses if something failed before.
     pub(super) fn check(&self) -> io::Result<()> {
         match self.0.get() {
-            Some(reason) => Err(io::Error::other(format!("this storage failed before and is closed: {reason}"))),
+            Some(reason) => {
+                Err(io::Error::other(format!("this storage failed before and is closed: {reason}")))
+            }
             None => Ok(()),
         }
     }
@@ -126,7 +128,11 @@ mod tests {
         go.send(()).expect("sync waits");
         block_on(first).expect("synced");
         assert!(block_on(join_all(others)).into_iter().all(|outcome| outcome.is_ok()));
-        assert_eq!(count.load(Ordering::SeqCst), 2, "one that had begun, and one for the hundred that came during it");
+        assert_eq!(
+            count.load(Ordering::SeqCst),
+            2,
+            "one that had begun, and one for the hundred that came during it"
+        );
     }
 
     #[test]
@@ -139,7 +145,10 @@ mod tests {
         });
         let poison = Poison::default();
         let syncer = Syncer::start(step, poison.clone()).expect("thread");
-        assert_eq!(block_on(syncer.sync()).expect_err("fails").to_string(), "sync failed: input/output error");
+        assert_eq!(
+            block_on(syncer.sync()).expect_err("fails").to_string(),
+            "sync failed: input/output error"
+        );
         let again = block_on(syncer.sync()).expect_err("poisoned").to_string();
         assert_eq!(again, "this storage failed before and is closed: sync failed: input/output error");
         assert!(poison.check().is_err());

@@ -29,9 +29,11 @@ impl CorrelationId {
     #[must_use]
     pub fn from_traceparent(header: &str) -> Option<Self> {
         let mut fields = header.trim().split('-');
-        let (version, trace, parent, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let (version, trace, parent, flags) =
+            (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         let rest = fields.next();
-        let shaped = is_hex(version, 2) && version != "ff" && is_hex(flags, 2) && (version != "00" || rest.is_none());
+        let shaped =
+            is_hex(version, 2) && version != "ff" && is_hex(flags, 2) && (version != "00" || rest.is_none());
         let named = is_hex(parent, 16) && !is_zero(parent) && is_hex(trace, 32) && !is_zero(trace);
         (shaped && named).then(|| Self(trace.to_owned()))
     }
@@ -46,7 +48,11 @@ impl CorrelationId {
     ///
     /// A header that is not well formed counts as absent: a client's typing error must not cost it its answer.
     #[must_use]
-    pub fn of_request(traceparent: Option<&str>, correlation_id: Option<&str>, entropy: &dyn Entropy) -> Self {
+    pub fn of_request(
+        traceparent: Option<&str>,
+        correlation_id: Option<&str>,
+        entropy: &dyn Entropy,
+    ) -> Self {
         traceparent
             .and_then(Self::from_traceparent)
             .or_else(|| correlation_id.and_then(Self::parse))

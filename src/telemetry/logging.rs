@@ -25,7 +25,9 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
     /// The level or directives are not understood.
-    #[error("{name}: `{found}` is neither a level (error, warn, info, debug, trace) nor directives such as info,escapement=debug")]
+    #[error(
+        "{name}: `{found}` is neither a level (error, warn, info, debug, trace) nor directives such as info,escapement=debug"
+    )]
     Filter {
         /// The key or variable that holds it.
         name: &'static str,

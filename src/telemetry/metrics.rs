@@ -180,7 +180,11 @@ impl Metrics {
         registry.register("lateness_seconds", "From an occurrence's instant to its committed fire", lateness);
         registry.register("queue_depth", "Executions that wait for a slot", self.queue_depth.clone());
         registry.register("executions", "Executions that ended, by outcome", self.executions.clone());
-        registry.register("attempts_running", "Attempts that run on this node", self.attempts_running.clone());
+        registry.register(
+            "attempts_running",
+            "Attempts that run on this node",
+            self.attempts_running.clone(),
+        );
         registry.register("wheel_timers", "Timers on the leader's wheel", self.wheel_timers.clone());
         let latency = self.commit_latency.clone();
         registry.register("commit_latency_seconds", "From a proposal to its being applied", latency);
@@ -259,7 +263,8 @@ mod tests {
         check(&metrics, "escapement_executions_total{outcome=\"timed_out\"} 1");
         check(&metrics, "escapement_raft_is_leader 1");
         check(&metrics, "escapement_raft_applied_index 42");
-        let build = format!("escapement_build_info{{version=\"{}\",node=\"2\"}} 1", env!("CARGO_PKG_VERSION"));
+        let build =
+            format!("escapement_build_info{{version=\"{}\",node=\"2\"}} 1", env!("CARGO_PKG_VERSION"));
         check(&metrics, &build);
         check(&metrics, "# EOF");
     }
@@ -267,7 +272,8 @@ mod tests {
     #[test]
     fn requests_are_counted_by_route_and_class() {
         let metrics = Metrics::new(1);
-        let labels = HttpLabels { method: "GET", route: "/api/scheduled-tasks/{id}", status: StatusClass::of(404) };
+        let labels =
+            HttpLabels { method: "GET", route: "/api/scheduled-tasks/{id}", status: StatusClass::of(404) };
         metrics.http_answered(labels, Duration::from_millis(1));
         check(
             &metrics,

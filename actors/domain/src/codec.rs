@@ -65,7 +65,10 @@ pub fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
 ///
 /// # Errors
 /// [`CodecError`], which names `what`.
-pub fn decode<T: DeserializeOwned, const LIMIT: usize>(what: &'static str, bytes: &[u8]) -> Result<T, CodecError> {
+pub fn decode<T: DeserializeOwned, const LIMIT: usize>(
+    what: &'static str,
+    bytes: &[u8],
+) -> Result<T, CodecError> {
     let (&version, body) = bytes.split_first().ok_or(CodecError::Empty { what })?;
     if version != VERSION {
         return Err(CodecError::UnknownVersion { what, found: version });
@@ -77,7 +80,10 @@ pub fn decode<T: DeserializeOwned, const LIMIT: usize>(what: &'static str, bytes
 ///
 /// # Errors
 /// [`CodecError`], which names `what`.
-pub fn decode_body<T: DeserializeOwned, const LIMIT: usize>(what: &'static str, body: &[u8]) -> Result<T, CodecError> {
+pub fn decode_body<T: DeserializeOwned, const LIMIT: usize>(
+    what: &'static str,
+    body: &[u8],
+) -> Result<T, CodecError> {
     if body.len() > LIMIT {
         return Err(CodecError::TooLong { what, found: body.len(), limit: LIMIT });
     }

@@ -372,7 +372,9 @@ impl SkipReason {
     pub fn explanation(self) -> &'static str {
         match self {
             Self::Overlap => "an earlier execution of the task had not ended (overlap: skip)",
-            Self::OverlapQueueFull => "an earlier execution had not ended and another one waited already (overlap: queue_one)",
+            Self::OverlapQueueFull => {
+                "an earlier execution had not ended and another one waited already (overlap: queue_one)"
+            }
             Self::TooManyOpen => "the task had as many open executions as it may have",
         }
     }

@@ -70,6 +70,8 @@ pub const STAGE_LIFETIME: Span = Span::minutes(2);
 
 const _: () = assert!(DEFINITION_BYTES_MAX < COMMAND_BYTES_MAX, "a definition fits into its command");
 const _: () = assert!(COMMAND_BYTES_MAX <= EVENT_BYTES_MAX, "what a command carries fits into an event");
-const _: () = assert!(FIRES_PER_COMMAND_MAX * 64 <= COMMAND_BYTES_MAX, "a full fire command fits into an entry");
-const _: () = assert!(RESULT_BYTES_MAX + ERROR_BYTES_MAX < COMMAND_BYTES_MAX / 4, "several results fit into a report");
+const _: () =
+    assert!(FIRES_PER_COMMAND_MAX * 64 <= COMMAND_BYTES_MAX, "a full fire command fits into an entry");
+const _: () =
+    assert!(RESULT_BYTES_MAX + ERROR_BYTES_MAX < COMMAND_BYTES_MAX / 4, "several results fit into a report");
 const _: () = assert!(COMMAND_WINDOW.0 <= IDEMPOTENCY_WINDOW.0, "a key outlives the command that it named");

@@ -29,6 +29,7 @@ fn difference(line: &str) -> Option<String> {
 
 #[test]
 fn every_vector_is_answered_as_debian_s_cron_would() {
-    let differences: Vec<String> = include_str!("vectors/cron.jsonl").lines().filter_map(difference).collect();
+    let differences: Vec<String> =
+        include_str!("vectors/cron.jsonl").lines().filter_map(difference).collect();
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
 }

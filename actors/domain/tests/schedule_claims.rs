@@ -70,7 +70,12 @@ fn five_fields_mean_what_crontab_means() {
 
 #[test]
 fn restricted_days_mean_either_and_starred_days_mean_both() {
-    check("0 0 13 * 5", "UTC", "2026-11-01T00:00", &["2026-11-06T00:00", "2026-11-13T00:00", "2026-11-20T00:00"]);
+    check(
+        "0 0 13 * 5",
+        "UTC",
+        "2026-11-01T00:00",
+        &["2026-11-06T00:00", "2026-11-13T00:00", "2026-11-20T00:00"],
+    );
     check("0 0 */10 * 5", "UTC", "2026-11-01T00:00", &["2026-12-11T00:00", "2027-01-01T00:00"]);
     check("0 0 13 * ?", "UTC", "2026-11-01T00:00", &["2026-11-13T00:00", "2026-12-13T00:00"]);
 }
@@ -144,13 +149,18 @@ fn weekdays_may_be_counted_within_the_month() {
 
 #[test]
 fn h_is_spread_over_tasks_and_stays_with_each() {
-    let trigger =
-        |expression: &str| Trigger::Cron { expression: expression.into(), timezone: "UTC".into(), dst: Dst::default() };
+    let trigger = |expression: &str| Trigger::Cron {
+        expression: expression.into(),
+        timezone: "UTC".into(),
+        dst: Dst::default(),
+    };
     let minute_of = |expression: &str, task: u128| {
-        let schedule = Schedule::compile(&trigger(expression), TaskId(task << 64), Timestamp(0)).expect("good");
+        let schedule =
+            Schedule::compile(&trigger(expression), TaskId(task << 64), Timestamp(0)).expect("good");
         schedule.next_after(Timestamp(0)).expect("it fires").0 / 60_000 % 60
     };
-    let minutes: std::collections::BTreeSet<i64> = (0..2_000).map(|task| minute_of("H * * * *", task)).collect();
+    let minutes: std::collections::BTreeSet<i64> =
+        (0..2_000).map(|task| minute_of("H * * * *", task)).collect();
     assert_eq!(minutes.len(), 60);
     assert!((0..500).all(|task| (10..=29).contains(&minute_of("H(10-29) * * * *", task))));
     assert!((0..50).all(|task| minute_of("H * * * *", task) == minute_of("H * * * *", task)));
@@ -238,7 +248,12 @@ fn an_expression_that_can_never_fire_is_refused() {
 fn a_rare_day_is_found_across_a_century_without_leap_days() {
     check("0 0 29 2 *", "UTC", "2096-03-01T00:00", &["2104-02-29T00:00"]);
     check("0 0 29 2 1#5", "UTC", "2097-01-01T00:00", &["2104-02-29T00:00"]);
-    check("0 0 29 2 */7", "UTC", "2026-03-01T00:00", &["2032-02-29T00:00", "2060-02-29T00:00", "2088-02-29T00:00"]);
+    check(
+        "0 0 29 2 */7",
+        "UTC",
+        "2026-03-01T00:00",
+        &["2032-02-29T00:00", "2060-02-29T00:00", "2088-02-29T00:00"],
+    );
 }
 
 #[test]
@@ -280,7 +295,12 @@ fn half_an_hour_may_be_missing_or_come_twice() {
     let zone = "Australia/Lord_Howe";
     check("15 2 * * *", zone, "2026-10-03T00:00", &["2026-10-03T15:30", "2026-10-04T15:15"]);
     check("45 1 * * *", zone, "2026-04-04T00:00", &["2026-04-04T14:45", "2026-04-05T15:15"]);
-    check("*/15 * * * *", zone, "2026-04-04T14:30", &["2026-04-04T14:45", "2026-04-04T15:00", "2026-04-04T15:15"]);
+    check(
+        "*/15 * * * *",
+        zone,
+        "2026-04-04T14:30",
+        &["2026-04-04T14:45", "2026-04-04T15:00", "2026-04-04T15:15"],
+    );
 }
 
 #[test]
@@ -292,7 +312,8 @@ fn midnight_may_be_missing() {
 #[test]
 fn a_whole_day_may_be_missing() {
     // Apia went from 29 to 31 December 2011, from ten hours behind UTC to fourteen ahead.
-    let next = ["2011-12-29T12:00", "2011-12-29T20:00", "2011-12-30T10:00", "2011-12-30T12:00", "2011-12-30T20:00"];
+    let next =
+        ["2011-12-29T12:00", "2011-12-29T20:00", "2011-12-30T10:00", "2011-12-30T12:00", "2011-12-30T20:00"];
     check("0 2,10 * * *", "Pacific/Apia", "2011-12-29T11:00", &next);
     check("0 0 30 12 *", "Pacific/Apia", "2011-06-01T00:00", &["2011-12-30T10:00", "2012-12-29T10:00"]);
     check("0 */10 * * *", "Pacific/Apia", "2011-12-29T21:00", &["2011-12-30T06:00", "2011-12-30T10:00"]);
@@ -353,7 +374,10 @@ fn missed_intervals_are_counted_by_arithmetic() {
     let schedule = Schedule::compile(&trigger, TASK, Timestamp(0)).expect("good");
     let missed = schedule.overdue(Timestamp(1), Timestamp(1_000_000_000_000));
     assert_eq!((missed.count, missed.complete), (1_000_000_000_000, true));
-    assert_eq!((missed.last, missed.next), (Some(Timestamp(1_000_000_000_000)), Some(Timestamp(1_000_000_000_001))));
+    assert_eq!(
+        (missed.last, missed.next),
+        (Some(Timestamp(1_000_000_000_000)), Some(Timestamp(1_000_000_000_001)))
+    );
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use chrono::{
-    DateTime, Datelike, Days, LocalResult, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike, Utc,
+    DateTime, Datelike, Days, LocalResult, NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone, Timelike,
+    Utc,
 };
 use chrono_tz::Tz;
 use escapement_domain::identifier::TaskId;
-use escapement_domain::schedule::Schedule;
+use escapement_domain::schedule::{Schedule, describe};
 use escapement_domain::task::trigger::{Dst, Fold, Gap, Trigger};
 use escapement_domain::timestamp::Timestamp;
 use proptest::prelude::*;
@@ -58,8 +59,10 @@ impl Field {
 }
 
 fn field(low: u32, high: u32) -> impl Strategy<Value = Field> {
-    let list = prop::collection::vec(low..=high, 1..4)
-        .prop_map(|values| Field { text: values.iter().map(u32::to_string).collect::<Vec<_>>().join(","), values });
+    let list = prop::collection::vec(low..=high, 1..4).prop_map(|values| Field {
+        text: values.iter().map(u32::to_string).collect::<Vec<_>>().join(","),
+        values,
+    });
     let range = (low..=high, low..=high, 1..4_u32).prop_map(|(one, other, step)| {
         let (from, to) = (one.min(other), one.max(other));
         Field { text: format!("{from}-{to}/{step}"), values: (from..=to).step_by(step as usize).collect() }
@@ -99,15 +102,15 @@ impl Fields {
 
 fn fields() -> impl Strategy<Value = Fields> {
     // Hours near midnight and three are where clocks change.
-    let hour = prop_oneof![field(0, 23), field(0, 3).prop_filter("`*` means all hours", |hour| !hour.starred())];
+    let hour =
+        prop_oneof![field(0, 23), field(0, 3).prop_filter("`*` means all hours", |hour| !hour.starred())];
     (field(0, 59), hour, field(1, 31), field(1, 12), field(0, 7))
         .prop_map(|(minute, hour, day, month, weekday)| Fields([minute, hour, day, month, weekday]))
 }
 
 fn dst() -> impl Strategy<Value = Dst> {
     let gap = prop_oneof![3 => Just(Gap::Cron), 1 => Just(Gap::Skip), 1 => Just(Gap::Shift)];
-    let fold =
-        prop_oneof![3 => Just(Fold::Cron), 1 => Just(Fold::First), 1 => Just(Fold::Second), 1 => Just(Fold::Both)];
+    let fold = prop_oneof![3 => Just(Fold::Cron), 1 => Just(Fold::First), 1 => Just(Fold::Second), 1 => Just(Fold::Both)];
     (gap, fold).prop_map(|(gap, fold)| Dst { gap, fold })
 }
 
@@ -144,7 +147,9 @@ fn minutes_due(fields: &Fields, tz: Tz, dst: Dst, from: i64, to: i64) -> Vec<i64
             }
         }
         let (first, second) = match tz.from_local_datetime(&here) {
-            LocalResult::Ambiguous(first, _) => (first.timestamp() == now * 60, first.timestamp() != now * 60),
+            LocalResult::Ambiguous(first, _) => {
+                (first.timestamp() == now * 60, first.timestamp() != now * 60)
+            }
             _ => (true, true),
         };
         let wanted = match dst.fold {
@@ -200,6 +205,33 @@ proptest! {
                 prop_assert_eq!(schedule.next_after(between), Some(next));
                 prop_assert_eq!(schedule.next_after(Timestamp(next.0 - 1)), Some(next));
                 now = next;
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_is_either_compiled_or_refused_with_a_place(
+        text in prop_oneof![
+            any::<String>(),
+            "(TZ=[A-Z]{2,3} )?[-0-9*/,#?()HLWa-z]{1,6}( [-0-9*/,#?HLWSUNMO]{1,5}){4,5}",
+            "@[a-z]{1,6} ?[0-9a-z]{0,8}",
+        ],
+        now in 0..200_000_000_000_000_i64,
+    ) {
+        let trigger = Trigger::Cron { expression: text.clone(), timezone: "UTC".into(), dst: Dst::default() };
+        prop_assert!(!describe(&trigger).is_empty());
+        match Schedule::compile(&trigger, TaskId(1), Timestamp(0)) {
+            Ok(schedule) => prop_assert!(schedule.next_after(Timestamp(now)).is_none_or(|next| next.0 > now)),
+            Err(error) => {
+                prop_assert!(!error.faults.is_empty());
+                for fault in error.faults {
+                    let column = fault.column.expect("each fault of an expression has a place") as usize;
+                    prop_assert!((1..=text.chars().count() + 1).contains(&column), "{} of {:?}", column, text);
+                }
             }
         }
     }

@@ -85,8 +85,9 @@ impl Pair {
     fn advance(&mut self, to: i64, max: usize) {
         self.now = to.clamp(Timestamp::MIN.0, Timestamp::MAX.0);
         let mut expired = Vec::new();
-        let advance =
-            self.wheel.advance(Timestamp(self.now), max, &mut |deadline, key| expired.push((deadline.0, key)));
+        let advance = self
+            .wheel
+            .advance(Timestamp(self.now), max, &mut |deadline, key| expired.push((deadline.0, key)));
         let expected: Vec<_> = std::iter::from_fn(|| self.model.pop(self.now)).take(max).collect();
         assert_eq!(expired, expected, "at {}", self.now);
         assert_eq!(advance.expired, expired.len());

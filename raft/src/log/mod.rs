@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 
 use crate::consensus::{self, Consensus, Entry};
 use crate::failure::{Failure, Latch};
+use crate::identity::Open;
 use crate::limits::{APPEND_BYTES_TARGET, READ_ENTRIES_MAX};
 use crate::options::Options;
 use record::{LogId, Payload, Records, Vote};
@@ -66,6 +67,7 @@ impl raft_log::Callback for Completion {
 pub(crate) struct LogStore {
     log: Arc<RwLock<raft_log::RaftLog<Records>>>,
     latch: Latch,
+    _open: Open,
 }
 
 impl LogStore {
@@ -73,7 +75,7 @@ impl LogStore {
     ///
     /// A record that was half written when the process died was never acknowledged and is cut off; a
     /// damaged one is an error that names it.
-    pub(crate) fn open(directory: &Path, options: &Options, latch: Latch) -> io::Result<Self> {
+    pub(crate) fn open(directory: &Path, options: &Options, latch: Latch, open: Open) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         let Some(path) = directory.to_str() else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the log's path is not UTF-8"));
@@ -86,7 +88,7 @@ impl LogStore {
         config.wal.flush_batch_wait = Some(Duration::ZERO);
         config.wal.flush_queue_max_bytes = Some(256 << 20);
         let log = raft_log::RaftLog::open(Arc::new(config))?;
-        Ok(Self { log: Arc::new(RwLock::new(log)), latch })
+        Ok(Self { log: Arc::new(RwLock::new(log)), latch, _open: open })
     }
 
     /// Runs a write; its failure stops the node.
@@ -164,7 +166,9 @@ impl RaftLogReader<Consensus> for LogStore {
             async move {
                 let entries = store.read(next, end.min(next.saturating_add(READ_ENTRIES_MAX)), u64::MAX)?;
                 let after = entries.last().map(|entry| entry.log_id.index + 1);
-                Ok::<_, io::Error>(after.map(|after| (futures::stream::iter(entries.into_iter().map(Ok)), after)))
+                Ok::<_, io::Error>(
+                    after.map(|after| (futures::stream::iter(entries.into_iter().map(Ok)), after)),
+                )
             }
         });
         Box::pin(futures::TryStreamExt::try_flatten(pieces))
@@ -197,7 +201,8 @@ impl RaftLogStorage<Consensus> for LogStore {
         match on_disk.await {
             Ok(result) => result,
             Err(_) => {
-                let failure = Failure::Log { reason: "the log's writer ended before a vote was synced".to_owned() };
+                let failure =
+                    Failure::Log { reason: "the log's writer ended before a vote was synced".to_owned() };
                 self.latch.fail(failure.clone());
                 Err(failure.to_io())
             }

@@ -17,7 +17,7 @@ const TEMPORARY: &str = ".temporary";
 
 /// The snapshots of one directory.
 #[derive(Debug)]
-pub struct FileSnapshots {
+pub(crate) struct FileSnapshots {
     directory: PathBuf,
     serial: AtomicU64,
 }
@@ -27,7 +27,7 @@ impl FileSnapshots {
     ///
     /// # Errors
     /// The disk's.
-    pub fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
+    pub(crate) fn open(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let directory = directory.into();
         fs::create_dir_all(&directory)?;
         for entry in fs::read_dir(&directory)? {

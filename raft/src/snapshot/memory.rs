@@ -14,7 +14,7 @@ use crate::limits::SNAPSHOTS_KEPT;
 
 /// Snapshots held in memory; clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct MemorySnapshots {
+pub(crate) struct MemorySnapshots {
     held: Arc<Mutex<Vec<(String, Bytes)>>>,
 }
 

@@ -11,14 +11,14 @@ mod memory;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-pub use file::FileSnapshots;
-pub use memory::MemorySnapshots;
+pub(crate) use file::FileSnapshots;
+pub(crate) use memory::MemorySnapshots;
 
 pub(crate) use format::{Head, Reader, Writer};
 
 /// Why a snapshot cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
+pub(crate) enum SnapshotError {
     /// It is not what was written. Restore the file or, if the cluster has a majority without this
     /// node, remove the node and add it again with an empty disk under a new id.
     #[error("snapshot {name} is corrupt: {reason}")]
@@ -44,7 +44,7 @@ impl SnapshotError {
 
 /// A snapshot that is whole and on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub(crate) struct Stored {
     /// Its name, which sorts by age.
     pub name: String,
     /// Its size in bytes, head and checksum included.
@@ -52,7 +52,7 @@ pub struct Stored {
 }
 
 /// A place for snapshots. All of it may block: callers go through the runtime's blocking adapter.
-pub trait SnapshotStore: Send + Sync + 'static {
+pub(crate) trait SnapshotStore: Send + Sync + 'static {
     /// The newest snapshot, if any was ever published.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ pub trait SnapshotStore: Send + Sync + 'static {
 }
 
 /// A snapshot that is being written; forgotten when dropped.
-pub trait Draft: Write + Send {
+pub(crate) trait Draft: Write + Send {
     /// Brings all of it to the disk.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ pub trait Draft: Write + Send {
 }
 
 /// A snapshot that is written and synced but not yet the current one; forgotten when dropped.
-pub trait Unpublished: Send {
+pub(crate) trait Unpublished: Send {
     /// Reads it back from its first byte.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ pub trait Unpublished: Send {
 
 /// What passes through openraft as "the snapshot": a published one, or one just received.
 #[derive(Clone)]
-pub struct Handle {
+pub(crate) struct Handle {
     content: Content,
 }
 

@@ -40,10 +40,21 @@ pub(super) enum Kind {
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
         use Kind::{
-            Answer, ApplicationRequest, Failed, GroupRequest, Handshake, HelloRequest, Ping, Pong, Refused, Welcome,
+            Answer, ApplicationRequest, Failed, GroupRequest, Handshake, HelloRequest, Ping, Pong, Refused,
+            Welcome,
         };
-        let kinds =
-            [Handshake, Welcome, Refused, GroupRequest, ApplicationRequest, HelloRequest, Answer, Failed, Ping, Pong];
+        let kinds = [
+            Handshake,
+            Welcome,
+            Refused,
+            GroupRequest,
+            ApplicationRequest,
+            HelloRequest,
+            Answer,
+            Failed,
+            Ping,
+            Pong,
+        ];
         kinds.get(usize::from(byte)).copied()
     }
 }
@@ -145,7 +156,8 @@ mod tests {
 
     async fn check(damage: impl Fn(&mut Vec<u8>)) -> Result<Option<Frame>, FrameError> {
         let mut bytes = Vec::new();
-        let frame = Frame { kind: Kind::Answer, id: 1 << 40, group: GroupId(7), body: Bytes::from_static(b"body") };
+        let frame =
+            Frame { kind: Kind::Answer, id: 1 << 40, group: GroupId(7), body: Bytes::from_static(b"body") };
         write(&mut bytes, &frame).await.unwrap();
         damage(&mut bytes);
         let read = read(&mut &bytes[..]).await?;

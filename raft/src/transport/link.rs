@@ -159,7 +159,12 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(target: &Target, stream: TcpStream, first: Outgoing, requests: &mut mpsc::Receiver<Outgoing>) {
+    async fn run(
+        target: &Target,
+        stream: TcpStream,
+        first: Outgoing,
+        requests: &mut mpsc::Receiver<Outgoing>,
+    ) {
         let connection = Arc::new(Self {
             waiting: Mutex::new(BTreeMap::new()),
             heard: AtomicU64::new(0),
@@ -221,7 +226,12 @@ impl Connection {
         }
     }
 
-    async fn put(&self, to: &mut BufWriter<OwnedWriteHalf>, id: u64, request: Outgoing) -> std::io::Result<()> {
+    async fn put(
+        &self,
+        to: &mut BufWriter<OwnedWriteHalf>,
+        id: u64,
+        request: Outgoing,
+    ) -> std::io::Result<()> {
         if request.reply.is_closed() {
             return Ok(());
         }
@@ -286,7 +296,11 @@ struct Heard {
 }
 
 impl AsyncRead for Heard {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        to: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         let polled = Pin::new(&mut self.from).poll_read(cx, to);
         if polled.is_ready() {
             self.connection.hear();

@@ -123,7 +123,8 @@ impl MemoryTransport {
             Ok(found) => found,
             Err(error) => return futures::future::ready(Err(error)).boxed(),
         };
-        let (to, from, network) = (route.address.to_owned(), self.switchboard.local.node, self.network.clone());
+        let (to, from, network) =
+            (route.address.to_owned(), self.switchboard.local.node, self.network.clone());
         let (there, deadline) = (found.local.node, runtime::now() + timeout);
         let mut work = found.dispatch(from, route.destination, body);
         let (reply, answer) = oneshot::channel();
@@ -144,7 +145,9 @@ impl MemoryTransport {
             match tokio::time::timeout_at(deadline, answer).await {
                 Ok(Ok(Ok(answer))) => Ok(answer),
                 Ok(Ok(Err(reason))) => Err(TransportError::Remote { to, reason }),
-                Ok(Err(_)) => Err(TransportError::Unreachable { to, reason: "the answer was lost".to_owned() }),
+                Ok(Err(_)) => {
+                    Err(TransportError::Unreachable { to, reason: "the answer was lost".to_owned() })
+                }
                 Err(_) => Err(TransportError::Timeout { to, waited: timeout }),
             }
         }

@@ -49,7 +49,9 @@ pub(super) async fn accept(listener: TcpListener, switchboard: Arc<Switchboard>,
 
 async fn serve(mut stream: TcpStream, switchboard: Arc<Switchboard>) -> Result<(), FrameError> {
     stream.set_nodelay(true)?;
-    let Ok(greeted) = timeout(HANDSHAKE_TIMEOUT, greet(&mut stream, &switchboard)).await else { return Ok(()) };
+    let Ok(greeted) = timeout(HANDSHAKE_TIMEOUT, greet(&mut stream, &switchboard)).await else {
+        return Ok(());
+    };
     let Some(from) = greeted? else { return Ok(()) };
     let (read, write) = stream.into_split();
     let (answers, queue) = mpsc::channel(REQUESTS_PER_CONNECTION);
@@ -71,7 +73,9 @@ async fn greet(stream: &mut TcpStream, switchboard: &Switchboard) -> Result<Opti
         Err(FrameError::Version(error)) => Err(error.to_string()),
         Err(error) => return Err(error),
     };
-    match admitted.and_then(|from| Ok((from, wire::encode(&switchboard.local).map_err(|error| error.to_string())?))) {
+    match admitted
+        .and_then(|from| Ok((from, wire::encode(&switchboard.local).map_err(|error| error.to_string())?)))
+    {
         Ok((from, welcome)) => {
             frame::write(stream, &Frame::new(Kind::Welcome, 0, welcome)).await?;
             Ok(Some(from))
@@ -125,7 +129,8 @@ async fn answer<R: tokio::io::AsyncRead + Unpin>(
 fn reply(id: u64, result: Result<Bytes, String>) -> Frame {
     match result {
         Ok(body) if body.len() + OVERHEAD > FRAME_BYTES_MAX => {
-            let reason = format!("the answer has {} bytes; at most {FRAME_BYTES_MAX} are carried", body.len());
+            let reason =
+                format!("the answer has {} bytes; at most {FRAME_BYTES_MAX} are carried", body.len());
             Frame::new(Kind::Failed, id, reason.into_bytes())
         }
         Ok(body) => Frame::new(Kind::Answer, id, body),
@@ -133,7 +138,10 @@ fn reply(id: u64, result: Result<Bytes, String>) -> Frame {
     }
 }
 
-async fn write_answers(mut to: BufWriter<OwnedWriteHalf>, mut queue: mpsc::Receiver<Frame>) -> std::io::Result<()> {
+async fn write_answers(
+    mut to: BufWriter<OwnedWriteHalf>,
+    mut queue: mpsc::Receiver<Frame>,
+) -> std::io::Result<()> {
     while let Some(answer) = queue.recv().await {
         frame::write(&mut to, &answer).await?;
         while let Ok(answer) = queue.try_recv() {

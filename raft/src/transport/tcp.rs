@@ -125,7 +125,9 @@ fn await_answer(
     async move {
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(TransportError::Unreachable { to, reason: "the connection was given up".to_owned() }),
+            Ok(Err(_)) => {
+                Err(TransportError::Unreachable { to, reason: "the connection was given up".to_owned() })
+            }
             Err(_) => Err(TransportError::Timeout { to, waited: timeout }),
         }
     }
@@ -180,7 +182,8 @@ impl Transport for TcpTransport {
         async move {
             let answer = answer.await?;
             drop(link);
-            wire::decode(&answer).map_err(|error| TransportError::Refused { to: label, reason: error.to_string() })
+            wire::decode(&answer)
+                .map_err(|error| TransportError::Refused { to: label, reason: error.to_string() })
         }
         .boxed()
     }

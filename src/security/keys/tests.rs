@@ -50,7 +50,8 @@ fn private_keys_sign_and_public_keys_check() {
 fn a_public_key_taken_for_a_secret_signs_nothing_that_is_accepted() {
     for public in [RSA_PUBLIC, P256_PUBLIC, ED_PUBLIC] {
         let forger = EncodingKey::from_secret(public);
-        let claims = serde_json::json!({"sub": "eve", "tenant": "acme", "roles": ["admin"], "exp": 4_000_000_000_u64});
+        let claims =
+            serde_json::json!({"sub": "eve", "tenant": "acme", "roles": ["admin"], "exp": 4_000_000_000_u64});
         let forged = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &forger).expect("signs");
         assert_eq!(keys(public).verify(&forged, NOW), Err(TokenError::Algorithm));
     }
@@ -73,7 +74,10 @@ fn a_changed_token_or_another_key_is_a_wrong_signature() {
     assert_eq!(other.verify(&token, NOW), Err(TokenError::Signature));
     let (rest, signature) = token.rsplit_once('.').expect("three parts");
     let flipped = if signature.starts_with('A') { "B" } else { "A" };
-    assert_eq!(keys(SECRET).verify(&format!("{rest}.{flipped}{}", &signature[1..]), NOW), Err(TokenError::Signature));
+    assert_eq!(
+        keys(SECRET).verify(&format!("{rest}.{flipped}{}", &signature[1..]), NOW),
+        Err(TokenError::Signature)
+    );
     for nonsense in ["", ".", "..", "a.b.c", "nonsense", &"x".repeat(100_000)] {
         assert!(keys(SECRET).verify(nonsense, NOW).is_err(), "{nonsense:.20}");
     }
@@ -84,7 +88,13 @@ fn a_line_break_after_a_secret_is_no_part_of_it() {
     let with_break = [SECRET, b"\n"].concat();
     let token = mint(&keys(&with_break)).expect("minted");
     assert!(keys(SECRET).verify(&token, NOW).is_ok());
-    let raw = Keys { signing: Some(Arc::new(SigningKey { key: EncodingKey::from_secret(&with_break), algorithm: Algorithm::HS256 })), ..keys(SECRET) };
+    let raw = Keys {
+        signing: Some(Arc::new(SigningKey {
+            key: EncodingKey::from_secret(&with_break),
+            algorithm: Algorithm::HS256,
+        })),
+        ..keys(SECRET)
+    };
     let token = mint(&raw).expect("minted");
     assert!(keys(&with_break).verify(&token, NOW).is_ok(), "signed by a tool that took the file as it is");
     let binary = [[0xff_u8; 32].as_slice(), b"\n"].concat();
@@ -119,13 +129,17 @@ fn a_key_set_checks_by_key_id_and_kind() {
     let set = Keys::from_key_set(&json).expect("key set");
     assert!(matches!(mint(&set), Err(MintError::CannotSign)));
 
-    let claims = serde_json::json!({"sub": "ada", "tenant": "acme", "roles": ["viewer"], "exp": 4_000_000_000_u64});
+    let claims =
+        serde_json::json!({"sub": "ada", "tenant": "acme", "roles": ["viewer"], "exp": 4_000_000_000_u64});
     let signed = |algorithm, id: Option<&str>, key: &EncodingKey| {
         let header = Header { kid: id.map(Into::into), ..Header::new(algorithm) };
         jsonwebtoken::encode(&header, &claims, key).expect("signs")
     };
     assert!(set.verify(&signed(Algorithm::ES256, Some("a"), &p256), NOW).is_ok());
-    assert!(set.verify(&signed(Algorithm::EdDSA, None, &ed), NOW).is_ok(), "without an id every key is tried");
+    assert!(
+        set.verify(&signed(Algorithm::EdDSA, None, &ed), NOW).is_ok(),
+        "without an id every key is tried"
+    );
     assert!(set.verify(&signed(Algorithm::ES256, Some("b"), &p256), NOW).is_err());
     assert!(set.verify(&mint(&keys(RSA)).expect("minted"), NOW).is_err());
 

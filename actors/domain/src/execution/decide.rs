@@ -34,9 +34,14 @@ pub fn report(execution: &Execution, result: &AttemptResult, now: Timestamp) -> 
             cause: execution.cancelling.unwrap_or(CancelCause::Requested),
             ended: Some(ended(false, None)),
         },
-        AttemptOutcome::HandedBack => taken_back(execution, RequeueCause::HandedBack { token: result.token }, result.token),
-        AttemptOutcome::Failed { error, result: value } => failed(execution, ended(false, Some(error.clone())), now)
-            .unwrap_or_else(|ended| Event::TaskFailed { task, execution: id, ended, result: value.clone() }),
+        AttemptOutcome::HandedBack => {
+            taken_back(execution, RequeueCause::HandedBack { token: result.token }, result.token)
+        }
+        AttemptOutcome::Failed { error, result: value } => {
+            failed(execution, ended(false, Some(error.clone())), now).unwrap_or_else(|ended| {
+                Event::TaskFailed { task, execution: id, ended, result: value.clone() }
+            })
+        }
         AttemptOutcome::TimedOut => failed(execution, ended(true, None), now)
             .unwrap_or_else(|ended| Event::TaskTimedOut { task, execution: id, ended }),
     }
@@ -92,11 +97,13 @@ pub fn stop(execution: &Execution, cause: CancelCause) -> Option<Event> {
 #[must_use]
 pub fn retry_due(execution: &Execution, attempts: u32, now: Timestamp) -> Option<Event> {
     match execution.stage {
-        Stage::Retrying { until } if execution.attempts == attempts && until <= now => Some(Event::TaskRequeued {
-            task: execution.task,
-            execution: execution.id,
-            cause: RequeueCause::RetryDue,
-        }),
+        Stage::Retrying { until } if execution.attempts == attempts && until <= now => {
+            Some(Event::TaskRequeued {
+                task: execution.task,
+                execution: execution.id,
+                cause: RequeueCause::RetryDue,
+            })
+        }
         _ => None,
     }
 }

@@ -32,7 +32,8 @@ pub fn backoff(retry: &Retry, execution: ExecutionId, failure: u32) -> Span {
 }
 
 fn draw(execution: ExecutionId, failure: u32) -> u128 {
-    let digest = Sha256::new().chain_update(execution.0.to_be_bytes()).chain_update(failure.to_be_bytes()).finalize();
+    let digest =
+        Sha256::new().chain_update(execution.0.to_be_bytes()).chain_update(failure.to_be_bytes()).finalize();
     let mut first = [0_u8; 8];
     first.copy_from_slice(&digest[..8]);
     u128::from(u64::from_be_bytes(first))

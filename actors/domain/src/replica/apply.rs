@@ -9,9 +9,7 @@ use crate::answer::{Accepted, Answer, Rejection};
 use crate::command::{Client, Command, Origin, Request};
 use crate::event::Event;
 use crate::identifier::TenantId;
-use crate::limits::{
-    GRANTS_PER_COMMAND_MAX, TENANTS_MAX,
-};
+use crate::limits::{GRANTS_PER_COMMAND_MAX, TENANTS_MAX};
 use crate::record::{Record, RecordHeader, StreamLink};
 use crate::timestamp::Timestamp;
 
@@ -37,7 +35,8 @@ impl Replica {
                     None => {}
                 }
                 let mut step = Step::new(self, index, at, Some(client), records);
-                let outcome = step.admit(&client.tenant, known).and_then(|()| step.carry_out(&command.request));
+                let outcome =
+                    step.admit(&client.tenant, known).and_then(|()| step.carry_out(&command.request));
                 step.grant();
                 let answer = Answer { index, outcome };
                 step.remember(client, &answer);
@@ -76,7 +75,9 @@ impl<'a> Step<'a> {
 
     /// Chains an event to its tenant's records and lets it change the state.
     pub(super) fn record(&mut self, tenant: TenantId, event: Event) {
-        let Some(head) = self.replica.tenants.get(tenant.0 as usize).map(|tenant| tenant.head) else { return };
+        let Some(head) = self.replica.tenants.get(tenant.0 as usize).map(|tenant| tenant.head) else {
+            return;
+        };
         let stream = event.task().map(|task| {
             let stream = self.replica.task(tenant, task).map(|task| task.stream).unwrap_or_default();
             StreamLink { position: stream.length + 1, previous: stream.last }
@@ -174,7 +175,8 @@ impl<'a> Step<'a> {
     /// Grants what can be granted, up to the bound.
     fn grant(&mut self) {
         for _ in 0..GRANTS_PER_COMMAND_MAX {
-            let Some((execution, node, incarnation)) = next_grant(&self.replica.queue, &self.replica.workers) else {
+            let Some((execution, node, incarnation)) = next_grant(&self.replica.queue, &self.replica.workers)
+            else {
                 break;
             };
             let Some(open) = self.replica.executions.get(&execution) else { break };

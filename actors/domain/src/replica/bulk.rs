@@ -44,10 +44,18 @@ impl Bulk {
 }
 
 impl Step<'_> {
-    pub(super) fn stage(&mut self, id: CommandId, part: u32, tasks: &[NewTask]) -> Result<Accepted, Rejection> {
+    pub(super) fn stage(
+        &mut self,
+        id: CommandId,
+        part: u32,
+        tasks: &[NewTask],
+    ) -> Result<Accepted, Rejection> {
         let staged = self.replica.bulks.get(&id).map_or(0, |bulk| bulk.tasks().count());
         if staged + tasks.len() > BULK_TASKS_MAX {
-            return Err(Rejection::TooMany { what: "tasks in one bulk".into(), limit: BULK_TASKS_MAX as u64 });
+            return Err(Rejection::TooMany {
+                what: "tasks in one bulk".into(),
+                limit: BULK_TASKS_MAX as u64,
+            });
         }
         self.record(self.tenant, Event::TasksStaged { bulk: id, part, tasks: tasks.to_vec() });
         Ok(Accepted::Done)
@@ -84,13 +92,17 @@ impl Step<'_> {
         let Some((id, bulk)) = self.replica.bulks.iter().find(|(_, bulk)| bulk.committed()) else { return };
         let Some(commit) = &bulk.commit else { return };
         let (id, tenant, owner) = (*id, bulk.tenant, commit.owner.clone());
-        let tasks: Vec<NewTask> = bulk.tasks().skip(commit.created).take(CREATES_PER_COMMAND_MAX).cloned().collect();
+        let tasks: Vec<NewTask> =
+            bulk.tasks().skip(commit.created).take(CREATES_PER_COMMAND_MAX).cloned().collect();
         let last = commit.created + tasks.len() >= bulk.tasks().count();
         for task in &tasks {
             // The commit made sure that none exists; one that a client created since by the same name stays.
             let _ = self.create_one(tenant, &owner, task);
         }
-        self.record(tenant, Event::BulkContinued { bulk: id, created: u32::try_from(tasks.len()).unwrap_or(u32::MAX) });
+        self.record(
+            tenant,
+            Event::BulkContinued { bulk: id, created: u32::try_from(tasks.len()).unwrap_or(u32::MAX) },
+        );
         if last {
             self.record(tenant, Event::BulkEnded { bulk: id, created: true });
         }

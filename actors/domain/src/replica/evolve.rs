@@ -165,7 +165,10 @@ impl Replica {
 
     fn settle(&mut self, slot: u32, instant: Timestamp, next: Option<Timestamp>, runs: u32) {
         let Some(task) = self.tasks.get_mut(slot) else { return };
-        debug_assert!(instant > task.settled && next.is_none_or(|next| next > instant), "next is later than settled");
+        debug_assert!(
+            instant > task.settled && next.is_none_or(|next| next > instant),
+            "next is later than settled"
+        );
         task.settled = instant;
         task.next = next;
         task.runs = task.runs.saturating_add(runs);
@@ -296,7 +299,8 @@ impl Replica {
         let Some(open) = self.executions.remove(&id) else { return };
         let Some(task) = self.tasks.get_mut(open.slot).filter(|task| task.id == open.task) else { return };
         task.open.retain(|other| *other != id);
-        task.last_execution = Some(LastExecution { id, status, scheduled_at: open.scheduled_at, finished_at: at });
+        task.last_execution =
+            Some(LastExecution { id, status, scheduled_at: open.scheduled_at, finished_at: at });
     }
 
     fn evolve_worker(&mut self, event: &Event) {

@@ -152,7 +152,9 @@ impl Step<'_> {
 
 fn same_version(task: &Task, expected: Option<u32>) -> Result<(), Rejection> {
     match expected {
-        Some(expected) if expected != task.version => Err(Rejection::VersionMismatch { current: task.version }),
+        Some(expected) if expected != task.version => {
+            Err(Rejection::VersionMismatch { current: task.version })
+        }
         _ => Ok(()),
     }
 }

@@ -33,10 +33,11 @@ impl Step<'_> {
                 self.take_back_lost();
             }
             Request::DrainWorker { node, incarnation }
-                if self.known_worker(*node, *incarnation)? == Condition::Ready => {
-                    let event = Event::WorkerDraining { node: *node, incarnation: *incarnation };
-                    self.record(TenantId::CLUSTER, event);
-                }
+                if self.known_worker(*node, *incarnation)? == Condition::Ready =>
+            {
+                let event = Event::WorkerDraining { node: *node, incarnation: *incarnation };
+                self.record(TenantId::CLUSTER, event);
+            }
             Request::LoseWorker { node, incarnation } => {
                 self.known_worker(*node, *incarnation)?;
                 let event = Event::WorkerLost { node: *node, incarnation: *incarnation };

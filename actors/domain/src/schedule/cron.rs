@@ -140,8 +140,9 @@ impl Cron {
     pub(super) fn can_fire(&self) -> bool {
         // 2024 is a leap year; 28 years in a row without a skipped leap day hold every kind.
         (2024..2052).any(|year| {
-            bits(self.months.into())
-                .any(|month| self.days.within(weekday_of(day_number(year, month, 1)), days_in_month(year, month)) != 0)
+            bits(self.months.into()).any(|month| {
+                self.days.within(weekday_of(day_number(year, month, 1)), days_in_month(year, month)) != 0
+            })
         })
     }
 
@@ -206,6 +207,8 @@ impl Cron {
     }
 
     fn first_time(&self) -> u32 {
-        self.hours.trailing_zeros() * 3_600 + self.minutes.trailing_zeros() * 60 + self.seconds.trailing_zeros()
+        self.hours.trailing_zeros() * 3_600
+            + self.minutes.trailing_zeros() * 60
+            + self.seconds.trailing_zeros()
     }
 }

@@ -11,7 +11,8 @@ use crate::timestamp::{Span, Timestamp};
 
 /// Up to this many times of day are written out.
 const TIMES_MAX: usize = 6;
-const WEEKDAYS: [&str; 8] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+const WEEKDAYS: [&str; 8] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -43,13 +44,19 @@ pub fn describe(trigger: &Trigger) -> String {
         Trigger::Event { name, filter } => {
             let conditions: Vec<String> =
                 filter.iter().map(|(pointer, value)| format!("{pointer} is {value}")).collect();
-            let filter =
-                if conditions.is_empty() { String::new() } else { format!(" in which {}", joined(&conditions)) };
+            let filter = if conditions.is_empty() {
+                String::new()
+            } else {
+                format!(" in which {}", joined(&conditions))
+            };
             format!("when an event `{name}` arrives{filter}")
         }
         Trigger::After { tasks, condition } => {
-            let tasks =
-                if tasks.len() == 1 { "the awaited task".into() } else { format!("the {} awaited tasks", tasks.len()) };
+            let tasks = if tasks.len() == 1 {
+                "the awaited task".into()
+            } else {
+                format!("the {} awaited tasks", tasks.len())
+            };
             match condition {
                 AfterCondition::AllSucceeded => format!("when {tasks} succeeded"),
                 AfterCondition::AllDone => format!("when {tasks} ended"),
@@ -78,12 +85,17 @@ fn describe_cron(expression: &str, timezone: &str) -> String {
         Body::Fields(fields) => fields,
     };
     let zone = parsed.zone.map_or_else(
-        || timezone::parse(timezone).map_or_else(|_| format!("in the unknown zone `{timezone}`"), timezone::spoken),
+        || {
+            timezone::parse(timezone)
+                .map_or_else(|_| format!("in the unknown zone `{timezone}`"), timezone::spoken)
+        },
         timezone::spoken,
     );
     let clock = clock(&fields);
     let days = match (month_days(&fields.month_day), weekdays(&fields.weekday)) {
-        (None, None) if clock.starts_with("at ") && !clock.ends_with("every hour") => Some("every day".into()),
+        (None, None) if clock.starts_with("at ") && !clock.ends_with("every hour") => {
+            Some("every day".into())
+        }
         (None, None) => None,
         (Some(days), None) | (None, Some(days)) => Some(days),
         (Some(days), Some(weekdays)) if fields.month_day.starred || fields.weekday.starred => {
@@ -207,7 +219,11 @@ fn month_days(field: &Field) -> Option<String> {
     } else if let Some((from, to)) = contiguous(&days) {
         parts.push(format!("from day {from} to {to} of the month"));
     } else if !days.is_empty() {
-        parts.push(format!("on day{} {} of the month", if days.len() == 1 { "" } else { "s" }, joined(&days)));
+        parts.push(format!(
+            "on day{} {} of the month",
+            if days.len() == 1 { "" } else { "s" },
+            joined(&days)
+        ));
     }
     for before in numbers(field.last.into()) {
         parts.push(match before {
@@ -216,7 +232,9 @@ fn month_days(field: &Field) -> Option<String> {
             _ => format!("{before} days before the last of the month"),
         });
     }
-    parts.extend(numbers(field.nearest.into()).map(|day| format!("on the weekday nearest to day {day} of the month")));
+    parts.extend(
+        numbers(field.nearest.into()).map(|day| format!("on the weekday nearest to day {day} of the month")),
+    );
     parts.extend(numbers(field.nearest_last.into()).map(|before| match before {
         0 => "on the last weekday of the month".into(),
         _ => format!("on the weekday nearest to {before} days before the last of the month"),
@@ -241,9 +259,13 @@ fn weekdays(field: &Field) -> Option<String> {
         parts.push(format!("on {}", joined(&days.iter().map(name).collect::<Vec<_>>())));
     }
     for (ordinal, weekdays) in ORDINALS.iter().zip(field.nth_weekdays) {
-        parts.extend(numbers(weekdays.into()).map(|day| format!("on the {ordinal} {} of the month", name(&day))));
+        parts.extend(
+            numbers(weekdays.into()).map(|day| format!("on the {ordinal} {} of the month", name(&day))),
+        );
     }
-    parts.extend(numbers(field.last_weekdays.into()).map(|day| format!("on the last {} of the month", name(&day))));
+    parts.extend(
+        numbers(field.last_weekdays.into()).map(|day| format!("on the last {} of the month", name(&day))),
+    );
     Some(parts.join(" or "))
 }
 
@@ -311,7 +333,10 @@ mod tests {
         check("0 * * * *", "every hour, Berlin time");
         check("0 */6 * * *", "at 00:00, 06:00, 12:00 and 18:00 every day, Berlin time");
         check("0 */2 * * *", "every 2 hours, Berlin time");
-        check("*/15 9-17 * * MON-FRI", "every 15 minutes from 09:00 to 17:59 from Monday to Friday, Berlin time");
+        check(
+            "*/15 9-17 * * MON-FRI",
+            "every 15 minutes from 09:00 to 17:59 from Monday to Friday, Berlin time",
+        );
         check("*/10 * * * * *", "every 10 seconds, Berlin time");
         check("5 * * * *", "at minute 5 of every hour, Berlin time");
         check("H/15 * * * *", "every 15 minutes, Berlin time");
@@ -327,7 +352,8 @@ mod tests {
         check("0 2 13 * FRI", "at 02:00 on day 13 of the month or on Friday, Berlin time");
         check(
             "0 2 */2 * FRI-SUN",
-            "at 02:00 on days 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29 and 31 of the month, but only from Friday to Sunday, Berlin time",
+            "at 02:00 on days 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29 and 31 of the \
+             month, but only from Friday to Sunday, Berlin time",
         );
     }
 

@@ -72,7 +72,13 @@ pub(super) fn next_after(cron: &Cron, zone: &Zone, rules: ClockRules, after: i64
 
 /// Returns the first occurrence at or after `cursor` that `segment` holds. `upcoming` is the first local time at or
 /// after the cursor's, gaps and folds aside.
-fn first_in(cron: &Cron, segment: &Segment, rules: ClockRules, cursor: i64, upcoming: Option<i64>) -> Option<i64> {
+fn first_in(
+    cron: &Cron,
+    segment: &Segment,
+    rules: ClockRules,
+    cursor: i64,
+    upcoming: Option<i64>,
+) -> Option<i64> {
     let offset = segment.offset;
     let regular = first_regular(cron, segment, rules.fold, cursor, upcoming);
     let moved = match rules.gap {
@@ -86,7 +92,13 @@ fn first_in(cron: &Cron, segment: &Segment, rules: ClockRules, cursor: i64, upco
     }
 }
 
-fn first_regular(cron: &Cron, segment: &Segment, fold: FoldRule, cursor: i64, upcoming: Option<i64>) -> Option<i64> {
+fn first_regular(
+    cron: &Cron,
+    segment: &Segment,
+    fold: FoldRule,
+    cursor: i64,
+    upcoming: Option<i64>,
+) -> Option<i64> {
     let from = cursor + segment.offset;
     let mut until = segment.end + segment.offset;
     let mut local = upcoming?;

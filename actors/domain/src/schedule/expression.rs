@@ -70,13 +70,15 @@ struct Token<'text> {
 /// Every fault with its column: each wrong field has one, and an expression that can never fire has one.
 pub(super) fn parse(text: &str, spread: &dyn Fn(u64, u64) -> u64) -> Result<Expression, ScheduleError> {
     if text.len() > EXPRESSION_BYTES_MAX {
-        let detail = format!("an expression may have {EXPRESSION_BYTES_MAX} bytes, this one has {}", text.len());
+        let detail =
+            format!("an expression may have {EXPRESSION_BYTES_MAX} bytes, this one has {}", text.len());
         return Err(ScheduleFault::new(POINTER, detail).into());
     }
     let tokens = tokens(text);
     let (zone, tokens) = parse_prefix(text, &tokens)?;
     let Some(first) = tokens.first() else {
-        let detail = "it is empty; it may hold five fields, such as `0 2 * * 1-5`, six with leading seconds, or a nickname such as `@daily`";
+        let detail = "it is empty; it may hold five fields, such as `0 2 * * 1-5`, six with \
+                      leading seconds, or a nickname such as `@daily`";
         return Err(fault_at(text, text.len(), detail.into()).into());
     };
     let body = if first.text.starts_with('@') {
@@ -88,8 +90,16 @@ pub(super) fn parse(text: &str, spread: &dyn Fn(u64, u64) -> u64) -> Result<Expr
 }
 
 fn tokens(text: &str) -> Vec<Token<'_>> {
-    let start = text.as_ptr().addr();
-    text.split_whitespace().map(|part| Token { offset: part.as_ptr().addr() - start, text: part }).collect()
+    let mut tokens = Vec::new();
+    let mut offset = 0;
+    for piece in text.split_inclusive(char::is_whitespace) {
+        let word = piece.trim_end();
+        if !word.is_empty() {
+            tokens.push(Token { offset, text: word });
+        }
+        offset += piece.len();
+    }
+    tokens
 }
 
 fn fault_at(text: &str, offset: usize, detail: String) -> ScheduleFault {
@@ -130,7 +140,8 @@ fn parse_nickname(text: &str, nickname: Token<'_>, arguments: &[Token<'_>]) -> R
             ));
         }
         _ => {
-            let detail = "an `@` may begin `@yearly`, `@annually`, `@monthly`, `@weekly`, `@daily`, `@midnight`, `@hourly`, `@every 10m` or `@at 2026-03-01T02:00:00Z`";
+            let detail = "an `@` may begin `@yearly`, `@annually`, `@monthly`, `@weekly`, `@daily`, \
+                          `@midnight`, `@hourly`, `@every 10m` or `@at 2026-03-01T02:00:00Z`";
             return Err(fault_at(text, nickname.offset, detail.into()));
         }
     };
@@ -152,11 +163,16 @@ fn parse_argument(
         [] => Err(fault_at(
             text,
             text.len(),
-            format!("`{}` wants an argument, as in `@every 10m` or `@at 2026-03-01T02:00:00Z`", nickname.text),
+            format!(
+                "`{}` wants an argument, as in `@every 10m` or `@at 2026-03-01T02:00:00Z`",
+                nickname.text
+            ),
         )),
-        [_, extra, ..] => {
-            Err(fault_at(text, extra.offset, format!("`{}` takes one argument, without spaces", nickname.text)))
-        }
+        [_, extra, ..] => Err(fault_at(
+            text,
+            extra.offset,
+            format!("`{}` takes one argument, without spaces", nickname.text),
+        )),
     }
 }
 
@@ -164,7 +180,9 @@ fn parse_every(text: &str) -> Result<Body, String> {
     match parse_span(text) {
         Some(Span(0)) => Err("an interval is longer than nothing, such as 10m".into()),
         Some(every) => Ok(Body::Every(every)),
-        None => Err(format!("`{text}` is not a duration such as `10m`, `1h30m` or `90s` (units w, d, h, m, s, ms)")),
+        None => Err(format!(
+            "`{text}` is not a duration such as `10m`, `1h30m` or `90s` (units w, d, h, m, s, ms)"
+        )),
     }
 }
 
@@ -191,7 +209,11 @@ fn parse_span(text: &str) -> Option<Span> {
     (!text.is_empty()).then_some(Span(total))
 }
 
-fn parse_fields(text: &str, tokens: &[Token<'_>], spread: &dyn Fn(u64, u64) -> u64) -> Result<Body, ScheduleError> {
+fn parse_fields(
+    text: &str,
+    tokens: &[Token<'_>],
+    spread: &dyn Fn(u64, u64) -> u64,
+) -> Result<Body, ScheduleError> {
     let (second, rest) = match tokens {
         [_, _, _, _, _] => (None, tokens),
         [second, rest @ ..] if rest.len() == 5 => (Some(second), rest),

@@ -35,7 +35,8 @@ pub(super) struct Spec {
 }
 
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
-const MONTHS: [&str; 12] = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
+const MONTHS: [&str; 12] =
+    ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 
 const fn plain(name: &'static str, high: u32, salt: u64) -> Spec {
     Spec { name, low: 0, high, last: high, spread_last: high, names: &[], role: Role::Plain, salt }
@@ -155,7 +156,8 @@ impl Field {
             offset += item.len() + 1;
         }
         let first = text.split(',').next().unwrap_or("").as_bytes();
-        field.spread_step = first.first().is_some_and(|byte| byte.eq_ignore_ascii_case(&b'H')) && first.contains(&b'/');
+        field.spread_step =
+            first.first().is_some_and(|byte| byte.eq_ignore_ascii_case(&b'H')) && first.contains(&b'/');
         Ok(field)
     }
 
@@ -195,7 +197,8 @@ impl Field {
             (spec.low, spec.spread_last)
         } else {
             let bounds = range[1..].strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
-            let bounds = bounds.ok_or_else(|| Wrong::at(0, format!("`{range}` is neither `H` nor like `H(0-29)`")))?;
+            let bounds =
+                bounds.ok_or_else(|| Wrong::at(0, format!("`{range}` is neither `H` nor like `H(0-29)`")))?;
             parse_range(spec, bounds, false).map_err(|wrong| wrong.moved(2))?
         };
         let choices = step.map_or(high - low + 1, |step| step.min(high - low + 1));

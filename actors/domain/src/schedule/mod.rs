@@ -2,7 +2,7 @@
 //!
 //! A [`Schedule`] answers *which instant comes strictly after this one?* It is evaluated by whoever proposes and
 //! never while applying: zone data may differ between nodes, so the answer travels in the log. How evaluation goes:
-//! local fields ([`cron`]) → the zone's gaps and folds ([`evaluation`]) → UTC. Debian's cron is the model for the
+//! local fields (`cron`) → the zone's gaps and folds (`evaluation`) → UTC. Debian's cron is the model for the
 //! nights when clocks change: a job is *wildcard* if its minute or hour begins with `*`, else *fixed*.
 //!
 //! The `cron` crate is not used. It wants a seconds field and counts Sunday as 1, so that crontab's `1-5` becomes
@@ -82,7 +82,9 @@ impl Schedule {
     /// zone, an interval of no length, or an instant outside [`Timestamp::MIN`]..=[`Timestamp::MAX`].
     pub fn compile(trigger: &Trigger, task: TaskId, created_at: Timestamp) -> Result<Self, ScheduleError> {
         match trigger {
-            Trigger::Cron { expression, timezone, dst } => compile_cron(expression, timezone, *dst, task, created_at),
+            Trigger::Cron { expression, timezone, dst } => {
+                compile_cron(expression, timezone, *dst, task, created_at)
+            }
             Trigger::Interval { every: Span(0), .. } => {
                 let detail = "an interval is longer than nothing, such as `10m`";
                 Err(ScheduleFault::new("/every", detail).into())
@@ -129,7 +131,8 @@ impl Schedule {
         if let Plan::Interval { every, .. } = self.0 {
             return self.overdue_interval(first, bound, every);
         }
-        let mut overdue = Overdue { last: Some(first), count: 1, next: self.next_after(first), complete: false };
+        let mut overdue =
+            Overdue { last: Some(first), count: 1, next: self.next_after(first), complete: false };
         while let Some(instant) = overdue.next.filter(|&next| next <= bound) {
             if overdue.count == OVERDUE_STEPS_MAX {
                 return overdue;
@@ -177,8 +180,11 @@ fn compile_cron(
     };
     let tz = match parsed.zone {
         Some(named) if zone != Tz::UTC && named != zone => {
-            let detail =
-                format!("the expression names {}, the trigger {}; one of them is enough", named.name(), zone.name());
+            let detail = format!(
+                "the expression names {}, the trigger {}; one of them is enough",
+                named.name(),
+                zone.name()
+            );
             return Err(ScheduleFault::new("/timezone", detail).into());
         }
         named => named.unwrap_or(zone),
@@ -193,7 +199,7 @@ fn compile_cron(
     let rules = ClockRules::new(dst, fields.is_wildcard());
     let schedule = Schedule(Plan::Cron { cron: fields.compile(), tz, rules });
     if schedule.next_after(created_at).is_none() {
-        let detail = format!("it can never fire in {}: each time that it names is left out by `dst`", tz.name());
+        let detail = format!("it can never fire in {}: no time that it names exists there", tz.name());
         return Err(ScheduleFault::new("/expression", detail).into());
     }
     Ok(schedule)

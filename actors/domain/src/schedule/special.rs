@@ -35,7 +35,10 @@ fn parse_day_of_month(field: &mut Field, spec: &Spec, item: &str) -> Result<(), 
         Some(text) => match number(text) {
             Some(days) if days <= 30 => days,
             _ => {
-                return Err(Wrong::at(2, format!("`{text}` is not a number of days of 0 to 30 before the last")));
+                return Err(Wrong::at(
+                    2,
+                    format!("`{text}` is not a number of days of 0 to 30 before the last"),
+                ));
             }
         },
         None => return Err(Wrong::at(0, format!("`{item}` is not like `L`, `L-3` or `LW`"))),

@@ -16,8 +16,8 @@ pub(super) fn parse(name: &str) -> Result<Tz, String> {
     }
     name.parse().map_err(|_| {
         let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
-        let guess =
-            guess(name).map_or_else(|| "Europe/Berlin or UTC".into(), |tz| format!("{}; did you mean it?", tz.name()));
+        let guess = guess(name)
+            .map_or_else(|| "Europe/Berlin or UTC".into(), |tz| format!("{}; did you mean it?", tz.name()));
         format!("`{shown}` is not a timezone; it may be an IANA name such as {guess}")
     })
 }

@@ -84,7 +84,8 @@ impl Zone {
             known = probe;
         }
         let model_start = day_number(MODEL_YEAR, 1, 1) * DAY_SECONDS;
-        let model: Vec<Transition> = transitions.iter().filter(|change| change.at >= model_start).copied().collect();
+        let model: Vec<Transition> =
+            transitions.iter().filter(|change| change.at >= model_start).copied().collect();
         for year in DATA_END_YEAR..=CYCLE_END_YEAR {
             repeat_model(&model, year, &mut transitions);
         }
@@ -125,8 +126,9 @@ impl Zone {
 fn repeat_model(model: &[Transition], year: i64, transitions: &mut Vec<Transition>) {
     for (months, anchor) in [(1..=2, 1), (3..=12, 3)] {
         let weekday = weekday_of(day_number(year, anchor, 1));
-        let alike = (MODEL_YEAR..DATA_END_YEAR)
-            .find(|&candidate| !is_leap(candidate) && weekday_of(day_number(candidate, anchor, 1)) == weekday);
+        let alike = (MODEL_YEAR..DATA_END_YEAR).find(|&candidate| {
+            !is_leap(candidate) && weekday_of(day_number(candidate, anchor, 1)) == weekday
+        });
         let Some(alike) = alike else { continue };
         let shift = (day_number(year, anchor, 1) - day_number(alike, anchor, 1)) * DAY_SECONDS;
         transitions.extend(model.iter().filter_map(|change| {
@@ -181,7 +183,9 @@ mod tests {
 
     #[test]
     fn segments_meet_without_a_hole_and_differ() {
-        for tz in [Tz::Europe__Berlin, Tz::Africa__Casablanca, Tz::Australia__Lord_Howe, Tz::Asia__Gaza, Tz::UTC] {
+        for tz in
+            [Tz::Europe__Berlin, Tz::Africa__Casablanca, Tz::Australia__Lord_Howe, Tz::Asia__Gaza, Tz::UTC]
+        {
             let mut segment = Zone::of(tz).segment(0);
             while segment.end < instant(3_000, 1, 1, 0) {
                 let next = Zone::of(tz).segment(segment.end);

@@ -49,7 +49,13 @@ pub fn fire(task: &Task, open: &OpenExecutions, item: &Due, now: Timestamp) -> V
     if runs(task, item.due, item.next, now) {
         let exhausted = task.rules.max_runs.is_some_and(|most| task.runs.saturating_add(1) >= most);
         let after_run = if exhausted { None } else { item.next };
-        start(task, open, Occurrence::Scheduled(item.due), item.due, Following { after_run, after_skip: item.next })
+        start(
+            task,
+            open,
+            Occurrence::Scheduled(item.due),
+            item.due,
+            Following { after_run, after_skip: item.next },
+        )
     } else {
         vec![missed(task, item.due, item.due, 1, item.next)]
     }
@@ -59,7 +65,12 @@ pub fn fire(task: &Task, open: &OpenExecutions, item: &Due, now: Timestamp) -> V
 ///
 /// # Errors
 /// None today: a paused or finished task runs by hand too.
-pub fn run(task: &Task, open: &OpenExecutions, occurrence: Occurrence, now: Timestamp) -> Result<Vec<Event>, Rejection> {
+pub fn run(
+    task: &Task,
+    open: &OpenExecutions,
+    occurrence: Occurrence,
+    now: Timestamp,
+) -> Result<Vec<Event>, Rejection> {
     let following = Following { after_run: task.next, after_skip: task.next };
     Ok(start(task, open, occurrence, now, following))
 }
@@ -146,7 +157,8 @@ fn start(
         Overlap::Skip => vec![skipped(SkipReason::Overlap)],
         Overlap::QueueAll => vec![scheduled(true)],
         Overlap::QueueOne => {
-            let one_waits = task.open.iter().filter_map(|id| open.get(id)).any(|other| other.stage == Stage::Held);
+            let one_waits =
+                task.open.iter().filter_map(|id| open.get(id)).any(|other| other.stage == Stage::Held);
             if one_waits { vec![skipped(SkipReason::OverlapQueueFull)] } else { vec![scheduled(true)] }
         }
         Overlap::CancelRunning => {
@@ -182,7 +194,9 @@ pub fn release(task: &Task, open: &OpenExecutions) -> Option<Event> {
 /// [`Rejection::Overdue`]: the proposer settles it first and asks again.
 pub fn nothing_overdue(task: &Task, now: Timestamp) -> Result<(), Rejection> {
     match task.next {
-        Some(due) if task.phase == Phase::Active && due.plus(jitter_of(task.id, due, task.rules.jitter)) <= now => {
+        Some(due)
+            if task.phase == Phase::Active && due.plus(jitter_of(task.id, due, task.rules.jitter)) <= now =>
+        {
             Err(Rejection::Overdue { due })
         }
         _ => Ok(()),

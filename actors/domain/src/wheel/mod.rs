@@ -21,7 +21,8 @@ const SLOTS: usize = 64;
 const SLOT_BITS: u32 = SLOTS.trailing_zeros();
 
 const _: () = assert!(SLOTS == u64::BITS as usize, "a level's occupancy is one word");
-const _: () = assert!((Timestamp::MAX.0 as u64) < 1 << (SLOT_BITS as usize * LEVELS), "every deadline has a slot");
+const _: () =
+    assert!((Timestamp::MAX.0 as u64) < 1 << (SLOT_BITS as usize * LEVELS), "every deadline has a slot");
 
 /// A deadline in milliseconds since the epoch, and whose it is.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +68,8 @@ impl<K: Copy> Wheel<K> {
     /// Makes an empty wheel whose time is `now`.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        let levels = std::array::from_fn(|_| Level { occupied: 0, slots: std::array::from_fn(|_| Bucket::new()) });
+        let levels =
+            std::array::from_fn(|_| Level { occupied: 0, slots: std::array::from_fn(|_| Bucket::new()) });
         Self {
             time: tick_of(now),
             levels: Box::new(levels),
@@ -221,8 +223,12 @@ impl<K: Copy> Wheel<K> {
     /// Finds the occupied slot that begins first. Lower levels begin first: their slots lie within the present slot
     /// of the level above, and each level holds only slots after the present one.
     fn first_slot(&self) -> Option<(usize, usize, u64)> {
-        let (level, occupied) =
-            self.levels.iter().map(|level| level.occupied).enumerate().find(|&(_, occupied)| occupied != 0)?;
+        let (level, occupied) = self
+            .levels
+            .iter()
+            .map(|level| level.occupied)
+            .enumerate()
+            .find(|&(_, occupied)| occupied != 0)?;
         let slot = occupied.trailing_zeros() as usize;
         let shift = SLOT_BITS as usize * level;
         let above = self.time >> shift >> SLOT_BITS << SLOT_BITS;

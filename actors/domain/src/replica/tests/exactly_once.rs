@@ -70,7 +70,10 @@ fn a_change_of_definition_first_fires_what_was_overdue() {
         next: Some(Timestamp(1_500_000)),
     };
     assert_eq!(world.client(update()), Err(Rejection::Overdue { due: Timestamp(1_000_100) }));
-    assert_eq!(world.client(Request::PauseTask { task }), Err(Rejection::Overdue { due: Timestamp(1_000_100) }));
+    assert_eq!(
+        world.client(Request::PauseTask { task }),
+        Err(Rejection::Overdue { due: Timestamp(1_000_100) })
+    );
     assert_eq!(world.fire(task, 1_000_100, Some(1_001_100)), (1, 0, 0));
     assert_eq!(world.client(update()), Ok(Accepted::Task { task, version: 2 }));
 }

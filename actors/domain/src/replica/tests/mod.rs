@@ -40,7 +40,14 @@ pub(super) const WORKER: (NodeId, Incarnation) = (NodeId(1), Incarnation(11));
 
 impl World {
     pub(super) fn new() -> Self {
-        Self { replica: Replica::default(), records: Vec::new(), now: 1_000_000, index: 0, commands: 0, reports: 0 }
+        Self {
+            replica: Replica::default(),
+            records: Vec::new(),
+            now: 1_000_000,
+            index: 0,
+            commands: 0,
+            reports: 0,
+        }
     }
 
     pub(super) fn with_worker(slots: u32) -> Self {
@@ -133,7 +140,11 @@ impl World {
         open[0].clone()
     }
 
-    pub(super) fn report(&mut self, execution: ExecutionId, outcome: AttemptOutcome) -> Result<Accepted, Rejection> {
+    pub(super) fn report(
+        &mut self,
+        execution: ExecutionId,
+        outcome: AttemptOutcome,
+    ) -> Result<Accepted, Rejection> {
         let grant = *self.replica.execution(execution).expect("open").grant().expect("running");
         self.report_under(execution, grant.token, (grant.node, grant.incarnation), outcome)
     }

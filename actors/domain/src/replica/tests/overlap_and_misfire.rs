@@ -61,7 +61,8 @@ fn an_execution_that_waited_goes_on_when_the_earlier_one_ends() {
 #[test]
 fn cancel_running_waits_for_the_attempt_to_stop() {
     let mut world = World::with_worker(8);
-    let task = world.create(1, &Definition { overlap: Overlap::CancelRunning, ..definition() }, Some(1_000_100));
+    let task =
+        world.create(1, &Definition { overlap: Overlap::CancelRunning, ..definition() }, Some(1_000_100));
     world.now = 1_000_200;
     world.fire(task, 1_000_100, Some(1_000_200));
     let first = world.only_open().id;
@@ -156,7 +157,11 @@ fn thousands_of_missed_instants_are_one_event() {
 #[test]
 fn a_run_of_missed_instants_that_hides_one_to_run_is_refused() {
     let mut world = World::new();
-    let task = world.create(1, &Definition { misfire: misfire(MisfirePolicy::RunAll), ..definition() }, Some(1_000_100));
+    let task = world.create(
+        1,
+        &Definition { misfire: misfire(MisfirePolicy::RunAll), ..definition() },
+        Some(1_000_100),
+    );
     world.now = 1_000_100 + 60_000;
     let mut item = world.due(task, 1_000_100, Some(world.now + 1_000));
     item.missed_through = Some((Timestamp(1_030_100), 31));

@@ -179,7 +179,10 @@ fn work_that_is_handed_back_is_made_again_at_once() {
     world.report(id, AttemptOutcome::HandedBack).expect("heard");
     assert_eq!(world.names(), ["TaskRequeued", "TaskStarted"]);
     assert_eq!(
-        world.count(|event| matches!(event, Event::TaskRequeued { cause: RequeueCause::HandedBack { .. }, .. })),
+        world.count(|event| matches!(
+            event,
+            Event::TaskRequeued { cause: RequeueCause::HandedBack { .. }, .. }
+        )),
         1
     );
 }

@@ -50,7 +50,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 }
 
 fn kind(kind: u8) -> Definition {
-    let overlaps = [Overlap::Skip, Overlap::QueueOne, Overlap::QueueAll, Overlap::CancelRunning, Overlap::Allow];
+    let overlaps =
+        [Overlap::Skip, Overlap::QueueOne, Overlap::QueueAll, Overlap::CancelRunning, Overlap::Allow];
     Definition {
         overlap: overlaps[kind as usize % 5],
         delivery: if kind & 8 == 0 { Delivery::AtLeastOnce } else { Delivery::AtMostOnce },
@@ -93,8 +94,12 @@ impl Player {
                 let new = new_task(id(*task).0, &kind(*how), Some(now + 100));
                 Some(self.world.client_command("acme", Request::CreateTasks(vec![new])))
             }
-            Move::Pause(task) => Some(self.world.client_command("acme", Request::PauseTask { task: id(*task) })),
-            Move::Resume(task) => Some(self.world.client_command("acme", Request::ResumeTask { task: id(*task) })),
+            Move::Pause(task) => {
+                Some(self.world.client_command("acme", Request::PauseTask { task: id(*task) }))
+            }
+            Move::Resume(task) => {
+                Some(self.world.client_command("acme", Request::ResumeTask { task: id(*task) }))
+            }
             Move::Update(task) => {
                 let definition = kind(task.wrapping_mul(7));
                 let request = Request::UpdateTask {
@@ -140,7 +145,12 @@ impl Player {
             Move::StaleReport(which) => {
                 let open = self.pick(*which)?;
                 let grant = *open.grant()?;
-                self.report(&open, grant.token - 1, (grant.node, grant.incarnation), AttemptOutcome::Succeeded(None))
+                self.report(
+                    &open,
+                    grant.token - 1,
+                    (grant.node, grant.incarnation),
+                    AttemptOutcome::Succeeded(None),
+                )
             }
             Move::Cancel(which) => {
                 let execution = self.pick(*which)?.id;
@@ -179,8 +189,14 @@ impl Player {
     ) -> Option<Command> {
         self.world.reports += 1;
         let at = Timestamp(self.world.now);
-        let result =
-            AttemptResult { execution: open.id, tenant: open.tenant, token, started_at: at, finished_at: at, outcome };
+        let result = AttemptResult {
+            execution: open.id,
+            tenant: open.tenant,
+            token,
+            started_at: at,
+            finished_at: at,
+            outcome,
+        };
         let sequence = self.world.reports;
         self.scheduler(Request::Report(Report {
             node: worker.0,
@@ -198,7 +214,10 @@ fn fired_once(world: &World) {
     for record in &world.records {
         match &record.event {
             Event::TaskScheduled { task, occurrence: Occurrence::Scheduled(at), .. } => {
-                assert!(seen.insert((*task, record.header.tenant, *at, world_life(world, record))), "fired twice");
+                assert!(
+                    seen.insert((*task, record.header.tenant, *at, world_life(world, record))),
+                    "fired twice"
+                );
                 assert!(record.header.at >= *at, "fired early");
             }
             Event::TaskStarted { execution, .. } => {
@@ -216,7 +235,9 @@ fn world_life(world: &World, record: &Record) -> usize {
         .records
         .iter()
         .take_while(|other| !std::ptr::eq(*other, record))
-        .filter(|other| matches!(&other.event, Event::TaskCreated { .. }) && other.event.task() == record.event.task())
+        .filter(|other| {
+            matches!(&other.event, Event::TaskCreated { .. }) && other.event.task() == record.event.task()
+        })
         .count()
 }
 
@@ -226,14 +247,16 @@ fn held_once(world: &World) {
     for (key, worker) in world.replica.workers() {
         assert!(worker.held.len() <= worker.slots as usize);
         for id in &worker.held {
-            let grant = *world.replica.execution(*id).expect("held executions are open").grant().expect("running");
+            let grant =
+                *world.replica.execution(*id).expect("held executions are open").grant().expect("running");
             assert_eq!((grant.node, grant.incarnation), *key);
             held += 1;
         }
     }
     let running = world.open().iter().filter(|open| open.grant().is_some()).count();
     assert_eq!(held, running);
-    let queued = world.open().iter().filter(|open| open.stage == crate::execution::state::Stage::Queued).count();
+    let queued =
+        world.open().iter().filter(|open| open.stage == crate::execution::state::Stage::Queued).count();
     assert_eq!(world.replica.queue().len(), queued);
 }
 

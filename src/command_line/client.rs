@@ -1,0 +1,232 @@
+//! The HTTP client of the command line: one question, one answer, and a bounded number of repetitions where asking
+//! twice changes nothing.
+//!
+//! Invariant: a request that could do something twice is sent once. Absent on purpose: redirects, cookies, and any
+//! understanding of what is asked.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, StatusCode, Url};
+use serde_json::Value;
+
+use super::connection::{Connection, is_loopback};
+use super::failure::Failure;
+use super::problem::Problem;
+
+/// How long one answer may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a request is repeated that a node was too busy for.
+const REPETITIONS_MAX: u32 = 4;
+/// The longest wait that a node may ask for before a repetition.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
+
+/// What is asked. Built by the functions that name a method, then completed.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    method: Method,
+    path: Vec<String>,
+    query: Vec<(&'static str, String)>,
+    headers: HeaderMap,
+    body: Option<String>,
+    idempotent: bool,
+    timeout: Duration,
+}
+
+/// What was answered, with a status of success.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) body: String,
+}
+
+impl Request {
+    fn new<T: AsRef<str>>(method: Method, idempotent: bool, path: impl IntoIterator<Item = T>) -> Self {
+        let path = path.into_iter().map(|segment| segment.as_ref().to_owned()).collect();
+        let (query, headers, body) = (Vec::new(), HeaderMap::new(), None);
+        Self { method, path, query, headers, body, idempotent, timeout: ANSWER_TIMEOUT }
+    }
+
+    /// Reads.
+    pub(crate) fn get<T: AsRef<str>>(path: impl IntoIterator<Item = T>) -> Self {
+        Self::new(Method::GET, true, path)
+    }
+
+    /// Replaces.
+    pub(crate) fn put<T: AsRef<str>>(path: impl IntoIterator<Item = T>) -> Self {
+        Self::new(Method::PUT, true, path)
+    }
+
+    /// Removes.
+    pub(crate) fn delete<T: AsRef<str>>(path: impl IntoIterator<Item = T>) -> Self {
+        Self::new(Method::DELETE, true, path)
+    }
+
+    /// Does something, once.
+    pub(crate) fn post<T: AsRef<str>>(path: impl IntoIterator<Item = T>) -> Self {
+        Self::new(Method::POST, false, path)
+    }
+
+    /// Says that doing it twice is doing it once.
+    pub(crate) fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// Names the request, so that its repetition is known for one.
+    pub(crate) fn key(self, key: &str) -> Result<Self, Failure> {
+        Ok(self.header("idempotency-key", key)?.idempotent())
+    }
+
+    /// Adds a header.
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Result<Self, Failure> {
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| Failure::Usage(format!("{name} cannot be sent: it holds a line break or another control character")))?;
+        self.headers.insert(HeaderName::from_static(name), value);
+        Ok(self)
+    }
+
+    /// Adds a parameter, if it is given.
+    pub(crate) fn query(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
+        self.query.extend(value.map(|value| (name, value.to_string())));
+        self
+    }
+
+    /// Sends a JSON text.
+    pub(crate) fn body(mut self, body: impl Into<String>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    /// Waits so long for the answer.
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    fn url(&self, address: &Url) -> Url {
+        let mut url = address.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(&self.path);
+        }
+        if !self.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&self.query);
+        }
+        url
+    }
+}
+
+impl Answer {
+    /// Reads the answer as JSON.
+    ///
+    /// # Errors
+    /// [`Failure::Stopped`], when something else than a node answered.
+    pub(crate) fn json(&self) -> Result<Value, Failure> {
+        serde_json::from_str(&self.body).map_err(|error| {
+            Failure::stopped(format!("the answer is not JSON: {error}")).advise("is --address that of an Escapement node?")
+        })
+    }
+}
+
+/// Asks one node.
+#[derive(Clone)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    address: Url,
+}
+
+impl Client {
+    /// Makes a client for a node.
+    ///
+    /// # Errors
+    /// [`Failure`], when the token cannot be sent or the system offers no TLS.
+    pub(crate) fn new(connection: &Connection) -> Result<Self, Failure> {
+        // A second installation is refused, which leaves the first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut headers = HeaderMap::new();
+        if let Some(token) = &connection.token {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+                .map_err(|_| Failure::Usage("the token holds a line break or another control character".into()))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let builder = reqwest::Client::builder()
+            .default_headers(headers)
+            .connect_timeout(ANSWER_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never());
+        let builder = if is_loopback(&connection.address) { builder.no_proxy() } else { builder };
+        let http = builder.build().map_err(|error| Failure::stopped(format!("cannot start an HTTP client: {error}")))?;
+        Ok(Self { http, address: connection.address.clone() })
+    }
+
+    /// Asks, and asks again if the node was busy and asking twice is safe.
+    ///
+    /// # Errors
+    /// [`Failure`], for whatever is not a success.
+    pub(crate) async fn ask(&self, request: &Request) -> Result<Answer, Failure> {
+        let mut repetitions = 0;
+        loop {
+            let (status, wait, body) = self.ask_once(request).await?;
+            if status.is_success() {
+                return Ok(Answer { body });
+            }
+            let busy = status == StatusCode::SERVICE_UNAVAILABLE && request.idempotent && repetitions < REPETITIONS_MAX;
+            match wait.filter(|_| busy) {
+                Some(wait) => tokio::time::sleep(wait.min(RETRY_AFTER_MAX)).await,
+                None => return Err(Failure::Refused(Problem::read(status.as_u16(), &body))),
+            }
+            repetitions += 1;
+        }
+    }
+
+    /// Asks once; an answer that is not a success is an answer.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`] and [`Failure::NoAnswer`].
+    pub(crate) async fn ask_once(&self, request: &Request) -> Result<(StatusCode, Option<Duration>, String), Failure> {
+        let url = request.url(&self.address);
+        let mut builder = self.http.request(request.method.clone(), url).headers(request.headers.clone()).timeout(request.timeout);
+        if let Some(body) = &request.body {
+            builder = builder.header(CONTENT_TYPE, "application/json").body(body.clone());
+        }
+        let response = builder.send().await.map_err(|error| self.failure(&error))?;
+        let status = response.status();
+        let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = response.text().await.map_err(|error| self.failure(&error))?;
+        Ok((status, wait.map(Duration::from_secs), body))
+    }
+
+    fn failure(&self, error: &reqwest::Error) -> Failure {
+        let address = self.address.as_str().trim_end_matches('/').to_owned();
+        if error.is_timeout() && !error.is_connect() {
+            return Failure::NoAnswer { address, reason: "it took too long".into() };
+        }
+        let reason = root_of(error);
+        match error.is_connect() {
+            true => Failure::Unreachable { address, reason },
+            false => Failure::NoAnswer { address, reason },
+        }
+    }
+}
+
+/// The innermost cause, which is what the operating system said.
+fn root_of(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "it took too long".into();
+    }
+    let mut cause = error.source();
+    let mut text = "the connection failed".to_owned();
+    while let Some(inner) = cause {
+        text = match inner.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+            Some(std::io::ErrorKind::ConnectionRefused) => "connection refused".into(),
+            _ => inner.to_string(),
+        };
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

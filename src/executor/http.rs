@@ -1,0 +1,297 @@
+//! Calls of URLs.
+//!
+//! One pooled client for the node, without proxy, redirects or retries of its own: what was decided is called once, and
+//! whatever comes back is reported. The response is read up to a bound and no further.
+//!
+//! A call with the completion `callback` is ended by its response here, too; the API does not accept such tasks yet.
+
+use std::error::Error as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use escapement_actors::ports::{AttemptEnd, AttemptOrder, Clock, Executor, OutputSink};
+use escapement_domain::limits::RESULT_BYTES_MAX;
+use escapement_domain::task::action::{Action, HttpAction};
+use futures::future::BoxFuture;
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
+use tokio_util::sync::CancellationToken;
+
+use super::egress::{CheckedResolver, EgressRefused, EgressRule};
+use super::output::{OUTPUT_BYTES_DEFAULT, Transcript};
+use super::{ExecutorError, failed};
+use crate::telemetry::traceparent;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection is kept without use.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Connections that are kept without use for each host.
+const IDLE_PER_HOST_MAX: usize = 32;
+/// Bytes of a result that are not the body.
+const RESULT_ENVELOPE_BYTES: usize = 64;
+
+/// Headers that the connection needs; a task cannot set them.
+const CONNECTION_HEADERS: [HeaderName; 7] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+];
+
+/// Runs [`Action::Http`].
+#[derive(Clone)]
+pub struct HttpExecutor {
+    client: Client,
+    egress: EgressRule,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for HttpExecutor {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("HttpExecutor").field("egress", &self.egress).finish_non_exhaustive()
+    }
+}
+
+impl HttpExecutor {
+    /// Makes the executor of a node, and its client.
+    ///
+    /// # Errors
+    /// [`ExecutorError::Client`] when the client cannot be made.
+    pub fn new(egress: EgressRule, clock: Arc<dyn Clock>) -> Result<Self, ExecutorError> {
+        // Whoever installed a provider before us chose one that serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = || {
+            Client::builder()
+                .user_agent(concat!("escapement/", env!("CARGO_PKG_VERSION")))
+                .no_proxy()
+                .referer(false)
+                .redirect(redirect::Policy::none())
+                .retry(retry::never())
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+                .dns_resolver(CheckedResolver::new(egress.clone()))
+        };
+        let client = builder().build().or_else(|error| {
+            // A machine without certificates can still call `http`; `https` then fails with the reason.
+            tracing::warn!(%error, "no certificates of this machine are usable: https targets will be refused");
+            builder().tls_certs_only([]).build().map_err(ExecutorError::Client)
+        })?;
+        Ok(Self { client, egress, clock })
+    }
+
+    async fn call(self, order: &AttemptOrder, action: &HttpAction, transcript: &Transcript) -> AttemptEnd {
+        let (method, url) = match self.target(action) {
+            Ok(target) => target,
+            Err(error) => return self.refuse(transcript, error),
+        };
+        let headers = match headers(order, action, transcript) {
+            Ok(headers) => headers,
+            Err(error) => return self.refuse(transcript, error),
+        };
+        transcript.system(format!("{method} {}", shown(&url)));
+        let started = self.clock.monotonic();
+        let mut request = self.client.request(method, url).headers(headers);
+        if let Some(body) = &action.body {
+            request = request.body(body.clone());
+        }
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return self.refuse(transcript, explain(error)),
+        };
+        let status = response.status();
+        let body = match Body::read(response).await {
+            Ok(body) => body,
+            Err(error) => {
+                let error = format!("{status} came back, but its body could not be read: {}", explain(error));
+                return self.refuse(transcript, error);
+            }
+        };
+        let took = self.clock.monotonic().saturating_sub(started).as_millis();
+        transcript.system(format!("{status} after {took} ms, {}", body.size()));
+        let result = Some(body.into_result(status));
+        match status {
+            status if status.is_success() => AttemptEnd::Succeeded { result },
+            status if status.is_redirection() => {
+                failed(format!("the target answered {status}; redirects are not followed"), result)
+            }
+            status => failed(format!("the target answered {status}"), result),
+        }
+    }
+
+    fn refuse(&self, transcript: &Transcript, error: String) -> AttemptEnd {
+        transcript.system(error.clone());
+        failed(error, None)
+    }
+
+    fn target(&self, action: &HttpAction) -> Result<(Method, Url), String> {
+        let method = action.method.parse().map_err(|_| format!("`{}` is not an HTTP method", action.method))?;
+        let url: Url = action.url.parse().map_err(|error| format!("the URL cannot be read: {error}"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(format!("a URL must begin with http:// or https://, not {}:", url.scheme()));
+        }
+        let host = url.host_str().ok_or("the URL names no host")?;
+        // A name is checked when it is resolved; an address is never resolved.
+        if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            self.egress.check(address).map_err(|refused| refused.to_string())?;
+        }
+        Ok((method, url))
+    }
+}
+
+impl Executor for HttpExecutor {
+    fn run(&self, order: AttemptOrder, output: Arc<dyn OutputSink>, cancel: CancellationToken) -> BoxFuture<'static, AttemptEnd> {
+        let executor = self.clone();
+        let transcript = Transcript::new(output, Arc::clone(&self.clock), OUTPUT_BYTES_DEFAULT);
+        Box::pin(async move {
+            let Action::Http(action) = &order.action else {
+                return failed("this executor calls URLs only", None);
+            };
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => {
+                    transcript.system("cancelled: the call is given up");
+                    AttemptEnd::Cancelled
+                }
+                end = executor.call(&order, action, &transcript) => end,
+                () = tokio::time::sleep(order.timeout.into()) => {
+                    transcript.system(format!("no answer within {}", order.timeout));
+                    AttemptEnd::TimedOut
+                }
+            }
+        })
+    }
+}
+
+/// The headers of an attempt: the task's, then the scheduler's own, which win.
+fn headers(order: &AttemptOrder, action: &HttpAction, transcript: &Transcript) -> Result<HeaderMap, String> {
+    let own = [
+        ("idempotency-key", order.execution.to_string()),
+        ("escapement-task-id", order.task.to_string()),
+        ("escapement-execution-id", order.execution.to_string()),
+        ("escapement-attempt", order.attempt.to_string()),
+        ("escapement-scheduled-at", order.scheduled_at.to_string()),
+        ("escapement-fencing-token", order.fencing_token.to_string()),
+        ("traceparent", traceparent(&order.correlation_id, order.execution, order.attempt)),
+    ];
+    let mut headers = HeaderMap::new();
+    for (name, value) in &action.headers {
+        let name: HeaderName = name.parse().map_err(|_| format!("`{name}` is not the name of a header"))?;
+        let is_own = own.iter().any(|(own, _)| *own == name.as_str()) || name.as_str().starts_with("escapement-");
+        let is_connection = CONNECTION_HEADERS.contains(&name) || name.as_str().starts_with("proxy-");
+        if is_own || is_connection {
+            transcript.system(format!("the task's header {name} is not sent: the scheduler sets it"));
+            continue;
+        }
+        let value: HeaderValue = value.parse().map_err(|_| format!("the value of the header {name} cannot be sent"))?;
+        headers.append(name, value);
+    }
+    if action.body.is_some() {
+        headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    }
+    for (name, value) in own {
+        let value = HeaderValue::from_str(&value).map_err(|_| format!("the header {name} cannot be sent"))?;
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    Ok(headers)
+}
+
+/// A URL without what may be secret in it: user, password, query and fragment.
+fn shown(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{host}{port}{}", url.scheme(), url.path())
+}
+
+/// Says in one sentence why there is no response.
+fn explain(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(refused) = error.downcast_ref::<EgressRefused>() {
+            return refused.to_string();
+        }
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    let what = match () {
+        () if error.is_timeout() => "the target could not be connected to in time",
+        () if error.is_connect() => "the target could not be connected to",
+        () if error.is_body() || error.is_decode() => "the connection broke",
+        () => "the call failed",
+    };
+    match causes.pop() {
+        Some(root) => format!("{what}: {root}"),
+        None => what.to_owned(),
+    }
+}
+
+/// The beginning of a response's body.
+struct Body {
+    bytes: Vec<u8>,
+    is_whole: bool,
+}
+
+impl Body {
+    /// Reads a body until its end or until there is more than a result keeps.
+    async fn read(mut response: Response) -> Result<Self, reqwest::Error> {
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            let room = RESULT_BYTES_MAX - bytes.len();
+            bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+            if chunk.len() > room {
+                return Ok(Self { bytes, is_whole: false });
+            }
+        }
+        Ok(Self { bytes, is_whole: true })
+    }
+
+    fn size(&self) -> String {
+        if self.is_whole { format!("{} bytes", self.bytes.len()) } else { format!("more than {} bytes", self.bytes.len()) }
+    }
+
+    /// Returns JSON text of status and body, in at most [`RESULT_BYTES_MAX`] bytes: a JSON body as it came, anything else
+    /// as a string.
+    fn into_result(self, status: StatusCode) -> String {
+        let status = status.as_u16();
+        let room = RESULT_BYTES_MAX - RESULT_ENVELOPE_BYTES;
+        if self.bytes.is_empty() && self.is_whole {
+            return format!(r#"{{"status":{status},"body":null}}"#);
+        }
+        let fits = self.is_whole && self.bytes.len() <= room;
+        if let Ok(json) = serde_json::from_slice::<&serde_json::value::RawValue>(&self.bytes)
+            && fits
+        {
+            return format!(r#"{{"status":{status},"body":{}}}"#, json.get());
+        }
+        let text = String::from_utf8_lossy(&self.bytes);
+        let (string, cut) = json_string(&text, room);
+        let truncated = if cut || !self.is_whole { r#","truncated":true"# } else { "" };
+        format!(r#"{{"status":{status},"body":{string}{truncated}}}"#)
+    }
+}
+
+/// Returns `text` as a JSON string of at most `room` bytes, and whether that took cutting it.
+fn json_string(text: &str, room: usize) -> (String, bool) {
+    let mut string = String::from("\"");
+    for character in text.chars() {
+        let encoded = serde_json::Value::from(character.to_string()).to_string();
+        let inner = &encoded[1..encoded.len() - 1];
+        if string.len() + inner.len() + 1 > room {
+            string.push('"');
+            return (string, true);
+        }
+        string.push_str(inner);
+    }
+    string.push('"');
+    (string, false)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,314 @@
+//! The small program between a node and a program that it runs: this very binary, started as `escapement launch-process`.
+//!
+//! Two of them stand in a row. The *guardian* is the node's child: it starts the program in a process group of its own,
+//! waits for it, stops it when it is told to, and then kills whatever the program left behind, also what left the group
+//! (orphans come to the guardian, which is their subreaper). The line to the node is the guardian's standard input, a
+//! socket: when its other end closes, the node is gone or has let go, and everything is killed at once. No thread of the
+//! node and no signal handler is needed for that, and a `kill -9` of the node cannot prevent it.
+//!
+//! The *starter* is the guardian's child: it asks to be killed with the guardian, takes on the limits, and becomes the
+//! program by `exec`. (What a limit or a death signal needs is done here since code between `fork` and `exec` would be
+//! unsafe.)
+//!
+//! Only a guardian that is itself killed leaves descendants that are not in the program's group; the node then kills the
+//! group.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
+use serde::{Deserialize, Serialize};
+
+/// The hidden subcommand.
+pub const LAUNCH_PROCESS: &str = "launch-process";
+/// What follows the subcommand for the second of the two.
+const START: &str = "start";
+/// This program, also when its file was replaced.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+/// The exit status of a starter that could not become the program.
+const EXIT_NOT_STARTED: i32 = 127;
+
+/// What a guardian is to start; the first line on its standard input.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Launch {
+    /// What to put between this program's name and [`START`].
+    pub(super) arguments: Vec<String>,
+    pub(super) program: String,
+    pub(super) args: Vec<String>,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) stdin: Option<String>,
+    pub(super) limits: Limits,
+    /// Removed with all its contents at the end; the program works in [`Launch::working_directory`].
+    pub(super) directory: PathBuf,
+    /// When to give up although the node is there and has said nothing.
+    pub(super) last_resort_ms: u64,
+}
+
+impl Launch {
+    pub(super) fn working_directory(directory: &Path) -> PathBuf {
+        directory.join("run")
+    }
+
+    /// Where a starter leaves word of why it could not become the program.
+    fn refusal(directory: &Path) -> PathBuf {
+        directory.join("refusal")
+    }
+}
+
+/// What the program may use.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Limits {
+    pub(super) memory: Option<u64>,
+    pub(super) cpu_seconds: Option<u64>,
+    pub(super) open_files: Option<u64>,
+}
+
+/// What a node tells a guardian after the [`Launch`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Stop {
+    /// How long the program may take to end after a SIGTERM.
+    pub(super) grace_ms: u64,
+}
+
+/// What a guardian tells its node, a line each. Everything but [`Told::Started`] is the last word.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Told {
+    /// The program's process and group.
+    Started(i32),
+    /// It was not started.
+    Refused(String),
+    /// It ended with this exit code, and nothing of it is left.
+    Exited(i32),
+    /// It was ended by this signal, and nothing of it is left.
+    Killed(i32),
+}
+
+/// Runs as a guardian or starter; the command line calls this for [`LAUNCH_PROCESS`], with the arguments behind it, before
+/// it does anything else.
+pub fn launch_process(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    match arguments.next() {
+        None => guard(),
+        Some(stage) if stage == START => start(arguments),
+        Some(_) => {
+            eprintln!("escapement {LAUNCH_PROCESS} is started by a node only");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What a guardian waits for.
+enum Word {
+    Stop(Duration),
+    NodeGone,
+    Ended,
+}
+
+fn guard() -> ExitCode {
+    let line = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+    let Ok((mut told, mut heard)) = line.and_then(|line| Ok((line.try_clone()?, BufReader::new(line)))) else {
+        return ExitCode::FAILURE;
+    };
+    let mut first = String::new();
+    let launch: Launch = match heard.read_line(&mut first).map(|_| serde_json::from_str(&first)) {
+        Ok(Ok(launch)) => launch,
+        // The node was gone before it said anything, or somebody else started this.
+        _ => return ExitCode::FAILURE,
+    };
+    let last = attend(&launch, heard, &mut told).unwrap_or_else(|error| Told::Refused(error.to_string()));
+    // What a program made unreadable stays until the node's next start.
+    let _ = std::fs::remove_dir_all(&launch.directory);
+    // If the node is gone, nobody needs to be told.
+    let _ = tell(&mut told, &last);
+    ExitCode::SUCCESS
+}
+
+fn tell(node: &mut UnixStream, word: &Told) -> io::Result<()> {
+    let mut line = serde_json::to_string(word)?;
+    line.push('\n');
+    node.write_all(line.as_bytes())
+}
+
+/// Starts the program and stays until nothing of it is left.
+fn attend(launch: &Launch, heard: BufReader<UnixStream>, node: &mut UnixStream) -> io::Result<Told> {
+    process::set_child_subreaper(Some(process::getpid()))?;
+    let mut child = starter(launch).spawn()?;
+    // A process id fits, and is not zero.
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::RANGE)?;
+    if let (Some(mut stdin), Some(text)) = (child.stdin.take(), launch.stdin.clone()) {
+        // A program that does not read its input is none of our business; its end closes the pipe.
+        thread(move || drop(stdin.write_all(text.as_bytes())))?;
+    }
+    let (tell_word, words) = mpsc::channel();
+    let ended = tell_word.clone();
+    thread(move || {
+        // Left as a zombie, it keeps its id from being given to somebody else's process.
+        while let Err(Errno::INTR) = process::waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
+        let _ = ended.send(Word::Ended);
+    })?;
+    thread(move || {
+        for line in heard.lines() {
+            let Ok(Ok(stop)) = line.map(|line| serde_json::from_str::<Stop>(&line)) else { break };
+            let _ = tell_word.send(Word::Stop(Duration::from_millis(stop.grace_ms)));
+        }
+        let _ = tell_word.send(Word::NodeGone);
+    })?;
+    // If the node is gone already, the other thread says so.
+    let _ = tell(node, &Told::Started(group.as_raw_nonzero().get()));
+    let mut patience = Duration::from_millis(launch.last_resort_ms);
+    while let Ok(Word::Stop(grace)) = words.recv_timeout(patience) {
+        let _ = process::kill_process_group(group, Signal::TERM);
+        patience = grace;
+    }
+    let status = kill_all(group)?;
+    Ok(match (status.exit_status(), status.terminating_signal()) {
+        (Some(EXIT_NOT_STARTED), _) => match std::fs::read_to_string(Launch::refusal(&launch.directory)) {
+            Ok(reason) => Told::Refused(reason),
+            Err(_) => Told::Exited(EXIT_NOT_STARTED),
+        },
+        (Some(code), _) => Told::Exited(code),
+        (None, signal) => Told::Killed(signal.unwrap_or_default()),
+    })
+}
+
+fn thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().spawn(work).map(drop)
+}
+
+fn starter(launch: &Launch) -> Command {
+    let limit = |limit: Option<u64>| limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string());
+    let mut command = Command::new(THIS_PROGRAM);
+    command
+        .arg0("escapement")
+        .args(&launch.arguments)
+        .arg(START)
+        .arg(process::getpid().as_raw_nonzero().to_string())
+        .arg(Launch::refusal(&launch.directory))
+        .args([limit(launch.limits.memory), limit(launch.limits.cpu_seconds), limit(launch.limits.open_files)])
+        .arg(&launch.program)
+        .args(&launch.args)
+        .env_clear()
+        .envs(&launch.env)
+        .current_dir(Launch::working_directory(&launch.directory))
+        .stdin(if launch.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+        .process_group(0);
+    command
+}
+
+/// Kills the group, and then every other descendant until there is none. Returns how the group's leader ended.
+fn kill_all(leader: Pid) -> io::Result<WaitStatus> {
+    // The leader is ours and not waited for yet, so the group's id is still its own.
+    let _ = process::kill_process_group(leader, Signal::KILL);
+    let mut status = None;
+    loop {
+        match process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, ended))) if pid == leader => status = Some(ended),
+            Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) => {
+                // Whose parent died becomes a child of ours: each round reaches one generation further.
+                for child in children()? {
+                    let _ = process::kill_process(child, Signal::KILL);
+                }
+                let _ = process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+            }
+            Err(Errno::CHILD) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    status.ok_or_else(|| io::Error::other("the program's end was missed"))
+}
+
+/// Lists the children of this process.
+fn children() -> io::Result<Vec<Pid>> {
+    let own = process::getpid();
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Ok(entry) = entry else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else { continue };
+        // It may have ended since.
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        // `pid (name) state parent …`, and a name may hold anything.
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        if parent.and_then(Pid::from_raw) == Some(own) {
+            children.push(pid);
+        }
+    }
+    Ok(children)
+}
+
+fn start(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut next = || arguments.next().unwrap_or_default();
+    let (guardian, refusal) = (next(), PathBuf::from(next()));
+    let limits = [next(), next(), next()].map(|limit| limit.to_str().and_then(|limit| limit.parse().ok()));
+    let program = next();
+    let error = become_program(&guardian, limits, &program, arguments);
+    let reason = format!("{} cannot be started: {error}", program.to_string_lossy());
+    // The guardian takes an exit status without a reason for the program's own.
+    let _ = std::fs::write(refusal, reason);
+    ExitCode::from(u8::try_from(EXIT_NOT_STARTED).unwrap_or(u8::MAX))
+}
+
+/// Takes on the limits and becomes the program; returns only if that fails.
+fn become_program(guardian: &OsString, limits: [Option<u64>; 3], program: &OsString, args: impl Iterator<Item = OsString>) -> io::Error {
+    let parent = || process::getppid().map(|parent| parent.as_raw_nonzero().to_string());
+    if let Err(error) = process::set_parent_process_death_signal(Some(Signal::KILL)) {
+        return error.into();
+    }
+    // It may have died before it could be asked for.
+    if parent().as_deref().map(AsRef::as_ref) != Some(guardian.as_os_str()) {
+        return io::Error::other("the guardian is gone");
+    }
+    let [memory, cpu_seconds, open_files] = limits;
+    let mut command = Command::new(program);
+    command.args(args);
+    for (resource, limit, margin) in [
+        (Resource::Core, Some(0), 0),
+        (Resource::Nofile, open_files, 0),
+        // A second between SIGXCPU and SIGKILL.
+        (Resource::Cpu, cpu_seconds, 1),
+        (Resource::As, memory, 0),
+    ] {
+        let Some(limit) = limit else { continue };
+        let highest = process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let maximum = limit.saturating_add(margin).min(highest);
+        let limit = Rlimit { current: Some(limit.min(maximum)), maximum: Some(maximum) };
+        if let Err(error) = process::setrlimit(resource, limit) {
+            return error.into();
+        }
+    }
+    command.exec()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Puts this test binary in the place of the program: what its guardians and starters are started with.
+    pub(in super::super) const AS_LAUNCHER: [&str; 6] = [
+        "executor::launcher::tests::this_binary_as_launcher",
+        "--exact",
+        "--nocapture",
+        "--test-threads=1",
+        "--",
+        LAUNCH_PROCESS,
+    ];
+
+    /// Not a test but what [`AS_LAUNCHER`] runs; does nothing when the tests are run.
+    #[test]
+    fn this_binary_as_launcher() {
+        let mut arguments = std::env::args_os().skip_while(|argument| argument != LAUNCH_PROCESS);
+        if arguments.next().is_some() {
+            let code = launch_process(arguments);
+            let exited_well = format!("{code:?}") == format!("{:?}", ExitCode::SUCCESS);
+            std::process::exit(if exited_well { 0 } else { EXIT_NOT_STARTED });
+        }
+    }
+}

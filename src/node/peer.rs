@@ -1,0 +1,61 @@
+//! What nodes ask of each other beside Raft: the leader's desk, event blocks, captured output.
+//!
+//! Encoded with the domain's codec, a version byte ahead; variants are only ever appended.
+
+use escapement_actors::intent::{Renewal, Renewed, Submission, SubmitError};
+use escapement_domain::answer::Answer;
+use escapement_domain::codec::{self, CodecError};
+use escapement_domain::command::Report;
+use escapement_domain::identifier::{ExecutionId, TenantId};
+use serde::{Deserialize, Serialize};
+
+/// Bytes of one question or answer.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A question.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Question {
+    /// To the leader: a client's request.
+    Submit(Box<Submission>),
+    /// To the leader: attempts ended.
+    Report(Report),
+    /// To the leader: a worker lives.
+    Renew(Renewal),
+    /// To anyone: blocks of a tenant's event log after a sequence.
+    Blocks { tenant: TenantId, after: u64 },
+    /// To the node that made an attempt: what it wrote.
+    Output { execution: ExecutionId, attempt: Option<u32>, limit: u32 },
+}
+
+/// An answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// To a request or a report.
+    Answer(Result<Answer, SubmitError>),
+    /// To a renewal.
+    Renewed(Result<Renewed, SubmitError>),
+    /// Encoded blocks; empty when there is nothing after the sequence, an error when they cannot be read here.
+    Blocks(Result<Vec<Vec<u8>>, String>),
+    /// Encoded chunks of output.
+    Output(Result<Vec<u8>, String>),
+}
+
+impl Question {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        codec::decode::<_, BYTES_MAX>("question of a peer", bytes)
+    }
+}
+
+impl Reply {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        codec::decode::<_, BYTES_MAX>("answer of a peer", bytes)
+    }
+}

@@ -1,0 +1,70 @@
+//! The replicated state as the log drives it.
+//!
+//! Beside the state itself this is where the two logs meet: a snapshot is published, and the Raft log purged behind it,
+//! only when the event log and the read models have everything up to it on disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use escapement_actors::machine::Machine;
+use escapement_actors::projection::Projections;
+use escapement_domain::replica::snapshot::Snapshot;
+use escapement_raft::{CommittedEntry, Frozen, Member, NodeId, Replicated, RestoreError};
+use futures::future::BoxFuture;
+
+/// The state machine of a node.
+pub(super) struct StateMachine {
+    machine: Arc<Machine>,
+    projections: Projections,
+}
+
+impl StateMachine {
+    pub(super) fn new(machine: Arc<Machine>, projections: Projections) -> Self {
+        Self { machine, projections }
+    }
+}
+
+impl Replicated for StateMachine {
+    fn apply(&self, entry: &CommittedEntry<'_>) -> Vec<Bytes> {
+        self.machine.apply(entry.index, entry.commands)
+    }
+
+    fn membership_changed(&self, index: u64, _: &BTreeMap<NodeId, Member>, _: &BTreeSet<NodeId>) {
+        self.machine.advance(index);
+    }
+
+    fn ready(&self) -> BoxFuture<'static, ()> {
+        self.projections.ready()
+    }
+
+    fn freeze(&self) -> Box<dyn Frozen> {
+        let (index, snapshot) = self.machine.freeze();
+        Box::new(FrozenState { index, snapshot })
+    }
+
+    fn restore(&self, snapshot: &mut dyn Read) -> Result<(), RestoreError> {
+        let mut index = [0_u8; 8];
+        snapshot.read_exact(&mut index)?;
+        self.machine.restore(u64::from_be_bytes(index), snapshot).map_err(RestoreError::new)
+    }
+
+    fn derived_synced(&self, index: u64) -> BoxFuture<'static, io::Result<()>> {
+        // Entries of Raft's own lead to no records: nothing is derived beyond what was applied.
+        self.projections.synced(index.min(self.machine.applied()))
+    }
+}
+
+/// The state at one index.
+struct FrozenState {
+    index: u64,
+    snapshot: Snapshot,
+}
+
+impl Frozen for FrozenState {
+    fn write_to(&self, to: &mut dyn Write) -> io::Result<()> {
+        to.write_all(&self.index.to_be_bytes())?;
+        self.snapshot.write_to(to)
+    }
+}
