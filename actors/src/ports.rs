@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use bytes::Bytes;
 use escapement_domain::answer::Answer;
 use escapement_domain::command::Report;
-use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
+use escapement_domain::identifier::{ExecutionId, NodeId, TaskId, TenantId};
 use escapement_domain::task::action::Action;
 use escapement_domain::timestamp::{Span, Timestamp};
 use futures::future::BoxFuture;
@@ -39,6 +40,14 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// Any error is final: the node must stop serving from this storage.
     fn write(&self, batch: Vec<Write>) -> io::Result<()>;
+    /// Writes a batch like [`Storage::write`], on a thread of the storage's own if it has one, so that the caller's goes
+    /// on meanwhile. The caller waits for the answer before it hands in the next batch.
+    ///
+    /// # Errors
+    /// As [`Storage::write`].
+    fn write_behind(&self, batch: Vec<Write>) -> BoxFuture<'static, io::Result<()>> {
+        Box::pin(std::future::ready(self.write(batch)))
+    }
     /// Reads one value.
     ///
     /// # Errors
@@ -90,6 +99,8 @@ pub enum Tree {
     Executions,
     /// Executions of a task by (tenant, task, execution).
     TaskExecutions,
+    /// Executions that did not succeed by (tenant, status, execution).
+    ExecutionStatuses,
     /// Counts for the statistics.
     Statistics,
     /// How far each projection has come.
@@ -100,11 +111,12 @@ pub enum Tree {
 
 impl Tree {
     /// Every tree.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::EventBlocks,
         Self::TaskStreams,
         Self::Executions,
         Self::TaskExecutions,
+        Self::ExecutionStatuses,
         Self::Statistics,
         Self::Checkpoints,
         Self::Output,
@@ -118,6 +130,7 @@ impl Tree {
             Self::TaskStreams => "task-streams",
             Self::Executions => "executions",
             Self::TaskExecutions => "task-executions",
+            Self::ExecutionStatuses => "execution-statuses",
             Self::Statistics => "statistics",
             Self::Checkpoints => "checkpoints",
             Self::Output => "output",
@@ -272,6 +285,16 @@ pub struct Leadership {
     pub leading: bool,
 }
 
+/// The event logs of the other nodes, from which records are fetched that this node never saw.
+pub trait History: Send + Sync + 'static {
+    /// Fetches blocks of a tenant's records after a sequence from any peer that has them; empty when the peer that was
+    /// asked has none. Ask again and another peer may be asked.
+    ///
+    /// # Errors
+    /// Any error of the way there; the caller asks again later.
+    fn fetch(&self, tenant: TenantId, after: u64) -> BoxFuture<'static, io::Result<Vec<Bytes>>>;
+}
+
 /// Where the output of attempts made on this node is kept.
 pub trait OutputStore: Send + Sync + 'static {
     /// Opens the place for what one attempt writes.
@@ -307,3 +330,16 @@ pub trait Observer: Send + Sync + 'static {
 pub struct Silent;
 
 impl Observer for Silent {}
+
+/// The leadership of a log as a stream: how it stands, then each change. It ends with the log.
+pub(crate) fn leadership_changes(
+    receiver: watch::Receiver<Leadership>,
+) -> impl futures::Stream<Item = Leadership> + 'static {
+    futures::stream::unfold((receiver, true), |(mut receiver, first)| async move {
+        if !first {
+            receiver.changed().await.ok()?;
+        }
+        let leadership = *receiver.borrow_and_update();
+        Some((leadership, (receiver, false)))
+    })
+}

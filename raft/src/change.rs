@@ -408,11 +408,19 @@ impl Inner {
 
     /// Whoever answered the leader lately, itself included.
     fn reachable(&self, metrics: &Metrics) -> BTreeSet<NodeId> {
-        let recent = self.options.election_max * 2;
-        let heard = metrics.heartbeat.iter().flatten();
-        let answered = heard.filter(|(_, at)| at.is_some_and(|at| at.elapsed() <= recent));
-        answered.map(|(id, _)| *id).chain([self.local]).collect()
+        let recent = self.options.election_min.max(self.options.heartbeat * MISSED);
+        let all = metrics.membership_config.nodes().map(|(id, _)| *id);
+        let answered = all.filter(|id| silent(metrics, *id).is_some_and(|silent| silent <= recent));
+        answered.chain([self.local]).collect()
     }
+}
+
+/// A node that missed so many heartbeats is not counted on.
+const MISSED: u32 = 6;
+
+/// For how long a node has not answered the leader; `None` when it never did.
+pub(crate) fn silent(metrics: &Metrics, node: NodeId) -> Option<Duration> {
+    metrics.heartbeat.as_ref()?.get(&node)?.map(|at| at.elapsed())
 }
 
 pub(crate) fn voters(metrics: &Metrics) -> BTreeSet<NodeId> {

@@ -94,7 +94,7 @@ pub(crate) fn configuration(options: &Options) -> Result<openraft::Config, Optio
         snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
         max_in_snapshot_log_to_keep: options.log_entries_kept,
         replication_lag_threshold: options.snapshot_entries.saturating_add(options.log_entries_kept),
-        purge_batch_size: 256,
+        purge_batch_size: 1,
         max_payload_entries: 1_024,
         enable_pre_vote: Some(true),
         enable_leader_restore: Some(false),

@@ -34,7 +34,8 @@ pub struct Options {
     pub log_cache_bytes: usize,
     /// Commands in one entry, in bytes.
     pub entry_bytes: usize,
-    /// Entries proposed and not yet answered.
+    /// Entries proposed and not yet answered. While they are, later proposals gather: few make large
+    /// entries and much throughput, more hide a long way between the nodes.
     pub entries_in_flight: usize,
     /// Commands that wait to be proposed; one more is refused as busy.
     pub queue_commands: usize,
@@ -74,7 +75,7 @@ impl Options {
             log_file_bytes: 32 << 20,
             log_cache_bytes: 32 << 20,
             entry_bytes: ENTRY_BYTES_MAX,
-            entries_in_flight: 8,
+            entries_in_flight: 2,
             queue_commands: 65_536,
             queue_bytes: 64 << 20,
             propose_timeout: Duration::from_secs(5),

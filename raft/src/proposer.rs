@@ -64,7 +64,7 @@ pub enum ProposeError {
     },
     /// This replica can no longer trust itself and must stop. Propose elsewhere: the outcome here is
     /// unknown.
-    #[error("log storage failed")]
+    #[error("this replica failed and must stop")]
     Storage(#[source] std::io::Error),
     /// This replica is being shut down. Not committed; propose elsewhere.
     #[error("this node is stopping")]

@@ -16,8 +16,7 @@ use std::io;
 use std::time::Duration;
 
 use openraft::AsyncRuntime;
-#[expect(deprecated, reason = "the same type as openraft-rt-tokio's, without one more dependency")]
-use openraft::TokioRuntime;
+use openraft::TokioRuntime as Tokio;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng, TryRng};
 use tokio::task::JoinHandle;
@@ -102,17 +101,13 @@ impl TryRng for Entropy {
 }
 
 /// openraft's runtime: tokio, with the tasks and the randomness of this file.
-#[expect(deprecated, reason = "see the import")]
-pub struct Runtime(TokioRuntime);
+pub struct Runtime(Tokio);
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Runtime")
     }
 }
-
-#[expect(deprecated, reason = "see the import")]
-type Tokio = TokioRuntime;
 
 impl AsyncRuntime for Runtime {
     type JoinError = <Tokio as AsyncRuntime>::JoinError;

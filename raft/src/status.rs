@@ -4,10 +4,11 @@
 //! read barrier proves anything.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use openraft::ServerState;
 
-use crate::change::{lag, voters};
+use crate::change::{lag, silent, voters};
 use crate::consensus::Metrics;
 use crate::member::{Member, NodeId};
 
@@ -62,6 +63,8 @@ pub struct MemberStatus {
     pub matched: Option<u64>,
     /// How many entries it is behind; only the leader knows.
     pub lag: Option<u64>,
+    /// For how long it has not answered a heartbeat; only the leader knows.
+    pub silent: Option<Duration>,
 }
 
 /// See the module.
@@ -109,6 +112,7 @@ pub(crate) fn status(metrics: &Metrics, applied: u64) -> Status {
             voter: voters.contains(id),
             matched: matched.filter(|_| leading),
             lag: leading.then(|| lag(metrics, *id)),
+            silent: silent(metrics, *id).filter(|_| leading),
         };
         (*id, status)
     };

@@ -39,6 +39,7 @@ impl Supervisor {
     /// Runs until the group stops, and stops it when the core dies.
     pub(crate) async fn run(self) {
         tokio::select! {
+            biased;
             () = self.stop.cancelled() => {}
             _ = self.latch.failed() => {}
             () = self.watch() => {}

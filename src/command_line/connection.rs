@@ -56,7 +56,7 @@ impl ConnectionOptions {
     /// # Errors
     /// [`Failure`], when the address is none or the token cannot be read.
     pub(crate) fn resolve(&self) -> Result<Connection, Failure> {
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         self.resolve_with(variable, Path::new(ADMIN_TOKEN))
     }
 

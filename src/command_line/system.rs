@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use escapement_actors::ports::Entropy;
 use escapement_domain::identifier::CommandId;
 use escapement_domain::timestamp::Timestamp;
 
@@ -36,9 +37,19 @@ impl Stopwatch {
     }
 }
 
+/// The operating system's random bits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RandomBits;
+
+impl Entropy for RandomBits {
+    fn bits(&self) -> u128 {
+        rand::random()
+    }
+}
+
 /// Returns an identifier that nobody else has: of this instant, with random bits.
 pub(crate) fn fresh_id() -> CommandId {
-    CommandId::from_parts(u64::try_from(now().0).unwrap_or(0), rand::random())
+    CommandId::from_parts(u64::try_from(now().0).unwrap_or(0), RandomBits.bits())
 }
 
 #[cfg(test)]

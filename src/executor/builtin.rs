@@ -34,7 +34,12 @@ impl BuiltinExecutor {
 }
 
 impl Executor for BuiltinExecutor {
-    fn run(&self, order: AttemptOrder, output: Arc<dyn OutputSink>, cancel: CancellationToken) -> BoxFuture<'static, AttemptEnd> {
+    fn run(
+        &self,
+        order: AttemptOrder,
+        output: Arc<dyn OutputSink>,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'static, AttemptEnd> {
         let operation = match &order.action {
             Action::Builtin { operation, .. } => *operation,
             _ => return Box::pin(async { failed("this executor runs builtin operations only", None) }),
@@ -71,7 +76,8 @@ mod tests {
 
     async fn run(operation: Operation, housekeeping: Housekeeping) -> AttemptEnd {
         let executor = BuiltinExecutor::new(housekeeping, clock());
-        let order = AttemptOrder { timeout: Span(50), ..order(Action::Builtin { operation, parameters: None }) };
+        let order =
+            AttemptOrder { timeout: Span(50), ..order(Action::Builtin { operation, parameters: None }) };
         executor.run(order, Lines::new(), CancellationToken::new()).await
     }
 

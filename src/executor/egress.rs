@@ -20,15 +20,21 @@ pub struct Cidr {
 
 impl Cidr {
     /// The addresses of this machine to itself.
-    pub const LOOPBACK: [Self; 2] =
-        [Self { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), bits: 8 }, Self { address: IpAddr::V6(Ipv6Addr::LOCALHOST), bits: 128 }];
+    pub const LOOPBACK: [Self; 2] = [
+        Self { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), bits: 8 },
+        Self { address: IpAddr::V6(Ipv6Addr::LOCALHOST), bits: 128 },
+    ];
 
     /// Says whether the range holds this address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {
-            (IpAddr::V4(range), IpAddr::V4(address)) => same_prefix(range.to_bits().into(), address.to_bits().into(), 32 - self.bits),
-            (IpAddr::V6(range), IpAddr::V6(address)) => same_prefix(range.to_bits(), address.to_bits(), 128 - self.bits),
+            (IpAddr::V4(range), IpAddr::V4(address)) => {
+                same_prefix(range.to_bits().into(), address.to_bits().into(), 32 - self.bits)
+            }
+            (IpAddr::V6(range), IpAddr::V6(address)) => {
+                same_prefix(range.to_bits(), address.to_bits(), 128 - self.bits)
+            }
             _ => false,
         }
     }
@@ -50,7 +56,9 @@ impl FromStr for Cidr {
         let address: IpAddr = address.parse().map_err(|_| fault())?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let bits = match bits {
-            Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => bits.parse().map_err(|_| fault())?,
+            Some(bits) if bits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                bits.parse().map_err(|_| fault())?
+            }
             Some(_) => return Err(fault()),
             None => width,
         };
@@ -59,7 +67,10 @@ impl FromStr for Cidr {
         }
         let cidr = Self { address, bits };
         if cidr.network() != address {
-            return Err(format!("`{text}` has bits set behind its prefix; did you mean {}/{bits}?", cidr.network()));
+            return Err(format!(
+                "`{text}` has bits set behind its prefix; did you mean {}/{bits}?",
+                cidr.network()
+            ));
         }
         Ok(cidr)
     }
@@ -139,7 +150,7 @@ fn kind_of_v4(address: Ipv4Addr) -> Option<&'static str> {
         [192, 0, 0, _] | [198, 18..=19, ..] | [192, 88, 99, _] => Some("a reserved address"),
         _ if address.is_documentation() => Some("a reserved address"),
         _ if address.is_multicast() => Some("a multicast address"),
-        [240.., ..] => Some("a reserved address"),
+        [240..=255, ..] => Some("a reserved address"),
         _ => None,
     }
 }
@@ -190,7 +201,11 @@ impl Resolve for CheckedResolver {
 ///
 /// # Errors
 /// [`EgressRefused`], naming the first that may not, when none is left.
-fn allowed(rule: &EgressRule, name: &str, resolved: impl Iterator<Item = SocketAddr>) -> Result<Vec<SocketAddr>, EgressRefused> {
+fn allowed(
+    rule: &EgressRule,
+    name: &str,
+    resolved: impl Iterator<Item = SocketAddr>,
+) -> Result<Vec<SocketAddr>, EgressRefused> {
     let mut refused = None;
     let mut allowed = Vec::new();
     for address in resolved {
@@ -221,17 +236,29 @@ mod tests {
 
     #[test]
     fn public_addresses_are_free() {
-        for address in ["1.1.1.1", "93.184.216.34", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:1.1.1.1"] {
+        for address in
+            ["1.1.1.1", "93.184.216.34", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:1.1.1.1"]
+        {
             check(&[], address, None);
         }
     }
 
     #[test]
     fn all_others_are_refused_however_they_are_written() {
-        for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"] {
+        for address in
+            ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"]
+        {
             check(&[], address, Some("a loopback address"));
         }
-        for address in ["10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "fd00::1", "::ffff:10.0.0.1"] {
+        for address in [
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "100.64.0.1",
+            "fd00::1",
+            "::ffff:10.0.0.1",
+        ] {
             check(&[], address, Some("a private address"));
         }
         for address in ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe"] {
@@ -240,7 +267,16 @@ mod tests {
         for address in ["0.0.0.0", "0.1.2.3", "::"] {
             check(&[], address, Some("an address of this machine"));
         }
-        for address in ["224.0.0.1", "255.255.255.255", "192.0.2.1", "2001:db8::1", "ff02::1", "2001::1", "4000::1", "198.18.0.1"] {
+        for address in [
+            "224.0.0.1",
+            "255.255.255.255",
+            "192.0.2.1",
+            "2001:db8::1",
+            "ff02::1",
+            "2001::1",
+            "4000::1",
+            "198.18.0.1",
+        ] {
             let rule = EgressRule::default();
             assert!(rule.check(address.parse().expect("an address")).is_err(), "{address}");
         }
@@ -260,7 +296,9 @@ mod tests {
 
     #[test]
     fn a_range_must_be_one() {
-        for text in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/-1", "10.0.0.0/", "localhost", "10.0.0.0/+8"] {
+        for text in
+            ["", "10.0.0.0/33", "10.0.0/8", "::/129", "10.0.0.0/-1", "10.0.0.0/", "localhost", "10.0.0.0/+8"]
+        {
             assert!(text.parse::<Cidr>().is_err(), "{text}");
         }
         let message = "10.1.0.0/8".parse::<Cidr>().expect_err("bits behind the prefix");
@@ -270,10 +308,13 @@ mod tests {
     #[test]
     fn a_name_reaches_only_what_may_be_reached() {
         let rule = EgressRule::default();
-        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect::<Vec<SocketAddr>>();
+        let addresses = |texts: &[&str]| {
+            texts.iter().map(|text| text.parse().expect("an address")).collect::<Vec<SocketAddr>>()
+        };
         let mixed = addresses(&["10.0.0.7:0", "1.1.1.1:0"]);
         assert_eq!(allowed(&rule, "runner.example", mixed.into_iter()), Ok(addresses(&["1.1.1.1:0"])));
-        let inside = allowed(&rule, "runner.example", addresses(&["10.0.0.7:0"]).into_iter()).expect_err("refused");
+        let inside =
+            allowed(&rule, "runner.example", addresses(&["10.0.0.7:0"]).into_iter()).expect_err("refused");
         assert_eq!(
             inside.to_string(),
             "runner.example resolves to 10.0.0.7, which is a private address, \

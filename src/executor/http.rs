@@ -130,7 +130,8 @@ impl HttpExecutor {
     }
 
     fn target(&self, action: &HttpAction) -> Result<(Method, Url), String> {
-        let method = action.method.parse().map_err(|_| format!("`{}` is not an HTTP method", action.method))?;
+        let method =
+            action.method.parse().map_err(|_| format!("`{}` is not an HTTP method", action.method))?;
         let url: Url = action.url.parse().map_err(|error| format!("the URL cannot be read: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(format!("a URL must begin with http:// or https://, not {}:", url.scheme()));
@@ -145,7 +146,12 @@ impl HttpExecutor {
 }
 
 impl Executor for HttpExecutor {
-    fn run(&self, order: AttemptOrder, output: Arc<dyn OutputSink>, cancel: CancellationToken) -> BoxFuture<'static, AttemptEnd> {
+    fn run(
+        &self,
+        order: AttemptOrder,
+        output: Arc<dyn OutputSink>,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'static, AttemptEnd> {
         let executor = self.clone();
         let transcript = Transcript::new(output, Arc::clone(&self.clock), OUTPUT_BYTES_DEFAULT);
         Box::pin(async move {
@@ -182,13 +188,15 @@ fn headers(order: &AttemptOrder, action: &HttpAction, transcript: &Transcript) -
     let mut headers = HeaderMap::new();
     for (name, value) in &action.headers {
         let name: HeaderName = name.parse().map_err(|_| format!("`{name}` is not the name of a header"))?;
-        let is_own = own.iter().any(|(own, _)| *own == name.as_str()) || name.as_str().starts_with("escapement-");
+        let is_own =
+            own.iter().any(|(own, _)| *own == name.as_str()) || name.as_str().starts_with("escapement-");
         let is_connection = CONNECTION_HEADERS.contains(&name) || name.as_str().starts_with("proxy-");
         if is_own || is_connection {
             transcript.system(format!("the task's header {name} is not sent: the scheduler sets it"));
             continue;
         }
-        let value: HeaderValue = value.parse().map_err(|_| format!("the value of the header {name} cannot be sent"))?;
+        let value: HeaderValue =
+            value.parse().map_err(|_| format!("the value of the header {name} cannot be sent"))?;
         headers.append(name, value);
     }
     if action.body.is_some() {
@@ -253,7 +261,11 @@ impl Body {
     }
 
     fn size(&self) -> String {
-        if self.is_whole { format!("{} bytes", self.bytes.len()) } else { format!("more than {} bytes", self.bytes.len()) }
+        if self.is_whole {
+            format!("{} bytes", self.bytes.len())
+        } else {
+            format!("more than {} bytes", self.bytes.len())
+        }
     }
 
     /// Returns JSON text of status and body, in at most [`RESULT_BYTES_MAX`] bytes: a JSON body as it came, anything else

@@ -114,7 +114,8 @@ enum Word {
 
 fn guard() -> ExitCode {
     let line = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
-    let Ok((mut told, mut heard)) = line.and_then(|line| Ok((line.try_clone()?, BufReader::new(line)))) else {
+    let Ok((mut told, mut heard)) = line.and_then(|line| Ok((line.try_clone()?, BufReader::new(line))))
+    else {
         return ExitCode::FAILURE;
     };
     let mut first = String::new();
@@ -151,7 +152,9 @@ fn attend(launch: &Launch, heard: BufReader<UnixStream>, node: &mut UnixStream) 
     let ended = tell_word.clone();
     thread(move || {
         // Left as a zombie, it keeps its id from being given to somebody else's process.
-        while let Err(Errno::INTR) = process::waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
+        while let Err(Errno::INTR) =
+            process::waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+        {}
         let _ = ended.send(Word::Ended);
     })?;
     thread(move || {
@@ -192,7 +195,11 @@ fn starter(launch: &Launch) -> Command {
         .arg(START)
         .arg(process::getpid().as_raw_nonzero().to_string())
         .arg(Launch::refusal(&launch.directory))
-        .args([limit(launch.limits.memory), limit(launch.limits.cpu_seconds), limit(launch.limits.open_files)])
+        .args([
+            limit(launch.limits.memory),
+            limit(launch.limits.cpu_seconds),
+            limit(launch.limits.open_files),
+        ])
         .arg(&launch.program)
         .args(&launch.args)
         .env_clear()
@@ -232,7 +239,10 @@ fn children() -> io::Result<Vec<Pid>> {
     let mut children = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let Ok(entry) = entry else { continue };
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw)
+        else {
+            continue;
+        };
         // It may have ended since.
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
         // `pid (name) state parent …`, and a name may hold anything.
@@ -257,7 +267,12 @@ fn start(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Takes on the limits and becomes the program; returns only if that fails.
-fn become_program(guardian: &OsString, limits: [Option<u64>; 3], program: &OsString, args: impl Iterator<Item = OsString>) -> io::Error {
+fn become_program(
+    guardian: &OsString,
+    limits: [Option<u64>; 3],
+    program: &OsString,
+    args: impl Iterator<Item = OsString>,
+) -> io::Error {
     let parent = || process::getppid().map(|parent| parent.as_raw_nonzero().to_string());
     if let Err(error) = process::set_parent_process_death_signal(Some(Signal::KILL)) {
         return error.into();
@@ -296,7 +311,7 @@ pub(super) mod tests {
         "executor::launcher::tests::this_binary_as_launcher",
         "--exact",
         "--nocapture",
-        "--test-threads=1",
+        "--quiet",
         "--",
         LAUNCH_PROCESS,
     ];

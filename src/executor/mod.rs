@@ -58,7 +58,11 @@ pub enum ExecutorError {
 ///
 /// # Errors
 /// [`ExecutorError`] when the HTTP client or the working directory cannot be made.
-pub fn executors(options: ExecutorOptions, clock: &Arc<dyn Clock>, housekeeping: Housekeeping) -> Result<Executors, ExecutorError> {
+pub fn executors(
+    options: ExecutorOptions,
+    clock: &Arc<dyn Clock>,
+    housekeeping: Housekeeping,
+) -> Result<Executors, ExecutorError> {
     let http = HttpExecutor::new(options.egress, Arc::clone(clock))?;
     let process = ProcessExecutor::new(
         options.process,

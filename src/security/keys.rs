@@ -262,11 +262,9 @@ impl Keys {
 
 impl CheckingKey {
     fn new(key: DecodingKey, algorithms: Vec<Algorithm>) -> Self {
-        let mut validation = Validation::default();
-        validation.algorithms = algorithms;
         // Claims are checked by `ReceivedClaims`, against the clock that comes in from outside.
-        validation.validate_exp = false;
-        validation.validate_aud = false;
+        let mut validation =
+            Validation { algorithms, validate_exp: false, validate_aud: false, ..Validation::default() };
         validation.required_spec_claims.clear();
         Self { id: None, key, validation }
     }

@@ -20,6 +20,8 @@ use crate::ports::Clock;
 
 /// How far a clock may be off, in milliseconds.
 pub const TOLERANCE_MS: i64 = 1_000;
+/// The longest that reading both clocks may take to count as one moment.
+const READING_MAX: Duration = Duration::from_millis(100);
 /// How long what a peer said of its clock counts.
 const MEMORY: Duration = Duration::from_secs(10);
 
@@ -81,8 +83,10 @@ impl ClockWatch {
     /// # Errors
     /// [`SubmitError::NotLeader`] while this node's clock is off: it is about to step down.
     pub fn stamp(&self, logged: Timestamp) -> Result<Timestamp, SubmitError> {
-        let now = self.clock.now();
-        if self.look(now).is_some() { Err(SubmitError::NotLeader { leader: None }) } else { Ok(now.max(logged)) }
+        match self.look() {
+            (_, Some(_)) => Err(SubmitError::NotLeader { leader: None }),
+            (now, None) => Ok(now.max(logged)),
+        }
     }
 
     /// Notes what a worker's wall clock showed just now.
@@ -102,7 +106,7 @@ impl ClockWatch {
 
     /// Whether this node must not stamp, and why; remembered until [`ClockWatch::begin`].
     pub fn leader_clock_is_off(&self) -> Option<ClockTrouble> {
-        self.look(self.clock.now())
+        self.look().1
     }
 
     /// Tells when this node's clock turns out to be off: whoever hears it lets another node lead.
@@ -117,27 +121,32 @@ impl ClockWatch {
         self.trouble.send_if_modified(|trouble| trouble.take().is_some());
     }
 
-    fn look(&self, now: Timestamp) -> Option<ClockTrouble> {
-        if let Some(known) = *self.trouble.borrow() {
-            return Some(known);
-        }
+    /// Reads the clock and says what is wrong with it.
+    fn look(&self) -> (Timestamp, Option<ClockTrouble>) {
+        let mut heard = self.heard.lock();
+        let before = self.clock.monotonic();
+        let now = self.clock.now();
         let monotonic = self.clock.monotonic();
-        let found = {
-            let mut heard = self.heard.lock();
-            let ahead = now.0.saturating_sub(i64::try_from(monotonic.as_millis()).unwrap_or(i64::MAX));
-            let jump = heard.baseline.replace(ahead).map_or(0, |before| ahead.saturating_sub(before));
-            if jump.abs() > TOLERANCE_MS {
-                Some(ClockTrouble::Jumped { by_ms: jump })
-            } else {
-                let median = median(&heard.offsets, monotonic);
-                (median.abs() > TOLERANCE_MS).then_some(ClockTrouble::OffMedian { by_ms: median })
-            }
+        if let Some(known) = *self.trouble.borrow() {
+            return (now, Some(known));
+        }
+        let ahead = now.0.saturating_sub(i64::try_from(monotonic.as_millis()).unwrap_or(i64::MAX));
+        // Two readings that the thread was stopped between say nothing of a jump.
+        let together = monotonic.saturating_sub(before) < READING_MAX;
+        let baseline = if together { heard.baseline.replace(ahead) } else { None };
+        let jump = baseline.map_or(0, |before| ahead.saturating_sub(before));
+        let away = median(&heard.offsets, monotonic);
+        let found = if jump.abs() > TOLERANCE_MS {
+            Some(ClockTrouble::Jumped { by_ms: jump })
+        } else {
+            (away.abs() > TOLERANCE_MS).then_some(ClockTrouble::OffMedian { by_ms: away })
         };
+        drop(heard);
         if let Some(trouble) = found {
             tracing::error!(%trouble, "this node must not stamp commands and should let another one lead");
             self.trouble.send_replace(Some(trouble));
         }
-        found
+        (now, found)
     }
 }
 

@@ -124,6 +124,22 @@ impl LogStore {
     }
 }
 
+impl LogStore {
+    /// What is read to be applied must be there, up to the end of the log: an entry that is skipped
+    /// would never be missed.
+    fn check_gapless(&self, start: u64, end: u64, entries: &[Entry]) -> io::Result<()> {
+        let indexes = entries.iter().map(|entry| entry.log_id.index);
+        let gapless = indexes.eq(start..start + entries.len() as u64);
+        let after_last = self.log.read().log_state().last().map_or(0, |last| last.0.index + 1);
+        if gapless && (!entries.is_empty() || start >= end.min(after_last)) {
+            return Ok(());
+        }
+        let failure = Failure::Log { reason: format!("entries are missing from {start} on") };
+        self.latch.fail(failure.clone());
+        Err(failure.to_io())
+    }
+}
+
 fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
     let start = match range.start_bound() {
         Bound::Included(&index) => index,
@@ -164,11 +180,12 @@ impl RaftLogReader<Consensus> for LogStore {
         let pieces = futures::stream::try_unfold(start, move |next| {
             let store = store.clone();
             async move {
-                let entries = store.read(next, end.min(next.saturating_add(READ_ENTRIES_MAX)), u64::MAX)?;
-                let after = entries.last().map(|entry| entry.log_id.index + 1);
-                Ok::<_, io::Error>(
-                    after.map(|after| (futures::stream::iter(entries.into_iter().map(Ok)), after)),
-                )
+                let until = end.min(next.saturating_add(READ_ENTRIES_MAX));
+                let entries = store.read(next, until, u64::MAX)?;
+                store.check_gapless(next, end, &entries)?;
+                let after = next + entries.len() as u64;
+                let entries = futures::stream::iter(entries.into_iter().map(Ok));
+                Ok::<_, io::Error>((after > next).then_some((entries, after)))
             }
         });
         Box::pin(futures::TryStreamExt::try_flatten(pieces))
@@ -239,7 +256,11 @@ impl RaftLogStorage<Consensus> for LogStore {
 
     async fn truncate_after(&mut self, last: Option<consensus::LogId>) -> io::Result<()> {
         let index = last.map_or(0, |id| id.index + 1);
-        self.write("truncating", |log| log.truncate(index).map(drop))
+        self.write("truncating", |log| {
+            // Nothing lies behind the end of the log.
+            let beyond = log.log_state().last().is_none_or(|last| last.0.index < index);
+            if beyond { Ok(()) } else { log.truncate(index).map(drop) }
+        })
     }
 
     async fn purge(&mut self, upto: consensus::LogId) -> io::Result<()> {

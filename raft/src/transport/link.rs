@@ -173,6 +173,7 @@ impl Connection {
         let (read, write) = stream.into_split();
         let reading = connection.clone().read(target.label.clone(), read);
         let reason = tokio::select! {
+            biased;
             reason = reading => reason,
             reason = connection.write(target, BufWriter::new(write), first, requests) => reason,
         };

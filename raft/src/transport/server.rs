@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncWriteExt, BufReader, BufWriter};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -56,6 +56,7 @@ async fn serve(mut stream: TcpStream, switchboard: Arc<Switchboard>) -> Result<(
     let (read, write) = stream.into_split();
     let (answers, queue) = mpsc::channel(REQUESTS_PER_CONNECTION);
     tokio::select! {
+        biased;
         ended = answer(BufReader::with_capacity(64 * 1_024, read), from, &switchboard, answers) => ended,
         ended = write_answers(BufWriter::new(write), queue) => ended.map_err(FrameError::from),
     }
@@ -83,6 +84,9 @@ async fn greet(stream: &mut TcpStream, switchboard: &Switchboard) -> Result<Opti
         Err(reason) => {
             tracing::warn!(%reason, "a peer was refused");
             frame::write(stream, &Frame::refused(&reason)).await?;
+            // Closing with unread bytes would reset the connection and take the reason with it.
+            stream.shutdown().await?;
+            tokio::io::copy(&mut stream.take(FRAME_BYTES_MAX as u64), &mut tokio::io::sink()).await?;
             Ok(None)
         }
     }

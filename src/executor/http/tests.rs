@@ -68,7 +68,9 @@ fn executor(allow: impl IntoIterator<Item = Cidr>) -> HttpExecutor {
 
 async fn run(action: HttpAction) -> (AttemptEnd, Vec<String>) {
     let lines = Lines::new();
-    let end = executor(Cidr::LOOPBACK).run(order(Action::Http(action)), lines.clone(), CancellationToken::new()).await;
+    let end = executor(Cidr::LOOPBACK)
+        .run(order(Action::Http(action)), lines.clone(), CancellationToken::new())
+        .await;
     (end, lines.of(OutputStream::System))
 }
 
@@ -91,9 +93,14 @@ fn check(answer: String, expected_error: &str, expected_result: &str) -> impl Fu
 async fn the_target_is_told_who_calls_and_why() {
     let mut target = Target::answering(respond("200 OK", "")).await;
     let mut action = post(&format!("{}?key=secret", target.url));
-    action.headers = [("X-Mine", "1"), ("IDEMPOTENCY-KEY", "forged"), ("Escapement-Anything", "forged"), ("Host", "other")]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
+    action.headers = [
+        ("X-Mine", "1"),
+        ("IDEMPOTENCY-KEY", "forged"),
+        ("Escapement-Anything", "forged"),
+        ("Host", "other"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
     let (end, lines) = run(action).await;
     assert!(matches!(end, AttemptEnd::Succeeded { .. }), "{end:?}");
     let request = target.requests.recv().await.expect("a request");
@@ -129,7 +136,8 @@ async fn the_status_decides_and_the_body_is_the_result() {
 
 #[tokio::test]
 async fn a_redirect_is_reported_and_not_followed() {
-    let answer = "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n".to_owned();
+    let answer =
+        "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n".to_owned();
     let error = "the target answered 302 Found; redirects are not followed";
     check(answer, error, r#"{"status":302,"body":null}"#).await;
 }
@@ -140,7 +148,9 @@ async fn a_long_body_is_cut_and_reading_stops() {
     let mut answer = b"HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n".to_vec();
     answer.extend(std::iter::repeat_n(b'\n', 5 * RESULT_BYTES_MAX));
     let target = Target::answering(answer).await;
-    let AttemptEnd::Succeeded { result: Some(result) } = run(post(&target.url)).await.0 else { panic!("no result") };
+    let AttemptEnd::Succeeded { result: Some(result) } = run(post(&target.url)).await.0 else {
+        panic!("no result")
+    };
     assert!(result.len() <= RESULT_BYTES_MAX, "{} bytes", result.len());
     assert!(result.len() > RESULT_BYTES_MAX - 100, "{} bytes", result.len());
     let result: serde_json::Value = serde_json::from_str(&result).expect("JSON");
@@ -154,10 +164,15 @@ async fn private_targets_are_refused_by_address_and_by_name() {
     let executor = executor([]);
     for host in ["127.0.0.1", "2130706433", "[::ffff:127.0.0.1]", "localhost", "0x7f.1"] {
         let action = Action::Http(post(&format!("http://{host}:{port}")));
-        let AttemptEnd::Failed { error, .. } = executor.run(order(action), Lines::new(), CancellationToken::new()).await else {
+        let AttemptEnd::Failed { error, .. } =
+            executor.run(order(action), Lines::new(), CancellationToken::new()).await
+        else {
             panic!("{host} was called")
         };
-        assert!(error.contains("is a loopback address") && error.contains("`execution.egress_allow`"), "{host}: {error}");
+        assert!(
+            error.contains("is a loopback address") && error.contains("`execution.egress_allow`"),
+            "{host}: {error}"
+        );
         assert!(host != "localhost" || error.starts_with("localhost resolves to "), "{error}");
     }
     let mut target = target;
@@ -198,7 +213,10 @@ async fn a_silent_target_times_out_and_a_cancel_ends_the_call() {
 async fn what_cannot_be_called_says_why() {
     let closed = TcpListener::bind("127.0.0.1:0").await.expect("loopback").local_addr().expect("address");
     for (url, expected) in [
-        (format!("http://{closed}/"), "the target could not be connected to: Connection refused (os error 111)"),
+        (
+            format!("http://{closed}/"),
+            "the target could not be connected to: Connection refused (os error 111)",
+        ),
         ("ftp://example.com/".into(), "a URL must begin with http:// or https://, not ftp:"),
         ("nonsense".into(), "the URL cannot be read: relative URL without a base"),
     ] {
@@ -207,6 +225,8 @@ async fn what_cannot_be_called_says_why() {
     }
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
     let target = Target::answering(answer).await;
-    let AttemptEnd::Failed { error, .. } = run(post(&target.url)).await.0 else { panic!("half a body is no answer") };
+    let AttemptEnd::Failed { error, .. } = run(post(&target.url)).await.0 else {
+        panic!("half a body is no answer")
+    };
     assert!(error.starts_with("200 OK came back, but its body could not be read: "), "{error}");
 }

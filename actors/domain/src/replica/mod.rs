@@ -168,6 +168,12 @@ impl Replica {
         self.bulks.iter().filter(|(_, bulk)| !bulk.committed()).map(|(id, bulk)| (*id, bulk.staged_at()))
     }
 
+    /// Whether a bulk is staged, or committed and not created in full.
+    #[must_use]
+    pub fn has_bulk(&self, bulk: CommandId) -> bool {
+        self.bulks.contains_key(&bulk)
+    }
+
     /// Whether work is left over that a command did not get to; the leader proposes
     /// [`Request::Continue`](crate::command::Request::Continue) until it is not.
     #[must_use]

@@ -1,0 +1,513 @@
+//! The actor behind the dispatcher: renewals and reports go out, records of applied entries and ends of attempts come in.
+//!
+//! Absent on purpose: what a lease, a report and an order are, which the files beside this one say.
+
+use std::time::Duration;
+
+use actix::fut::wrap_future;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle, StreamHandler};
+use escapement_domain::answer::{Answer, Rejection};
+use escapement_domain::command::{AttemptOutcome, AttemptResult};
+use escapement_domain::event::Event;
+use escapement_domain::identifier::{ExecutionId, Incarnation, TenantId};
+use escapement_domain::replica::placement::Condition;
+use escapement_domain::task::action::Action;
+use futures::stream;
+use tokio::sync::oneshot;
+
+use super::attempts::{Attempts, Running};
+use super::lease::Lease;
+use super::orders::{Granted, Work, granted, held};
+use super::outbox::Outbox;
+use super::{DispatcherParts, DispatcherStatus};
+use crate::attempt::{self, AttemptParts};
+use crate::intent::{Renewal, Renewed, SubmitError};
+use crate::keeper::Lifeline;
+use crate::machine::Applied;
+use crate::ports::{AttemptEnd, AttemptOrder, Executor};
+
+/// Looks at the lease in each margin.
+const TICKS_PER_MARGIN: u32 = 4;
+/// How much sooner than usual the next renewal is sent when the last one brought no lease.
+const HASTE: u32 = 4;
+/// How long a report is waited for before it is sent again.
+const REPORT_WAIT: Duration = Duration::from_secs(5);
+/// The shortest and the longest pause before a report is sent again.
+const REPORT_PAUSES_MS: (u64, u64) = (50, 1_000);
+/// How long after the deadline of a drain an attempt may take to stop.
+const HAND_BACK_GRACE: Duration = Duration::from_secs(5);
+
+/// Take nothing new.
+pub(super) struct Drain {
+    pub(super) deadline: Duration,
+    pub(super) done: oneshot::Sender<()>,
+}
+
+impl Message for Drain {
+    type Result = ();
+}
+
+/// How do you stand?
+pub(super) struct Look;
+
+impl Message for Look {
+    type Result = DispatcherStatus;
+}
+
+/// An attempt ended; without an end it died.
+struct Ended {
+    execution: ExecutionId,
+    token: u64,
+    end: Option<AttemptEnd>,
+}
+
+impl Message for Ended {
+    type Result = ();
+}
+
+/// A drain under way.
+struct Draining {
+    /// On the monotonic clock.
+    until: Duration,
+    stopped: bool,
+    done: Vec<oneshot::Sender<()>>,
+}
+
+/// See the [module](super).
+pub(super) struct DispatcherActor {
+    parts: DispatcherParts,
+    incarnation: Incarnation,
+    lease: Lease,
+    attempts: Attempts,
+    outbox: Outbox,
+    /// The incarnation is over; the next one begins when its reports are answered.
+    retiring: bool,
+    renewing: bool,
+    next_renewal: Option<SpawnHandle>,
+    reporting: bool,
+    report_failures: u32,
+    draining: Option<Draining>,
+    _lifeline: Lifeline,
+}
+
+impl DispatcherActor {
+    pub(super) fn new(parts: DispatcherParts, lifeline: Lifeline) -> Self {
+        let incarnation = fresh_incarnation(&parts);
+        let lease = Lease::none(parts.margin);
+        Self {
+            parts,
+            incarnation,
+            lease,
+            attempts: Attempts::default(),
+            outbox: Outbox::default(),
+            retiring: false,
+            renewing: false,
+            next_renewal: None,
+            reporting: false,
+            report_failures: 0,
+            draining: None,
+            _lifeline: lifeline,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.parts.clock.monotonic()
+    }
+
+    fn renew(&mut self, ctx: &mut Context<Self>) {
+        if self.renewing || self.retiring {
+            return;
+        }
+        self.renewing = true;
+        let (sent, every, incarnation) = (self.now(), self.parts.renew_every, self.incarnation);
+        let said_draining = self.draining.is_some();
+        let renewal = self.parts.leader.renew(Renewal {
+            node: self.parts.node,
+            incarnation,
+            slots: self.parts.slots,
+            offers: self.parts.offers.clone(),
+            draining: said_draining,
+            wall_clock: self.parts.clock.now(),
+        });
+        let renewed = tokio::time::timeout(every, renewal);
+        ctx.spawn(wrap_future(renewed).map(move |renewed, actor: &mut Self, ctx| {
+            actor.renewing = false;
+            let renewed = renewed.unwrap_or(Err(SubmitError::Unknown));
+            // An answer to an incarnation that is over says nothing of the present one.
+            let current = !actor.retiring && actor.incarnation == incarnation;
+            let pause = match renewed {
+                Ok(Renewed::Until { lease_millis }) if current => {
+                    actor.lease.renewed(sent, Duration::from_millis(lease_millis));
+                    actor.start_pending(ctx);
+                    let news = actor.draining.is_some() && !said_draining;
+                    if news { Duration::ZERO } else { every.saturating_sub(actor.now().saturating_sub(sent)) }
+                }
+                Ok(Renewed::Lost) if current => {
+                    actor.retire("the leader says that it is lost", ctx);
+                    every / HASTE
+                }
+                _ => every / HASTE,
+            };
+            actor.renew_after(pause, ctx);
+        }));
+    }
+
+    /// Sends the next renewal after a pause; there is one plan for it at a time.
+    fn renew_after(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+        if let Some(planned) = self.next_renewal.take() {
+            ctx.cancel_future(planned);
+        }
+        self.next_renewal = Some(ctx.run_later(pause, |actor, ctx| {
+            actor.next_renewal = None;
+            actor.renew(ctx);
+        }));
+    }
+
+    /// Kills what runs, and ends the incarnation.
+    fn retire(&mut self, why: &str, ctx: &mut Context<Self>) {
+        if self.retiring {
+            return;
+        }
+        self.retiring = true;
+        let killed = self.attempts.kill_all();
+        tracing::warn!(node = %self.parts.node, incarnation = %self.incarnation, killed, why, "this worker's incarnation is over");
+        (0..killed).for_each(|_| self.parts.observer.attempt_killed());
+        self.come_back(ctx);
+    }
+
+    /// Begins the next incarnation, once everything that ended under the last one is reported.
+    fn come_back(&mut self, ctx: &mut Context<Self>) {
+        if !self.retiring || self.outbox.len() > 0 || self.draining.is_some() {
+            return;
+        }
+        self.retiring = false;
+        self.incarnation = fresh_incarnation(&self.parts);
+        self.lease = Lease::none(self.parts.margin);
+        self.outbox = Outbox::default();
+        self.parts.observer.worker_renewed();
+        self.renew_after(self.parts.renew_every / HASTE, ctx);
+    }
+
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        if self.lease.has_lapsed(self.now()) {
+            self.retire("its lease is about to end", ctx);
+        }
+        self.go_on_draining(ctx);
+    }
+
+    /// Starts what waits for a fresh lease.
+    fn start_pending(&mut self, ctx: &mut Context<Self>) {
+        let stopped = self.draining.as_ref().is_some_and(|draining| draining.stopped);
+        if self.attempts.pending.is_empty() || self.retiring || !(stopped || self.lease.is_fresh(self.now())) {
+            return;
+        }
+        let (node, incarnation) = (self.parts.node, self.incarnation);
+        let pending = std::mem::take(&mut self.attempts.pending);
+        let orders: Vec<Granted> = self.parts.machine.read(|replica| {
+            pending.into_iter().filter_map(|execution| granted(replica, execution, node, incarnation)).collect()
+        });
+        for order in orders {
+            self.start(order, stopped, ctx);
+        }
+        self.report(ctx);
+    }
+
+    fn start(&mut self, order: Granted, stopped: bool, ctx: &mut Context<Self>) {
+        let Granted { tenant, execution, token, cancelling, work } = order;
+        if self.attempts.knows(execution, token) {
+            return;
+        }
+        let executor = match &work {
+            Work::Order(order) => self.executor(&order.action),
+            Work::Nothing | Work::Unreadable(_) => None,
+        };
+        let outcome = match (work, executor) {
+            _ if cancelling => AttemptOutcome::Cancelled,
+            _ if stopped => AttemptOutcome::HandedBack,
+            (Work::Nothing, _) => {
+                self.parts.observer.attempt_started();
+                self.parts.observer.attempt_ended(&AttemptEnd::Succeeded { result: None }, Duration::ZERO);
+                AttemptOutcome::Succeeded(None)
+            }
+            (Work::Unreadable(error), _) => AttemptOutcome::Failed { error: error.to_string().into(), result: None },
+            (Work::Order(_), None) => {
+                AttemptOutcome::Failed { error: "this node has no executor for the action".into(), result: None }
+            }
+            (Work::Order(order), Some(executor)) => {
+                self.run(tenant, token, *order, executor, ctx);
+                return;
+            }
+        };
+        self.attempts.note_end(execution, token);
+        let now = self.parts.clock.now();
+        self.outbox.push(AttemptResult { execution, tenant, token, started_at: now, finished_at: now, outcome });
+    }
+
+    fn executor(&self, action: &Action) -> Option<std::sync::Arc<dyn Executor>> {
+        match action {
+            Action::Http(_) => Some(self.parts.executors.http.clone()),
+            Action::Process(_) => Some(self.parts.executors.process.clone()),
+            Action::Builtin { .. } => Some(self.parts.executors.builtin.clone()),
+            Action::Queue { .. } => None,
+        }
+    }
+
+    fn run(
+        &mut self,
+        tenant: TenantId,
+        token: u64,
+        order: AttemptOrder,
+        executor: std::sync::Arc<dyn Executor>,
+        ctx: &mut Context<Self>,
+    ) {
+        let execution = order.execution;
+        let output = self.parts.outputs.sink(&order.tenant, execution, order.attempt);
+        let dispatcher = ctx.address();
+        // Not bounded by the mailbox but by the slots: an end that is not heard would hold its slot for ever.
+        let ended = Box::new(move |end| dispatcher.do_send(Ended { execution, token, end }));
+        let leash = attempt::start(AttemptParts { order, executor, output, ended });
+        self.parts.observer.attempt_started();
+        let running = Running {
+            tenant,
+            token,
+            started_at: self.parts.clock.now(),
+            began: self.now(),
+            leash,
+            cancelled: false,
+            handing_back: false,
+        };
+        self.attempts.running.insert(execution, running);
+    }
+
+    /// Sends the next report, unless one is on its way.
+    fn report(&mut self, ctx: &mut Context<Self>) {
+        if self.reporting {
+            return;
+        }
+        let Some(report) = self.outbox.next(self.parts.node, self.incarnation) else { return };
+        self.reporting = true;
+        let reported = tokio::time::timeout(REPORT_WAIT, self.parts.leader.report(report));
+        ctx.spawn(wrap_future(reported).map(|reported, actor: &mut Self, ctx| {
+            actor.reporting = false;
+            actor.reported(reported.unwrap_or(Err(SubmitError::Unknown)), ctx);
+        }));
+    }
+
+    fn reported(&mut self, answer: Result<Answer, SubmitError>, ctx: &mut Context<Self>) {
+        match answer {
+            Err(error) => {
+                let (shortest, longest) = REPORT_PAUSES_MS;
+                let pause = (shortest << self.report_failures.min(16)).min(longest);
+                self.report_failures += 1;
+                tracing::debug!(%error, pause, "a report has no answer and is sent again");
+                // Nothing else may be sent meanwhile: the report keeps its place.
+                self.reporting = true;
+                ctx.run_later(Duration::from_millis(pause), |actor, ctx| {
+                    actor.reporting = false;
+                    actor.report(ctx);
+                });
+                return;
+            }
+            Ok(Answer { outcome, .. }) => {
+                self.report_failures = 0;
+                self.outbox.answered();
+                match outcome {
+                    Ok(_) => {}
+                    Err(Rejection::UnknownWorker) => self.retire("the log does not know it", ctx),
+                    Err(rejection) => tracing::error!(%rejection, "a report was refused and is not sent again"),
+                }
+            }
+        }
+        self.report(ctx);
+        self.come_back(ctx);
+        self.go_on_draining(ctx);
+    }
+
+    /// Compares what runs with what the state says: after a gap in the records.
+    fn reconcile(&mut self, ctx: &mut Context<Self>) {
+        let (node, incarnation) = (self.parts.node, self.incarnation);
+        let attempts = &mut self.attempts;
+        self.parts.machine.read(|replica| {
+            let token_of = |execution| {
+                let grant = replica.execution(execution).and_then(|open| open.grant().copied());
+                grant.filter(|grant| grant.node == node && grant.incarnation == incarnation).map(|grant| grant.token)
+            };
+            attempts.forget_ended(token_of);
+            attempts.running.retain(|execution, running| token_of(*execution) == Some(running.token));
+            for (execution, running) in &mut attempts.running {
+                if replica.execution(*execution).is_some_and(|open| open.cancelling.is_some()) {
+                    running.cancelled = true;
+                    running.leash.cancel();
+                }
+            }
+            attempts.pending.extend(held(replica, node, incarnation));
+        });
+        self.start_pending(ctx);
+    }
+
+    fn go_on_draining(&mut self, ctx: &mut Context<Self>) {
+        let now = self.now();
+        let Some(draining) = &mut self.draining else { return };
+        if now >= draining.until && !draining.stopped {
+            draining.stopped = true;
+            for running in self.attempts.running.values_mut() {
+                running.handing_back = true;
+                running.leash.cancel();
+            }
+            self.start_pending(ctx);
+        }
+        let Some(draining) = &self.draining else { return };
+        let (patience, until) = (draining.until + HAND_BACK_GRACE, draining.until);
+        if now >= patience && !self.attempts.running.is_empty() {
+            let wall = self.parts.clock.now();
+            for (execution, running) in std::mem::take(&mut self.attempts.running) {
+                self.attempts.note_end(execution, running.token);
+                self.outbox.push(running.result(execution, Some(AttemptEnd::Cancelled), wall));
+            }
+            self.report(ctx);
+        }
+        let hopeless = now >= until + HAND_BACK_GRACE + 3 * self.parts.renew_every;
+        if hopeless || self.is_drained() {
+            let done = self.draining.as_mut().map(|draining| std::mem::take(&mut draining.done)).unwrap_or_default();
+            for done in done {
+                // Whoever asked may have given up waiting.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Whether nothing runs, everything is reported, and nothing more will be granted.
+    fn is_drained(&self) -> bool {
+        if !self.attempts.running.is_empty() || self.outbox.len() > 0 {
+            return false;
+        }
+        let key = (self.parts.node, self.incarnation);
+        self.retiring
+            || self.parts.machine.read(|replica| {
+                replica.workers().get(&key).map_or(self.lease.safe_until().is_none(), |worker| {
+                    worker.condition != Condition::Ready && worker.held.is_empty()
+                })
+            })
+    }
+}
+
+fn fresh_incarnation(parts: &DispatcherParts) -> Incarnation {
+    Incarnation::from_parts(u64::try_from(parts.clock.now().0).unwrap_or(0), parts.entropy.bits())
+}
+
+impl Actor for DispatcherActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let ((), records) = self.parts.machine.subscribe(|_, _| ());
+        ctx.add_stream(stream::unfold(records, |mut records| async move {
+            records.recv().await.map(|applied| (applied, records))
+        }));
+        ctx.run_interval(self.parts.margin / TICKS_PER_MARGIN, Self::tick);
+        self.renew(ctx);
+    }
+}
+
+impl StreamHandler<Applied> for DispatcherActor {
+    fn handle(&mut self, applied: Applied, ctx: &mut Self::Context) {
+        if applied.restored {
+            self.reconcile(ctx);
+            return;
+        }
+        let own = (self.parts.node, self.incarnation);
+        let mut taken_away = Vec::new();
+        for record in applied.records.iter() {
+            match &record.event {
+                Event::TaskStarted { execution, node, incarnation, .. } if (*node, *incarnation) == own => {
+                    self.attempts.pending.insert(*execution);
+                }
+                Event::TaskCancelRequested { execution, .. } => {
+                    if let Some(running) = self.attempts.running.get_mut(execution) {
+                        running.cancelled = true;
+                        running.leash.cancel();
+                    }
+                }
+                Event::WorkerLost { node, incarnation } if (*node, *incarnation) == own => {
+                    self.retire("the log says that it is lost", ctx);
+                }
+                Event::TaskCompleted { execution, .. }
+                | Event::TaskFailed { execution, .. }
+                | Event::TaskTimedOut { execution, .. }
+                | Event::TaskCancelled { execution, .. }
+                | Event::TaskLost { execution, .. }
+                | Event::TaskRetry { execution, .. }
+                | Event::TaskRequeued { execution, .. } => {
+                    self.attempts.forget(*execution);
+                    if self.attempts.running.contains_key(execution) {
+                        taken_away.push(*execution);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if !taken_away.is_empty() {
+            let running = &mut self.attempts.running;
+            self.parts.machine.read(|replica| {
+                for execution in taken_away {
+                    let token = replica.execution(execution).and_then(|open| open.grant()).map(|grant| grant.token);
+                    if running.get(&execution).is_some_and(|running| Some(running.token) != token) {
+                        running.remove(&execution);
+                    }
+                }
+            });
+        }
+        self.start_pending(ctx);
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+impl Handler<Ended> for DispatcherActor {
+    type Result = ();
+
+    fn handle(&mut self, Ended { execution, token, end }: Ended, ctx: &mut Self::Context) {
+        if self.attempts.running.get(&execution).is_none_or(|running| running.token != token) {
+            // It was killed, or taken away.
+            return;
+        }
+        let Some(running) = self.attempts.running.remove(&execution) else { return };
+        let took = self.now().saturating_sub(running.began);
+        let died = AttemptEnd::Failed { error: String::new(), result: None };
+        self.parts.observer.attempt_ended(end.as_ref().unwrap_or(&died), took);
+        self.attempts.note_end(execution, token);
+        self.outbox.push(running.result(execution, end, self.parts.clock.now()));
+        self.report(ctx);
+        self.go_on_draining(ctx);
+    }
+}
+
+impl Handler<Drain> for DispatcherActor {
+    type Result = ();
+
+    fn handle(&mut self, Drain { deadline, done }: Drain, ctx: &mut Self::Context) {
+        let until = self.now() + deadline;
+        match &mut self.draining {
+            Some(draining) => {
+                draining.until = draining.until.min(until);
+                draining.done.push(done);
+            }
+            None => self.draining = Some(Draining { until, stopped: false, done: vec![done] }),
+        }
+        self.renew_after(Duration::ZERO, ctx);
+        self.go_on_draining(ctx);
+    }
+}
+
+impl Handler<Look> for DispatcherActor {
+    type Result = MessageResult<Look>;
+
+    fn handle(&mut self, _: Look, _: &mut Self::Context) -> Self::Result {
+        MessageResult(DispatcherStatus {
+            incarnation: self.incarnation,
+            fresh: !self.retiring && self.lease.is_fresh(self.now()),
+            running: self.attempts.running.len(),
+            unreported: self.outbox.len(),
+            draining: self.draining.is_some(),
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! The attempts of this incarnation: what waits for a fresh lease, what runs, and what ended but is still in the state.
+//!
+//! Invariant: a fencing token is started at most once. Absent on purpose: starting, and the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use escapement_domain::command::{AttemptOutcome, AttemptResult};
+use escapement_domain::identifier::{ExecutionId, TenantId};
+use escapement_domain::timestamp::Timestamp;
+
+use crate::attempt::Leash;
+use crate::ports::AttemptEnd;
+
+use super::outbox::outcome_of;
+
+/// An attempt that runs.
+pub(super) struct Running {
+    pub(super) tenant: TenantId,
+    pub(super) token: u64,
+    pub(super) started_at: Timestamp,
+    /// On the monotonic clock.
+    pub(super) began: Duration,
+    pub(super) leash: Leash,
+    /// Told to stop because somebody asked for it.
+    pub(super) cancelled: bool,
+    /// Told to stop because this node stops.
+    pub(super) handing_back: bool,
+}
+
+impl Running {
+    /// What to report of an attempt that ended now.
+    pub(super) fn result(&self, execution: ExecutionId, end: Option<AttemptEnd>, now: Timestamp) -> AttemptResult {
+        let outcome = match end {
+            Some(AttemptEnd::Cancelled) if self.handing_back && !self.cancelled => AttemptOutcome::HandedBack,
+            Some(end) => outcome_of(end),
+            None => AttemptOutcome::Failed { error: "the attempt died on its worker".into(), result: None },
+        };
+        AttemptResult {
+            execution,
+            tenant: self.tenant,
+            token: self.token,
+            started_at: self.started_at,
+            finished_at: now,
+            outcome,
+        }
+    }
+}
+
+/// The attempts of one incarnation.
+#[derive(Default)]
+pub(super) struct Attempts {
+    /// Granted, and not started: the lease was not fresh.
+    pub(super) pending: BTreeSet<ExecutionId>,
+    /// They run.
+    pub(super) running: BTreeMap<ExecutionId, Running>,
+    /// They ended, and the state on this node does not say so yet.
+    ended: BTreeMap<ExecutionId, u64>,
+}
+
+impl Attempts {
+    /// Whether an attempt was started before.
+    pub(super) fn knows(&self, execution: ExecutionId, token: u64) -> bool {
+        self.running.get(&execution).is_some_and(|running| running.token == token)
+            || self.ended.get(&execution) == Some(&token)
+    }
+
+    /// Notes that an attempt is over, until the state says so.
+    pub(super) fn note_end(&mut self, execution: ExecutionId, token: u64) {
+        self.ended.insert(execution, token);
+    }
+
+    /// The state says that the execution is no longer in anybody's hands.
+    pub(super) fn forget(&mut self, execution: ExecutionId) {
+        self.ended.remove(&execution);
+    }
+
+    /// Forgets ends that the state knows of, by what it says of an execution's token.
+    pub(super) fn forget_ended(&mut self, token_of: impl Fn(ExecutionId) -> Option<u64>) {
+        self.ended.retain(|execution, token| token_of(*execution) == Some(*token));
+    }
+
+    /// Drops everything, which kills what runs; says how many were killed.
+    pub(super) fn kill_all(&mut self) -> usize {
+        let killed = self.running.len();
+        *self = Self::default();
+        killed
+    }
+}

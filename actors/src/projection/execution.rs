@@ -1,0 +1,347 @@
+//! One execution as history knows it: a row folded from the records of its tenant.
+//!
+//! Instants of the execution are those that the leader stamped, so that they are in order whatever the workers' clocks say;
+//! instants of its ended attempts are the worker's.
+
+use std::sync::Arc;
+
+use escapement_domain::codec::{self, CodecError};
+use escapement_domain::event::{AttemptEnded, Event, RequeueCause};
+use escapement_domain::execution::state::{CancelCause, Occurrence, Status};
+use escapement_domain::identifier::{ExecutionId, NodeId, TaskId, TenantId};
+use escapement_domain::record::{Record, RecordHeader};
+use escapement_domain::task::sealed::Sealed;
+use escapement_domain::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Attempts that a row keeps, the latest.
+pub const ATTEMPTS_KEPT: usize = 100;
+/// Bytes of one row: the kept attempts with the longest errors, and the longest result.
+const ROW_BYTES_MAX: usize = 1024 * 1024;
+
+/// One execution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutionRow {
+    /// Its name.
+    pub id: ExecutionId,
+    /// Its task.
+    pub task: TaskId,
+    /// The version of the definition that it runs, or ran last.
+    pub task_version: u32,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// What made it.
+    pub occurrence: Occurrence,
+    /// How it stands.
+    pub status: Status,
+    /// The instant it is for.
+    pub scheduled_at: Timestamp,
+    /// When it was queued; none if it was skipped.
+    pub fired_at: Option<Timestamp>,
+    /// When its first attempt was granted.
+    pub started_at: Option<Timestamp>,
+    /// When it ended, or was skipped.
+    pub finished_at: Option<Timestamp>,
+    /// Attempts granted so far, those of before it was reopened among them.
+    pub attempt: u32,
+    /// The latest of its attempts, oldest first.
+    pub attempts: Vec<AttemptRow>,
+    /// How far it has come, as whoever has the attempt says.
+    pub progress: Option<Progress>,
+    /// JSON text of what it returned.
+    pub result: Option<Sealed>,
+    /// Why its last attempt failed.
+    pub error: Option<Arc<str>>,
+    /// Why it was skipped, cancelled or lost.
+    pub reason: Option<Reason>,
+    /// The index of the log entry that made it.
+    pub log_index: u64,
+    /// The request that it goes back to; empty where its own name serves.
+    pub correlation_id: Arc<str>,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptRow {
+    /// Counted from 1.
+    pub number: u32,
+    /// The worker's node.
+    pub worker: NodeId,
+    /// Its fencing token.
+    pub token: u64,
+    /// When it began: when it was granted, until the worker says better.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// How it ended; none while it is in the hands of its worker.
+    pub outcome: Option<Outcome>,
+    /// Why it failed.
+    pub error: Option<Arc<str>>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It did what it was asked.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// It took too long.
+    TimedOut,
+    /// It was told to stop.
+    Cancelled,
+    /// Its worker was lost.
+    Lost,
+    /// Its worker stopped and gave it back.
+    HandedBack,
+}
+
+impl Outcome {
+    /// The name that the API uses.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+            Self::HandedBack => "handed_back",
+        }
+    }
+}
+
+/// How far an execution has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// From 0 to 100.
+    pub percent: u8,
+    /// A sentence for people.
+    pub message: Arc<str>,
+}
+
+/// Why an execution did not run to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reason {
+    /// It was skipped.
+    Skipped(escapement_domain::event::SkipReason),
+    /// It was told to stop.
+    Cancelled(CancelCause),
+    /// Its worker was lost, and it may be made at most once.
+    Lost,
+}
+
+impl Reason {
+    /// A sentence for people.
+    #[must_use]
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::Skipped(reason) => reason.explanation(),
+            Self::Cancelled(CancelCause::Requested) => "somebody asked for it to be cancelled",
+            Self::Cancelled(CancelCause::Superseded) => {
+                "a newer occurrence of the task took its place (overlap: cancel_running)"
+            }
+            Self::Cancelled(CancelCause::TaskDeleted) => "its task was deleted",
+            Self::Lost => "its worker was lost and the task is delivered at most once",
+        }
+    }
+}
+
+impl ExecutionRow {
+    /// What made it, in the API's words.
+    #[must_use]
+    pub fn trigger(&self) -> &'static str {
+        match self.occurrence {
+            Occurrence::Scheduled(_) => "schedule",
+            Occurrence::Manual(_) => "manual",
+        }
+    }
+
+    /// Milliseconds from its instant to its committed fire; none if it was skipped.
+    #[must_use]
+    pub fn lateness_ms(&self) -> Option<u64> {
+        self.fired_at.map(|fired| fired.since(self.scheduled_at).0)
+    }
+
+    /// The request that it goes back to, in words: its own name where there is none.
+    #[must_use]
+    pub fn correlation(&self) -> String {
+        if self.correlation_id.is_empty() { self.id.to_string() } else { self.correlation_id.to_string() }
+    }
+
+    /// JSON text of what it returned, if it returned something that can be opened.
+    #[must_use]
+    pub fn result_text(&self) -> Option<&str> {
+        self.result.as_ref().and_then(|sealed| std::str::from_utf8(sealed.open().ok()?).ok())
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        codec::decode::<_, ROW_BYTES_MAX>("execution row", bytes)
+    }
+
+    /// The row that a record makes, if it makes one. `TaskReopened` makes one only where the old one was removed.
+    pub(super) fn made_by(record: &Record) -> Option<Self> {
+        let header = &record.header;
+        match &record.event {
+            Event::TaskScheduled { task, execution, occurrence, scheduled_at, task_version, .. } => {
+                let mut row = Self::new(header, *execution, *task, *task_version, *occurrence, *scheduled_at);
+                row.fired_at = Some(header.at);
+                Some(row)
+            }
+            Event::TaskSkipped { task, execution, occurrence, scheduled_at, task_version, reason, .. } => {
+                let mut row = Self::new(header, *execution, *task, *task_version, *occurrence, *scheduled_at);
+                row.status = Status::Skipped;
+                row.finished_at = Some(header.at);
+                row.reason = Some(Reason::Skipped(*reason));
+                Some(row)
+            }
+            Event::TaskReopened {
+                task, execution, occurrence, scheduled_at, task_version, attempts, status, ..
+            } => {
+                let mut row = Self::new(header, *execution, *task, *task_version, *occurrence, *scheduled_at);
+                row.attempt = *attempts;
+                row.status = *status;
+                Some(row)
+            }
+            _ => None,
+        }
+    }
+
+    fn new(
+        header: &RecordHeader,
+        id: ExecutionId,
+        task: TaskId,
+        task_version: u32,
+        occurrence: Occurrence,
+        scheduled_at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            task,
+            task_version,
+            tenant: header.tenant,
+            occurrence,
+            status: Status::Queued,
+            scheduled_at,
+            fired_at: None,
+            started_at: None,
+            finished_at: None,
+            attempt: 0,
+            attempts: Vec::new(),
+            progress: None,
+            result: None,
+            error: None,
+            reason: None,
+            log_index: header.log_index,
+            correlation_id: header.correlation_id.clone(),
+        }
+    }
+
+    /// Lets a later record of the execution change the row.
+    pub(super) fn evolve(&mut self, record: &Record) {
+        let (at, sequence) = (record.header.at, record.header.sequence);
+        match &record.event {
+            Event::TaskStarted { attempt, node, .. } => self.start(*attempt, *node, sequence, at),
+            Event::TaskRetry { ended, .. } => {
+                self.end_attempt(ended, if ended.timed_out { Outcome::TimedOut } else { Outcome::Failed });
+                self.status = Status::Retrying;
+            }
+            Event::TaskRequeued { cause, .. } => {
+                match cause {
+                    RequeueCause::RetryDue => {}
+                    RequeueCause::WorkerLost { .. } => self.take_back(Outcome::Lost, at),
+                    RequeueCause::HandedBack { .. } => self.take_back(Outcome::HandedBack, at),
+                }
+                self.status = Status::Queued;
+            }
+            Event::TaskCancelRequested { cause, .. } => self.reason = Some(Reason::Cancelled(*cause)),
+            Event::TaskReopened { task_version, attempts, .. } => self.reopen(*task_version, *attempts, at),
+            _ => self.finish(&record.event, at),
+        }
+    }
+
+    fn start(&mut self, number: u32, worker: NodeId, token: u64, at: Timestamp) {
+        self.status = Status::Running;
+        self.attempt = number;
+        self.started_at.get_or_insert(at);
+        self.progress = None;
+        if self.attempts.len() >= ATTEMPTS_KEPT {
+            self.attempts.remove(0);
+        }
+        let attempt =
+            AttemptRow { number, worker, token, started_at: at, finished_at: None, outcome: None, error: None };
+        self.attempts.push(attempt);
+    }
+
+    fn finish(&mut self, event: &Event, at: Timestamp) {
+        self.status = match event {
+            Event::TaskCompleted { ended, result, .. } => {
+                self.end_attempt(ended, Outcome::Succeeded);
+                self.result = result.clone();
+                Status::Succeeded
+            }
+            Event::TaskFailed { ended, result, .. } => {
+                self.end_attempt(ended, Outcome::Failed);
+                self.result = result.clone();
+                Status::Failed
+            }
+            Event::TaskTimedOut { ended, .. } => {
+                self.end_attempt(ended, Outcome::TimedOut);
+                Status::TimedOut
+            }
+            Event::TaskCancelled { cause, ended, .. } => {
+                match ended {
+                    Some(ended) => self.end_attempt(ended, Outcome::Cancelled),
+                    None => self.take_back(Outcome::Cancelled, at),
+                }
+                self.reason = Some(Reason::Cancelled(*cause));
+                Status::Cancelled
+            }
+            Event::TaskLost { .. } => {
+                self.take_back(Outcome::Lost, at);
+                self.reason = Some(Reason::Lost);
+                Status::Lost
+            }
+            _ => return,
+        };
+        self.finished_at = Some(at);
+    }
+
+    fn reopen(&mut self, task_version: u32, attempts: u32, at: Timestamp) {
+        self.task_version = task_version;
+        self.attempt = attempts;
+        self.status = Status::Queued;
+        // An occurrence that was skipped is fired now.
+        self.fired_at.get_or_insert(at);
+        self.finished_at = None;
+        self.result = None;
+        self.error = None;
+        self.reason = None;
+    }
+
+    /// The attempt that is in the hands of a worker.
+    fn running(&mut self) -> Option<&mut AttemptRow> {
+        self.attempts.last_mut().filter(|attempt| attempt.outcome.is_none())
+    }
+
+    fn end_attempt(&mut self, ended: &AttemptEnded, outcome: Outcome) {
+        if let Some(attempt) = self.running() {
+            attempt.started_at = ended.started_at;
+            attempt.finished_at = Some(ended.finished_at);
+            attempt.outcome = Some(outcome);
+            attempt.error = ended.error.clone();
+        }
+        self.error = ended.error.clone();
+    }
+
+    fn take_back(&mut self, outcome: Outcome, at: Timestamp) {
+        if let Some(attempt) = self.running() {
+            attempt.finished_at = Some(at);
+            attempt.outcome = Some(outcome);
+        }
+    }
+}

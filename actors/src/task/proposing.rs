@@ -1,0 +1,106 @@
+//! Stamps commands and proposes them.
+//!
+//! Absent on purpose: what is in them.
+
+use std::sync::Arc;
+
+use escapement_domain::answer::{Answer, Rejection};
+use escapement_domain::command::{Client, Command, Due, Origin, Request};
+use escapement_domain::identifier::TaskId;
+use escapement_domain::limits::{COMMAND_BYTES_MAX, FIRES_PER_COMMAND_MAX};
+use escapement_domain::replica::window::Recalled;
+use escapement_domain::task::plan;
+use escapement_domain::timestamp::Timestamp;
+
+use super::drafting::unschedulable;
+use crate::intent::SubmitError;
+use crate::machine::Machine;
+use crate::ports::Log;
+use crate::wheel::timetables::timetable_of;
+use crate::worker::clocks::ClockWatch;
+
+/// Stamps and proposes.
+#[derive(Clone)]
+pub(super) struct Proposer {
+    log: Arc<dyn Log>,
+    machine: Arc<Machine>,
+    clocks: Arc<ClockWatch>,
+}
+
+impl Proposer {
+    pub(super) fn new(log: Arc<dyn Log>, machine: Arc<Machine>, clocks: Arc<ClockWatch>) -> Self {
+        Self { log, machine, clocks }
+    }
+
+    pub(super) fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The instant to stamp, never before what was logged.
+    pub(super) fn stamp(&self) -> Result<Timestamp, SubmitError> {
+        self.clocks.stamp(self.machine.read(|replica| replica.logged()))
+    }
+
+    /// Waits until everything that was acknowledged is in the state.
+    pub(super) async fn catch_up(&self) -> Result<(), SubmitError> {
+        self.log.read_barrier().await.map(|_| ())
+    }
+
+    /// Stamps and proposes.
+    pub(super) async fn propose(&self, origin: Origin, request: Request) -> Result<Answer, SubmitError> {
+        let at = self.stamp()?;
+        self.propose_at(at, origin, request).await
+    }
+
+    /// Proposes with a stamp that was used to compute instants.
+    pub(super) async fn propose_at(
+        &self,
+        at: Timestamp,
+        origin: Origin,
+        request: Request,
+    ) -> Result<Answer, SubmitError> {
+        let command = Command { at, origin, request }.encode();
+        if command.len() > COMMAND_BYTES_MAX {
+            let detail = format!("the request takes {} bytes; at most {COMMAND_BYTES_MAX} are allowed", command.len());
+            return Err(unschedulable("", detail));
+        }
+        self.log.propose(command).await
+    }
+
+    /// The answer that a client's command already has.
+    pub(super) fn recall(&self, client: &Client) -> Option<Answer> {
+        let index = self.machine.applied();
+        let recalled =
+            self.machine.read(|replica| replica.window().recall(client, replica.tenant_number(&client.tenant)));
+        recalled.map(|recalled| match recalled {
+            Recalled::First(answer) => (*answer).clone(),
+            Recalled::Refused(rejection) => refusal(index, rejection),
+        })
+    }
+
+    /// Proposes what is overdue of a task; says whether anything was.
+    pub(super) async fn settle(&self, tenant: &str, task: TaskId) -> Result<bool, SubmitError> {
+        let at = self.stamp()?;
+        let overdue = self.machine.read(|replica| {
+            let task = replica.task(replica.tenant_number(tenant)?, task)?;
+            match timetable_of(task) {
+                Ok(timetable) => Some(plan::due(task, &timetable, at, FIRES_PER_COMMAND_MAX)),
+                Err(error) => {
+                    tracing::error!(task = %task.id, %error, "a task cannot be planned; nothing of it is settled");
+                    None
+                }
+            }
+        });
+        let overdue: Vec<Due> = overdue.unwrap_or_default();
+        if overdue.is_empty() {
+            return Ok(false);
+        }
+        self.propose_at(at, Origin::Scheduler, Request::Fire(overdue)).await?;
+        Ok(true)
+    }
+}
+
+/// A refusal that the log would give too, for ever.
+pub(super) fn refusal(index: u64, rejection: Rejection) -> Answer {
+    Answer { index, outcome: Err(rejection) }
+}

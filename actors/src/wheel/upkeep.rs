@@ -1,0 +1,40 @@
+//! What the leader proposes besides fires: work that was left over, answers to forget, bulks that nobody committed.
+//!
+//! Absent on purpose: when to look; whoever calls decides that.
+
+use escapement_domain::command::Request;
+use escapement_domain::limits::{COMMAND_WINDOW, IDEMPOTENCY_WINDOW, STAGE_LIFETIME};
+use escapement_domain::replica::Replica;
+use escapement_domain::timestamp::{Span, Timestamp};
+
+/// How often answers are forgotten.
+const WINDOW_PERIOD: Span = Span::minutes(1);
+
+/// When what was done last.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    window_at: Timestamp,
+}
+
+impl Upkeep {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self { window_at: now.plus(WINDOW_PERIOD) }
+    }
+
+    /// The most urgent proposal, if there is any.
+    pub(super) fn wanted(&mut self, replica: &Replica, now: Timestamp) -> Option<Request> {
+        if replica.left_over() {
+            return Some(Request::Continue);
+        }
+        if let Some((bulk, _)) = replica.staged().find(|(_, staged_at)| staged_at.plus(STAGE_LIFETIME) <= now) {
+            return Some(Request::AbandonStaged { bulk });
+        }
+        if self.window_at > now {
+            return None;
+        }
+        self.window_at = now.plus(WINDOW_PERIOD);
+        let (commands, keys) = (now.minus(COMMAND_WINDOW), now.minus(IDEMPOTENCY_WINDOW));
+        let something = replica.window().oldest().is_some_and(|oldest| oldest < commands);
+        something.then_some(Request::AdvanceWindow { commands, keys })
+    }
+}

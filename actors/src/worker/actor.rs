@@ -1,0 +1,212 @@
+//! The actor behind the lease table: renewals come in, commands about workers go out.
+//!
+//! Absent on purpose: the rules of leases, which are the table's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::wrap_future;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, StreamHandler};
+use escapement_domain::answer::Accepted;
+use escapement_domain::answer::Rejection;
+use escapement_domain::command::{Command, Origin, Request};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::LeasesParts;
+use super::table::{Standing, Table, WorkerKey};
+use crate::intent::{Renewal, Renewed, SubmitError};
+use crate::keeper::Lifeline;
+use crate::ports::{Leadership, leadership_changes};
+
+/// Renewals that may wait.
+const MAILBOX: usize = 256;
+/// How often leases are looked at.
+const SWEEP: Duration = Duration::from_millis(100);
+/// How long to wait before the log is asked again whether this node leads.
+const BARRIER_PAUSE: Duration = Duration::from_millis(50);
+
+/// A worker wants its lease renewed.
+pub(super) struct Renew {
+    pub(super) renewal: Renewal,
+    pub(super) reply: oneshot::Sender<Result<Renewed, SubmitError>>,
+}
+
+impl Message for Renew {
+    type Result = ();
+}
+
+/// How long does each lease still hold?
+pub(super) struct Remaining;
+
+impl Message for Remaining {
+    type Result = BTreeMap<WorkerKey, Duration>;
+}
+
+/// See the [module](super).
+pub(super) struct LeaseActor {
+    parts: LeasesParts,
+    table: Arc<Mutex<Table>>,
+    /// The term that this node leads, once the state is known to be complete.
+    leading: Option<u64>,
+    /// Workers whose loss is being proposed.
+    losing: BTreeSet<WorkerKey>,
+    _lifeline: Lifeline,
+}
+
+impl LeaseActor {
+    pub(super) fn new(parts: LeasesParts, lifeline: Lifeline) -> Self {
+        Self { parts, table: Arc::default(), leading: None, losing: BTreeSet::new(), _lifeline: lifeline }
+    }
+
+    fn begin(&mut self, term: u64, ctx: &mut Context<Self>) {
+        self.parts.clocks.begin();
+        let parts = self.parts.clone();
+        let settled = async move {
+            while parts.log.read_barrier().await.is_err() {
+                if !leads(&parts, term) {
+                    return false;
+                }
+                tokio::time::sleep(BARRIER_PAUSE).await;
+            }
+            true
+        };
+        ctx.spawn(wrap_future(settled).map(move |settled, actor: &mut Self, _| {
+            if settled && leads(&actor.parts, term) {
+                let until = actor.parts.clock.monotonic() + actor.parts.lease;
+                actor.parts.machine.read(|replica| actor.table.lock().begin(replica.workers(), until));
+                actor.leading = Some(term);
+            }
+        }));
+    }
+
+    /// Gives up the workers whose lease ran out, and says so in the log.
+    fn sweep(&mut self, ctx: &mut Context<Self>) {
+        let Some(term) = self.leading.filter(|term| leads(&self.parts, *term)) else { return };
+        // Looked at here too, so that a slow drift never adds up to a jump.
+        let _ = self.parts.clocks.leader_clock_is_off();
+        let now = self.parts.clock.monotonic();
+        let lease = self.parts.lease;
+        let expired = self.parts.machine.read(|replica| self.table.lock().sweep(replica.workers(), now, lease));
+        for key in expired {
+            if !self.losing.insert(key) {
+                continue;
+            }
+            let (node, incarnation) = key;
+            tracing::warn!(%node, %incarnation, term, "a worker's lease ran out");
+            let lost = propose(self.parts.clone(), Request::LoseWorker { node, incarnation });
+            ctx.spawn(wrap_future(lost).map(move |_, actor: &mut Self, _| {
+                actor.losing.remove(&key);
+            }));
+        }
+    }
+}
+
+/// Whether this node leads in this term, as far as it knows.
+fn leads(parts: &LeasesParts, term: u64) -> bool {
+    let leadership = *parts.log.leadership().borrow();
+    leadership.leading && leadership.term == term
+}
+
+async fn propose(parts: LeasesParts, request: Request) -> Result<Result<Accepted, Rejection>, SubmitError> {
+    let logged = parts.machine.read(|replica| replica.logged());
+    let at = parts.clocks.stamp(logged)?;
+    let command = Command { at, origin: Origin::Scheduler, request }.encode();
+    Ok(parts.log.propose(command).await?.outcome)
+}
+
+/// Renews a lease. `received` is when the renewal came in: the lease is counted from no later than that.
+async fn renew(
+    parts: LeasesParts,
+    table: Arc<Mutex<Table>>,
+    term: u64,
+    renewal: Renewal,
+    received: Duration,
+) -> Result<Renewed, SubmitError> {
+    let key = (renewal.node, renewal.incarnation);
+    let (node, incarnation) = key;
+    let standing = || parts.machine.read(|replica| table.lock().standing(key, replica.workers()));
+    match standing() {
+        Standing::Gone => return Ok(Renewed::Lost),
+        Standing::New => {
+            let join = Request::JoinWorker { node, incarnation, slots: renewal.slots, offers: renewal.offers };
+            if let Err(rejection) = propose(parts.clone(), join).await? {
+                return Err(SubmitError::Stopped { reason: rejection.to_string().into() });
+            }
+        }
+        Standing::Known { .. } => {}
+    }
+    if renewal.draining && standing() == (Standing::Known { draining: false }) {
+        let drained = propose(parts.clone(), Request::DrainWorker { node, incarnation }).await?;
+        if drained == Err(Rejection::UnknownWorker) {
+            return Ok(Renewed::Lost);
+        }
+    }
+    // Only now is it certain that no other node has led since the renewal was sent.
+    parts.log.read_barrier().await?;
+    if !leads(&parts, term) {
+        return Err(SubmitError::NotLeader { leader: parts.log.leadership().borrow().leader });
+    }
+    let known = matches!(standing(), Standing::Known { .. });
+    if known && table.lock().extend(key, received + parts.lease) {
+        let lease_millis = u64::try_from(parts.lease.as_millis()).unwrap_or(u64::MAX);
+        Ok(Renewed::Until { lease_millis })
+    } else {
+        Ok(Renewed::Lost)
+    }
+}
+
+impl Actor for LeaseActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.add_stream(leadership_changes(self.parts.log.leadership()));
+        ctx.run_interval(SWEEP, Self::sweep);
+    }
+}
+
+impl StreamHandler<Leadership> for LeaseActor {
+    fn handle(&mut self, leadership: Leadership, ctx: &mut Self::Context) {
+        if leadership.leading && self.leading == Some(leadership.term) {
+            return;
+        }
+        self.leading = None;
+        if leadership.leading {
+            self.begin(leadership.term, ctx);
+        }
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {
+        self.leading = None;
+    }
+}
+
+impl Handler<Renew> for LeaseActor {
+    type Result = ();
+
+    fn handle(&mut self, Renew { renewal, reply }: Renew, ctx: &mut Self::Context) {
+        let Some(term) = self.leading.filter(|term| leads(&self.parts, *term)) else {
+            let leader = self.parts.log.leadership().borrow().leader;
+            // Whoever asked may have given up waiting; so below.
+            let _ = reply.send(Err(SubmitError::NotLeader { leader }));
+            return;
+        };
+        self.parts.clocks.heard(renewal.node, renewal.wall_clock);
+        let received = self.parts.clock.monotonic();
+        let renewed = renew(self.parts.clone(), self.table.clone(), term, renewal, received);
+        ctx.spawn(wrap_future(renewed).map(move |renewed, _: &mut Self, _| drop(reply.send(renewed))));
+    }
+}
+
+impl Handler<Remaining> for LeaseActor {
+    type Result = ResponseFuture<BTreeMap<WorkerKey, Duration>>;
+
+    fn handle(&mut self, _: Remaining, _: &mut Self::Context) -> Self::Result {
+        let now = self.parts.clock.monotonic();
+        let remaining =
+            if self.leading.is_some() { self.table.lock().remaining(now) } else { BTreeMap::new() };
+        Box::pin(async move { remaining })
+    }
+}

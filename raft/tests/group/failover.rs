@@ -1,0 +1,135 @@
+//! Leaders die, disks come back, and whatever was acknowledged is there.
+
+use bytes::Bytes;
+use escapement_raft::{ProposeError, ReadError};
+
+use crate::cluster::{Cluster, eventually, options};
+use crate::in_memory::InMemory;
+use crate::ledger::Ledger;
+
+/// Three nodes over TCP: the leader dies twice, everyone restarts from disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_was_acknowledged_survives_the_leader_and_a_restart() {
+    let mut cluster = Cluster::form(3, options()).await;
+    for i in 0..20 {
+        cluster.propose(&format!("a{i}")).await;
+    }
+    let first = cluster.leader().await.id;
+    cluster.stop(first).await;
+    for i in 0..20 {
+        cluster.propose(&format!("b{i}")).await;
+    }
+    cluster.restart(first).await;
+    cluster.agree(40).await;
+    for id in [1, 2, 3] {
+        cluster.stop(id).await;
+    }
+    for id in [1, 2, 3] {
+        cluster.restart(id).await;
+    }
+    let answer = cluster.propose("last").await.answer;
+    assert_eq!(answer, Bytes::from_static(b"41"));
+    cluster.agree(41).await;
+    let ledger = &cluster.nodes[&2].ledger;
+    assert!((0..20).all(|i| ledger.contains(&format!("a{i}")) && ledger.contains(&format!("b{i}"))));
+    cluster.stop_all().await;
+}
+
+/// A follower proves a read through the leader, and a lone survivor proves none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_barrier_on_any_node_covers_what_was_acknowledged_before() {
+    let mut cluster = Cluster::form(3, options()).await;
+    for i in 0..10 {
+        let committed = cluster.propose(&format!("c{i}")).await;
+        for node in cluster.nodes.values() {
+            let index = node.group.read_barrier().await.unwrap();
+            assert!(index >= committed.index && node.ledger.len() > i);
+        }
+    }
+    let leader = cluster.leader().await.id;
+    for id in [1, 2, 3] {
+        if id != leader {
+            cluster.stop(id).await;
+        }
+    }
+    let alone = &cluster.nodes[&leader].group;
+    assert!(matches!(alone.read_barrier().await, Err(ReadError::NotLeader { .. })));
+    let refused = alone.propose(Bytes::from_static(b"alone")).await;
+    assert!(matches!(refused, Err(ProposeError::NotLeader { leader: None } | ProposeError::Unknown { .. })));
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_handed_over_and_back() {
+    let cluster = Cluster::form(3, options()).await;
+    cluster.propose("before").await;
+    let old = cluster.leader().await.id;
+    let new = cluster.nodes.keys().copied().find(|id| *id != old).unwrap();
+    // Asked of any node, it reaches the leader.
+    cluster.nodes[&new].group.transfer_leadership(Some(new)).await.unwrap();
+    eventually("the chosen node leads", || cluster.nodes[&new].leads()).await;
+    cluster.propose("after").await;
+    cluster.nodes[&old].group.transfer_leadership(None).await.unwrap();
+    eventually("another node leads", || !cluster.nodes[&new].leads()).await;
+    cluster.propose("last").await;
+    cluster.agree(3).await;
+    cluster.stop_all().await;
+}
+
+/// Cut off, the old leader acknowledges nothing; healed, everyone agrees; a failed sync stops its node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_cut_off_acknowledges_nothing() {
+    let cluster = InMemory::form().await;
+    cluster.propose(&[0, 1, 2], "one").await;
+    let old = cluster.leader(&[0, 1, 2]).unwrap();
+    cluster.network.isolate(old as u64 + 1, [1, 2, 3]);
+    let lost = cluster.nodes[old].0.propose(Bytes::from_static(b"lost")).await;
+    assert!(lost.is_err(), "{lost:?}");
+    let others: Vec<usize> = (0..3).filter(|at| *at != old).collect();
+    cluster.propose(&others, "two").await;
+    cluster.network.heal();
+    cluster.propose(&[0, 1, 2], "three").await;
+    eventually("all hold it", || cluster.nodes.iter().all(|(_, ledger)| ledger.contains("three"))).await;
+    assert!(cluster.nodes.iter().all(|(_, ledger)| ledger.commands() == cluster.nodes[0].1.commands()));
+
+    let broken = cluster.leader(&[0, 1, 2]).unwrap();
+    cluster.disks[broken].fail_syncs();
+    let refused = cluster.nodes[broken].0.propose(Bytes::from_static(b"never")).await;
+    assert!(matches!(refused, Err(ProposeError::Storage(_) | ProposeError::Unknown { .. })), "{refused:?}");
+    let failure = cluster.nodes[broken].0.failed().await;
+    assert!(failure.to_string().starts_with("log storage failed"), "{failure}");
+    let refused = cluster.nodes[broken].0.propose(Bytes::from_static(b"never")).await;
+    assert!(matches!(refused, Err(ProposeError::Storage(_))), "{refused:?}");
+    let others: Vec<usize> = (0..3).filter(|at| *at != broken).collect();
+    cluster.propose(&others, "four").await;
+    for (group, _) in &cluster.nodes {
+        group.shutdown().await;
+    }
+}
+
+/// A disk that forgets what was not synced keeps what was acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_of_every_node_loses_nothing_acknowledged() {
+    let mut cluster = InMemory::form().await;
+    for i in 0..20 {
+        cluster.propose(&[0, 1, 2], &format!("c{i}")).await;
+    }
+    for (group, _) in cluster.nodes.drain(..) {
+        group.shutdown().await;
+    }
+    for disk in &cluster.disks {
+        disk.crash();
+    }
+    let mut transports = Vec::new();
+    for id in 1..=3 {
+        let (group, ledger, transport) = cluster.start(id).await;
+        cluster.nodes.push((group, ledger));
+        transports.push(transport);
+    }
+    cluster.propose(&[0, 1, 2], "after").await;
+    let holds = |ledger: &Ledger| (0..20).all(|i| ledger.contains(&format!("c{i}")));
+    eventually("all hold it", || cluster.nodes.iter().all(|(_, ledger)| holds(ledger))).await;
+    for (group, _) in &cluster.nodes {
+        group.shutdown().await;
+    }
+}

@@ -1,0 +1,139 @@
+//! Definitions as clients write them: every trigger, policy and delivery, drawn from the run's generator.
+//!
+//! Absent on purpose: triggers by event or by other tasks, which the core does not fire yet.
+
+use std::collections::BTreeMap;
+
+use escapement_domain::task::action::{Action, Operation, ProcessAction, ProcessLimits};
+use escapement_domain::task::definition::{
+    Definition, Delivery, Kind, Misfire, MisfirePolicy, Overlap, Retry,
+};
+use escapement_domain::task::trigger::{Dst, IfPast, Trigger};
+use escapement_domain::timestamp::{Span, Timestamp};
+
+use crate::chance::Chance;
+
+/// A label that says how long an attempt takes, in ms.
+pub const TAKES: &str = "takes";
+/// A label that says how many of a thousand attempts fail.
+pub const FAILS: &str = "fails";
+/// The program that only some nodes run.
+pub const RARE_PROGRAM: &str = "/bin/rare";
+
+/// Draws a definition, as somebody would write it at `now`.
+pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
+    let trigger = trigger(chance, now, aligned);
+    let overlap = overlap(chance);
+    let plain = chance.per_mille(300);
+    let takes = match chance.below(20) {
+        0 => chance.between(3_000, 14_000),
+        1..=4 => chance.between(600, 2_500),
+        _ => chance.between(5, 400),
+    };
+    let queues = overlap == Overlap::QueueAll || overlap == Overlap::QueueOne;
+    let takes = if queues || aligned { takes.min(400) } else { takes };
+    let fails = if plain { 0 } else { chance.pick(&[0, 100, 300, 700]) };
+    Definition {
+        name: "simulated".into(),
+        description: String::new(),
+        kind: Kind::Generic,
+        trigger,
+        action: action(chance),
+        timeout: Span::minutes(5),
+        retry: if plain { Retry::NONE } else { retry(chance) },
+        circuit_breaker: None,
+        misfire: misfire(chance),
+        overlap: if plain { Overlap::Allow } else { overlap },
+        delivery: if chance.per_mille(300) { Delivery::AtMostOnce } else { Delivery::AtLeastOnce },
+        priority: u8::try_from(chance.below(10)).unwrap_or(0),
+        resources: BTreeMap::new(),
+        jitter: if chance.per_mille(150) { Span(chance.between(1, 1_500)) } else { Span::ZERO },
+        calendars: Vec::new(),
+        labels: BTreeMap::from([(TAKES.into(), takes.to_string()), (FAILS.into(), fails.to_string())]),
+        start_at: chance.per_mille(80).then(|| now.plus(Span(chance.between(1_000, 30_000)))),
+        end_at: chance.per_mille(80).then(|| now.plus(Span(chance.between(60_000, 200_000)))),
+        max_runs: chance.per_mille(80).then(|| u32::try_from(chance.between(1, 12)).unwrap_or(1)),
+    }
+}
+
+fn trigger(chance: &mut Chance, now: Timestamp, aligned: bool) -> Trigger {
+    if aligned && chance.per_mille(800) {
+        let every = Span::seconds(chance.pick(&[10, 20, 30]));
+        return Trigger::Interval { every, anchor: Some(Timestamp(0)) };
+    }
+    match chance.below(10) {
+        0..=3 => {
+            let anchor = chance.per_mille(500).then(|| Timestamp(now.0 + chance.around(60_000)));
+            Trigger::Interval { every: Span(chance.between(2_000, 25_000)), anchor }
+        }
+        4..=6 => {
+            let expression = chance.pick(&["*/5 * * * * *", "*/20 * * * * *", "7,31 * * * * *", "* * * * *", "*/2 * * * *"]);
+            let timezone = chance.pick(&["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]);
+            Trigger::Cron { expression: expression.into(), timezone: timezone.into(), dst: Dst::default() }
+        }
+        7 | 8 => {
+            let past = chance.per_mille(250);
+            let at = if past { now.minus(Span(chance.between(1, 20_000))) } else { now.plus(Span(chance.between(500, 60_000))) };
+            Trigger::Once { at, if_past: IfPast::Run }
+        }
+        _ => Trigger::Manual,
+    }
+}
+
+fn overlap(chance: &mut Chance) -> Overlap {
+    chance.pick(&[
+        Overlap::Skip,
+        Overlap::QueueOne,
+        Overlap::QueueAll,
+        Overlap::CancelRunning,
+        Overlap::Allow,
+    ])
+}
+
+fn misfire(chance: &mut Chance) -> Misfire {
+    let policy = chance.pick(&[MisfirePolicy::Skip, MisfirePolicy::RunLatest, MisfirePolicy::RunAll]);
+    let grace = Span(chance.pick(&[1_000, 4_000, 60_000]));
+    let window = Span(chance.pick(&[10_000, 30_000, 120_000]));
+    Misfire { policy, grace, window }
+}
+
+fn retry(chance: &mut Chance) -> Retry {
+    Retry {
+        max_attempts: u32::try_from(chance.between(1, 4)).unwrap_or(1),
+        initial_delay: Span(chance.between(0, 1_500)),
+        multiplier_per_mille: 2_000,
+        max_delay: Span::seconds(5),
+        jitter_per_mille: 200,
+    }
+}
+
+fn action(chance: &mut Chance) -> Action {
+    if chance.per_mille(150) {
+        return Action::Process(ProcessAction {
+            program: RARE_PROGRAM.into(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            stdin: None,
+            limits: ProcessLimits::default(),
+        });
+    }
+    Action::Builtin { operation: Operation::Noop, parameters: None }
+}
+
+/// What a label of a definition says, as a number.
+#[must_use]
+pub fn labelled(definition: &Definition, label: &str) -> u64 {
+    definition.labels.get(label).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Whether somebody outside can tell what must run without knowing what happened to its workers and neighbours: it
+/// recurs, never fails, never waits for another run of itself, and is made again when its worker is lost.
+#[must_use]
+pub fn is_plain(definition: &Definition) -> bool {
+    matches!(definition.trigger, Trigger::Cron { .. } | Trigger::Interval { .. })
+        && labelled(definition, FAILS) == 0
+        && definition.overlap == Overlap::Allow
+        && definition.delivery == Delivery::AtLeastOnce
+        && definition.jitter == Span::ZERO
+        && definition.max_runs.is_none()
+}

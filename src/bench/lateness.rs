@@ -1,0 +1,60 @@
+//! `bench lateness`: fires at a steady rate, and how late each was committed.
+
+use std::time::Duration;
+
+use escapement_domain::timestamp::Timestamp;
+
+use super::fires::{once, patience, settle};
+use super::load::{Load, ahead, sleep_until};
+use super::report::Report;
+use super::statistics::figure;
+use crate::command_line::failure::Failure;
+use crate::command_line::system;
+
+/// Tasks a second that a bulk is taken to create at least; the first fire waits for it.
+const CREATES_PER_SECOND: u64 = 3_000;
+/// The first fire is at least so far ahead.
+const LEAD_MIN: Duration = Duration::from_secs(5);
+/// How often to look whether all have fired.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Measures.
+pub(super) async fn measure(load: &Load, rate: u64, seconds: u64, report: &mut Report) -> Result<(), Failure> {
+    let tasks = rate.saturating_mul(seconds);
+    if tasks > super::TASKS_MAX {
+        return Err(Failure::Usage(format!("--rate times --seconds is more than {} tasks", super::TASKS_MAX)));
+    }
+    let first = ahead(Duration::from_secs(tasks / CREATES_PER_SECOND) + LEAD_MIN);
+    let (_, ended_before) = load.execution_counts().await?;
+    let definition = |number| once(&format!("bench lateness {number}"), due(first, number, rate));
+    report.bulk_per_second = Some(load.create_all("creating", tasks, definition).await?);
+    if system::now() >= first {
+        return Err(Failure::stopped("the tasks were not all created before the first was due; nothing was measured")
+            .advise("use a lower --rate or fewer --seconds"));
+    }
+    let last = due(first, tasks - 1, rate);
+    sleep_until(last).await;
+    load.wait_for_ends(ended_before, tasks, patience(tasks), POLL).await?;
+    let fires = load.fires(first, last, tasks).await?;
+    (report.tasks, report.rate) = (Some(tasks), Some(rate));
+    settle(report, &fires, tasks, first);
+    report.seconds = figure(seconds);
+    Ok(())
+}
+
+/// The instant of a task, `rate` of them a second.
+fn due(first: Timestamp, number: u64, rate: u64) -> Timestamp {
+    Timestamp(first.0 + i64::try_from(u128::from(number) * 1_000 / u128::from(rate)).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fires_are_spread_evenly() {
+        let first = Timestamp(1_000);
+        assert_eq!([0, 1, 2, 3, 4].map(|number| due(first, number, 3).0), [1_000, 1_333, 1_666, 2_000, 2_333]);
+        assert_eq!(due(first, 3_999, 2_000).0, 2_999);
+    }
+}

@@ -1,0 +1,255 @@
+//! The nodes under load: processes of this very program on loopback, each with a directory of its own.
+//!
+//! Invariant: no process and no temporary directory outlives [`Nodes`]. Absent on purpose: anything that reaches into
+//! a node; `kill -9` and a new start are all that is done to it.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use reqwest::Url;
+
+use crate::command_line::client::{Client, Request};
+use crate::command_line::connection::Connection;
+use crate::command_line::failure::Failure;
+use crate::command_line::system::{self, Stopwatch};
+use crate::security::{Keys, Role, random_secret, write_secret};
+
+/// How long a start may take; a large state has to be read first.
+const START_MAX: Duration = Duration::from_secs(300);
+/// How often to look whether a node is ready.
+const POLL: Duration = Duration::from_millis(10);
+/// Bytes of a node's log that are shown when it does not start.
+const LOG_TAIL_BYTES: usize = 2_000;
+/// For how long the token of a run is good.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(2 * 86_400);
+/// Whose tasks they are.
+const TENANT: &str = "bench";
+
+/// One node.
+#[derive(Debug)]
+struct Node {
+    address: String,
+    arguments: Vec<String>,
+    log: PathBuf,
+    process: Option<Child>,
+}
+
+/// The nodes of one run.
+#[derive(Debug)]
+pub(super) struct Nodes {
+    directory: PathBuf,
+    temporary: bool,
+    nodes: Vec<Node>,
+}
+
+impl Nodes {
+    /// Lays out directories, ports and the configuration of `count` nodes.
+    pub(super) fn prepare(count: u64, data: Option<&Path>) -> Result<Self, Failure> {
+        let made = match data {
+            Some(data) => data.to_owned(),
+            None => std::env::temp_dir().join(format!("escapement-bench-{}", system::fresh_id())),
+        };
+        fs::create_dir_all(&made).map_err(|error| Failure::file("make the directory", &made, &error))?;
+        let directory = fs::canonicalize(&made).map_err(|error| Failure::file("find", &made, &error))?;
+        let mut nodes = Self { directory, temporary: data.is_none(), nodes: Vec::new() };
+        let ports = free_ports(usize::try_from(count * 2).unwrap_or(2))?;
+        match count {
+            1 => nodes.lay_out_dev(ports[0]),
+            _ => nodes.lay_out_cluster(&ports)?,
+        }
+        Ok(nodes)
+    }
+
+    fn lay_out_dev(&mut self, port: u16) {
+        let data = self.directory.join("1").display().to_string();
+        self.push(1, port, vec!["dev".into(), "--listen".into(), format!("127.0.0.1:{port}"), "--data".into(), data]);
+    }
+
+    fn lay_out_cluster(&mut self, ports: &[u16]) -> Result<(), Failure> {
+        let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
+        let key = self.key_file();
+        let secret = random_secret(&system::RandomBits);
+        write_secret(&key, secret.as_bytes()).map_err(|error| Failure::file("write", &key, &error))?;
+        let config = self.directory.join("cluster.toml");
+        let mut text = format!("[cluster]\nname = \"bench\"\n\n[security]\njwt_key_file = {}\n", quoted(&key));
+        for (id, pair) in (1..).zip(ports.chunks_exact(2)) {
+            let data = quoted(&self.directory.join(id.to_string()));
+            text.push_str(&format!(
+                "\n[[node]]\nid = {id}\napi = \"127.0.0.1:{}\"\npeer = \"127.0.0.1:{}\"\ndata = {data}\n",
+                pair[0], pair[1]
+            ));
+            let arguments = ["server", "--config", &config.display().to_string(), "--node", &id.to_string()];
+            self.push(id, pair[0], arguments.map(Into::into).to_vec());
+        }
+        fs::write(&config, text).map_err(|error| Failure::file("write", &config, &error))
+    }
+
+    fn push(&mut self, id: u64, port: u16, arguments: Vec<String>) {
+        let log = self.directory.join(format!("node-{id}.log"));
+        self.nodes.push(Node { address: format!("http://127.0.0.1:{port}"), arguments, log, process: None });
+    }
+
+    fn key_file(&self) -> PathBuf {
+        self.directory.join("jwt.key")
+    }
+
+    /// Where the nodes keep their data.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Starts every node and waits until each is ready.
+    pub(super) async fn start(&mut self) -> Result<(), Failure> {
+        for node in &mut self.nodes {
+            node.start()?;
+        }
+        for node in &mut self.nodes {
+            node.wait_until_ready().await?;
+        }
+        Ok(())
+    }
+
+    /// Kills every node at once, as a power cut would.
+    pub(super) fn kill(&mut self) {
+        for node in &mut self.nodes {
+            if let Some(mut process) = node.process.take() {
+                // It can only have ended by itself.
+                let _ = process.kill();
+                let _ = process.wait();
+            }
+        }
+    }
+
+    /// How to reach each node, as an administrator.
+    pub(super) fn connections(&self) -> Result<Vec<Connection>, Failure> {
+        let token = self.token()?;
+        let connection = |node: &Node| Ok(Connection { address: url(&node.address)?, token: Some(token.clone()) });
+        self.nodes.iter().map(connection).collect()
+    }
+
+    fn token(&self) -> Result<String, Failure> {
+        if self.nodes.len() == 1 {
+            let path = self.directory.join("1").join("admin.token");
+            let token = fs::read_to_string(&path).map_err(|error| Failure::file("read the token in", &path, &error))?;
+            return Ok(token.trim().to_owned());
+        }
+        let keys = Keys::load(&self.key_file()).map_err(Failure::stopped)?;
+        keys.mint("bench", TENANT, &[Role::Admin, Role::ClusterAdmin], TOKEN_LIFETIME, system::now()).map_err(Failure::stopped)
+    }
+
+    /// Returns the resident memory of all nodes.
+    pub(super) fn memory_mib(&self) -> Option<f64> {
+        let processes = self.nodes.iter().map(|node| node.process.as_ref());
+        processes.map(|process| resident_mib(process?.id())).sum()
+    }
+}
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        self.kill();
+        if self.temporary {
+            // What stays is in the system's temporary directory.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+impl Node {
+    fn start(&mut self) -> Result<(), Failure> {
+        let program = std::env::current_exe().map_err(|error| Failure::stopped(format!("cannot find this program: {error}")))?;
+        let log = File::options().create(true).append(true).open(&self.log);
+        let log = log.and_then(|log| Ok((log.try_clone()?, log)));
+        let (out, err) = log.map_err(|error| Failure::file("write", &self.log, &error))?;
+        let process = Command::new(&program).args(&self.arguments).stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        self.process = Some(process.map_err(|error| Failure::file("start", &program, &error))?);
+        Ok(())
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), Failure> {
+        let client = Client::new(&Connection { address: url(&self.address)?, token: None })?;
+        let request = Request::get(["readyz"]).timeout(Duration::from_secs(1));
+        let waited = Stopwatch::start();
+        while waited.elapsed() < START_MAX {
+            if client.ask_once(&request).await.is_ok_and(|(status, ..)| status.is_success()) {
+                return Ok(());
+            }
+            if let Some(Ok(Some(status))) = self.process.as_mut().map(Child::try_wait) {
+                return Err(self.failed(&format!("ended with {status}")));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Err(self.failed(&format!("was not ready within {} s", START_MAX.as_secs())))
+    }
+
+    /// A node that is not there, with the end of what it logged.
+    fn failed(&self, what: &str) -> Failure {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_TAIL_BYTES)..]).into_owned();
+        Failure::stopped(format!("the node at {} {what}; its log ends with:\n{}", self.address, tail.trim_end()))
+    }
+}
+
+fn url(address: &str) -> Result<Url, Failure> {
+    Url::parse(address).map_err(|error| Failure::stopped(format!("{address}: {error}")))
+}
+
+/// Asks the system for ports that are free now.
+fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
+    let bound: std::io::Result<Vec<TcpListener>> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    let ports = bound.and_then(|bound| bound.iter().map(|listener| Ok(listener.local_addr()?.port())).collect());
+    ports.map_err(|error| Failure::stopped(format!("no free port on loopback: {error}")))
+}
+
+/// Reads a process's resident set from /proc.
+fn resident_mib(process: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib / 1_024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_differ() {
+        let mut ports = free_ports(6).expect("free ports");
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 6);
+    }
+
+    #[test]
+    fn this_process_takes_memory() {
+        assert!(resident_mib(std::process::id()).expect("a figure") > 0.5);
+        assert_eq!(resident_mib(u32::MAX), None);
+    }
+
+    #[test]
+    fn three_nodes_get_one_configuration_and_a_key() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let nodes = Nodes::prepare(3, Some(directory.path())).expect("prepared");
+        let text = fs::read_to_string(directory.path().join("cluster.toml")).expect("written");
+        let config: toml::Table = text.parse().expect("TOML");
+        assert_eq!(config["node"].as_array().map(Vec::len), Some(3));
+        let connections = nodes.connections().expect("connections");
+        assert_eq!(connections.len(), 3);
+        let keys = Keys::load(&nodes.key_file()).expect("a key");
+        let token = connections[0].token.as_deref().expect("a token");
+        let principal = keys.verify(token, system::now()).expect("accepted");
+        assert_eq!(principal.roles, [Role::Admin, Role::ClusterAdmin]);
+    }
+
+    #[test]
+    fn a_temporary_directory_goes_with_its_nodes() {
+        let nodes = Nodes::prepare(1, None).expect("prepared");
+        let directory = nodes.directory().to_owned();
+        assert!(directory.exists());
+        drop(nodes);
+        assert!(!directory.exists());
+    }
+}

@@ -1,0 +1,228 @@
+//! `cluster`: who is in it, who leads, and the changes of membership.
+//!
+//! Absent on purpose: what makes a change safe, which the cluster decides; this asks, and waits where waiting is what
+//! a person would do.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::client::{Client, Request};
+use super::failure::Failure;
+use super::progress::Progress;
+use super::screen::{Screen, field, note};
+use super::system::Stopwatch;
+use super::table::Table;
+use super::zone::Zone;
+use crate::command_line::connection::Output;
+
+/// How often a new node is looked at while it catches up.
+const POLL: Duration = Duration::from_millis(250);
+/// How long a new node may stand still before this stops waiting.
+const STANDSTILL_MAX: Duration = Duration::from_secs(60);
+/// A learner this many entries behind is as good as caught up: the rest arrives while it is promoted.
+const CAUGHT_UP_LAG: u64 = 100;
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  escapement server --config cluster.toml --node 4 --join          on the new machine, first
+  escapement cluster add-node 4 --api 10.0.0.4:7070 --peer 10.0.0.4:7170
+  escapement cluster promote 4
+
+The node becomes a learner: it receives the log and has no vote. This waits until it has caught up; then promote it.
+An id that was used once is never used again for another disk.";
+
+const REMOVE_EXAMPLES: &str = "\
+Examples:
+  escapement cluster remove-node 2
+
+Replacing a node whose disk is lost: remove it, start a new one under a new id with --join, add it, promote it.";
+
+const TRANSFER_EXAMPLES: &str = "\
+Examples:
+  escapement cluster transfer-leadership        to whichever node is furthest
+  escapement cluster transfer-leadership 3";
+
+/// Commands on the cluster.
+#[derive(Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// Show the nodes, their roles, and how far behind they are
+    Status,
+    /// Add a node as a learner and wait until it has caught up
+    #[command(after_long_help = ADD_EXAMPLES)]
+    AddNode(AddOptions),
+    /// Give a learner that has caught up a vote
+    Promote {
+        /// The node's id
+        id: u64,
+    },
+    /// Take a node out of the cluster
+    #[command(after_long_help = REMOVE_EXAMPLES)]
+    RemoveNode {
+        /// The node's id
+        id: u64,
+    },
+    /// Hand the leadership to another node
+    #[command(after_long_help = TRANSFER_EXAMPLES)]
+    TransferLeadership {
+        /// The node that is to lead
+        id: Option<u64>,
+    },
+}
+
+/// The node to add.
+#[derive(Debug, Args)]
+pub(super) struct AddOptions {
+    /// The node's id, never used before
+    id: u64,
+    /// Where its API listens
+    #[arg(long, value_name = "HOST:PORT")]
+    api: String,
+    /// Where it listens for the other nodes
+    #[arg(long, value_name = "HOST:PORT")]
+    peer: String,
+    /// Do not wait until it has caught up
+    #[arg(long)]
+    no_wait: bool,
+}
+
+fn nodes_path(rest: &[String]) -> Vec<String> {
+    ["api".to_owned(), "cluster".to_owned(), "nodes".to_owned()].into_iter().chain(rest.iter().cloned()).collect()
+}
+
+impl ClusterCommand {
+    pub(super) async fn run(self, client: &Client, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Status => {
+                let answer = client.ask(&Request::get(["api", "cluster", "status"])).await?;
+                screen.answer(&answer, status)
+            }
+            Self::AddNode(options) => options.run(client, screen).await,
+            Self::Promote { id } => {
+                let path = nodes_path(&[id.to_string(), "promote".into()]);
+                change(client, screen, Request::post(path).body("{}").idempotent(), &format!("node {id} has a vote now")).await
+            }
+            Self::RemoveNode { id } => {
+                let path = nodes_path(&[id.to_string()]);
+                change(client, screen, Request::delete(path), &format!("node {id} is no longer part of the cluster")).await
+            }
+            Self::TransferLeadership { id } => {
+                let body = id.map_or_else(|| json!({}), |id| json!({ "id": id }));
+                let request = Request::post(["api", "cluster", "leader"]).body(body.to_string());
+                let done = id.map_or_else(|| "another node leads now".to_owned(), |id| format!("node {id} leads now"));
+                change(client, screen, request, &done).await
+            }
+        }
+    }
+}
+
+/// Asks for a change of membership; for people, says that it is done.
+async fn change(client: &Client, screen: &mut Screen<'_>, request: Request, done: &str) -> Result<(), Failure> {
+    let answer = client.ask(&request.timeout(STANDSTILL_MAX)).await?;
+    match screen.output {
+        Output::Table => screen.line(done),
+        Output::Json if answer.body.trim().is_empty() => Ok(()),
+        Output::Json => screen.line(answer.body.trim_end()),
+    }
+}
+
+impl AddOptions {
+    async fn run(&self, client: &Client, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let body = json!({ "id": self.id, "api": self.api, "peer": self.peer });
+        let request = Request::post(nodes_path(&[])).body(body.to_string());
+        let done = format!("node {} is a learner now", self.id);
+        change(client, screen, request, &done).await?;
+        if !self.no_wait {
+            self.wait(client).await?;
+            note(&format!("node {0} has caught up: give it a vote with `escapement cluster promote {0}`", self.id));
+        }
+        Ok(())
+    }
+
+    /// Waits until the learner has caught up; gives up when it stands still.
+    async fn wait(&self, client: &Client) -> Result<(), Failure> {
+        let mut progress = Progress::new(format!("node {} catches up", self.id));
+        let (mut best, mut moved) = (None, Stopwatch::start());
+        loop {
+            let status = client.ask(&Request::get(["api", "cluster", "status"])).await?.json()?;
+            let behind = position(&status, self.id);
+            if let Some((applied, target)) = behind {
+                progress.show(applied, target);
+                if applied.saturating_add(CAUGHT_UP_LAG) >= target {
+                    progress.show(target, target);
+                    return Ok(());
+                }
+            }
+            let applied = behind.map(|(applied, _)| applied);
+            if applied > best {
+                (best, moved) = (applied, Stopwatch::start());
+            } else if moved.elapsed() > STANDSTILL_MAX {
+                progress.finish();
+                let message = format!("node {} has received nothing for {} s", self.id, STANDSTILL_MAX.as_secs());
+                let advice = format!("is it running with --join, and can the leader reach {}?", self.peer);
+                return Err(Failure::stopped(message).advise(advice));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// Returns how far a node has come and how far the furthest has; nothing while the node has not answered.
+fn position(status: &Value, id: u64) -> Option<(u64, u64)> {
+    let nodes = status["nodes"].as_array()?;
+    let applied = |node: &Value| node["applied"].as_u64();
+    let node = nodes.iter().find(|node| node["id"].as_u64() == Some(id))?;
+    let furthest = nodes.iter().filter_map(applied).max()?;
+    let own = applied(node)?;
+    // A node that says nothing of its lag yet has not been heard of.
+    let lag = node["lag"].as_u64()?;
+    (own > 0).then(|| (own, furthest.max(own.saturating_add(lag))))
+}
+
+fn status(status: &Value, _: Zone) -> String {
+    let leader = match status["leader"].as_u64() {
+        Some(leader) => format!("node {leader} leads in term {}", field(status, "/term")),
+        None => "no node leads: nothing can be changed until a majority of the nodes is up".into(),
+    };
+    let mut table = Table::new([">NODE", "ROLE", "API", ">APPLIED", ">LAG"]);
+    for node in status["nodes"].as_array().map_or(&[][..], Vec::as_slice) {
+        table.row(["/id", "/role", "/api", "/applied", "/lag"].map(|pointer| field(node, pointer)));
+    }
+    format!("{leader}; version {}\n\n{table}", field(status, "/version"))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono_tz::Tz;
+
+    use super::*;
+
+    fn cluster() -> Value {
+        json!({"leader": 2, "term": 7, "version": "0.1.0", "nodes": [
+            {"id": 1, "role": "follower", "api": "127.0.0.1:7070", "applied": 120, "lag": 3},
+            {"id": 2, "role": "leader", "api": "127.0.0.1:7071", "applied": 123, "lag": 0},
+            {"id": 4, "role": "learner", "api": "127.0.0.1:7073", "applied": null, "lag": null}]})
+    }
+
+    #[test]
+    fn the_status_says_who_leads_and_who_is_behind() {
+        let expected = "\
+node 2 leads in term 7; version 0.1.0
+
+NODE  ROLE      API             APPLIED  LAG
+   1  follower  127.0.0.1:7070      120    3
+   2  leader    127.0.0.1:7071      123    0
+   4  learner   127.0.0.1:7073        -    -
+";
+        assert_eq!(status(&cluster(), Zone(Tz::UTC)), expected);
+        assert!(status(&json!({"leader": null}), Zone(Tz::UTC)).starts_with("no node leads"));
+    }
+
+    #[test]
+    fn a_learner_is_measured_against_the_furthest_node() {
+        assert_eq!(position(&cluster(), 1), Some((120, 123)));
+        assert_eq!(position(&cluster(), 4), None);
+        assert_eq!(position(&cluster(), 9), None);
+    }
+}

@@ -1,0 +1,89 @@
+//! What `task` prints of the API's answers, and what it reads from files.
+
+use chrono_tz::Tz;
+use serde_json::json;
+
+use super::*;
+
+const UTC: Zone = Zone(Tz::UTC);
+
+fn task() -> Value {
+    json!({
+        "id": "01900000-0000-7000-8000-000000000001", "name": "nightly", "description": "", "kind": "report",
+        "state": "active", "trigger": {"type": "cron", "expression": "0 2 * * 1-5", "timezone": "Europe/Berlin"},
+        "action": {"type": "builtin", "operation": "noop"}, "labels": {"team": "qa", "tier": "1"}, "calendars": [],
+        "version": 3, "next_fire_at": "2026-03-02T01:00:00.000Z", "last_execution": null, "max_runs": null
+    })
+}
+
+#[test]
+fn a_list_shows_what_is_due_when() {
+    let expected = "\
+ID                                    NAME     STATE   TRIGGER                         NEXT FIRE (Europe/Berlin)  LAST
+01900000-0000-7000-8000-000000000001  nightly  active  cron 0 2 * * 1-5 Europe/Berlin  2026-03-02 02:00:00        -
+";
+    assert_eq!(table(&[task()], Zone(Tz::Europe__Berlin)), expected);
+    assert!(table(&[], UTC).contains("escapement task create"));
+}
+
+#[test]
+fn a_sheet_leaves_out_what_is_not_set() {
+    let sheet = sheet(&task(), UTC);
+    assert!(sheet.contains("labels     team=qa,tier=1\n"), "{sheet}");
+    assert!(sheet.contains("next fire  2026-03-02 01:00:00.000 +00:00\n"), "{sheet}");
+    for absent in ["description", "calendars", "runs at most", "last execution"] {
+        assert!(!sheet.contains(absent), "{absent}\n{sheet}");
+    }
+}
+
+#[test]
+fn a_change_is_told_in_one_line() {
+    let expected = "created task 01900000-0000-7000-8000-000000000001 (nightly), version 3, fires next at 2026-03-02 01:00:00 (UTC)\n";
+    assert_eq!(changed("created", &task(), UTC), expected);
+    assert!(changed("created", &json!({"id": "x"}), UTC).ends_with("no fire is due\n"));
+}
+
+#[test]
+fn fires_to_come_are_shown_in_utc_and_on_the_zones_clock() {
+    let next = json!({"fires": ["2026-03-28T02:30:00.000Z", "2026-03-29T01:30:00.000Z"]});
+    let expected = "\
+UTC                       Europe/Berlin
+2026-03-28T02:30:00.000Z  2026-03-28 03:30:00.000 +01:00
+2026-03-29T01:30:00.000Z  2026-03-29 03:30:00.000 +02:00
+";
+    assert_eq!(fires(&next, Zone(Tz::Europe__Berlin)), expected);
+    assert_eq!(fires(&json!({"fires": []}), UTC), "no fire is due\n");
+}
+
+#[track_caller]
+fn check_file(contents: &str, expected: Result<(), &str>) {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("task.json");
+    std::fs::write(&path, contents).expect("written");
+    match (read_json(&path), expected) {
+        (Ok(text), Ok(())) => assert_eq!(text, contents),
+        (Err(failure), Err(expected)) => assert!(failure.to_string().contains(expected), "{failure}"),
+        (found, _) => panic!("{found:?}"),
+    }
+}
+
+#[test]
+fn a_file_is_sent_as_it_is_if_it_is_one_object() {
+    check_file("{\"name\": \"a\", \"later\": 1}\n", Ok(()));
+    check_file("[{}]", Err("holds a list"));
+    check_file("7", Err("does not hold an object"));
+    check_file("{\n  name: 1}", Err("line 2 column 3"));
+    check_file(&format!("{{\"a\":\"{}\"}}", "x".repeat(1024 * 1024)), Err("larger than the 1 MiB"));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let failure = read_json(Path::new("/nowhere/task.json")).expect_err("missing");
+    assert!(failure.to_string().starts_with("cannot read /nowhere/task.json: "), "{failure}");
+}
+
+#[test]
+fn kinds_and_states_are_spelt_as_the_api_spells_them() {
+    assert_eq!(word(&Kind::TestExecution), "test_execution");
+    assert_eq!(word(&State::Finished), "finished");
+}

@@ -1,0 +1,147 @@
+//! Every command of the contract, as people type it.
+
+use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+
+use super::*;
+
+const ID: &str = "01900000-0000-7000-8000-000000000001";
+
+fn parse(line: &str) -> Result<CommandLine, clap::Error> {
+    let line = line.replace("ID", ID);
+    let mut words = vec!["escapement".to_owned()];
+    let mut quoted = false;
+    for part in line.split('\'') {
+        if quoted { words.push(part.to_owned()) } else { words.extend(part.split_whitespace().map(Into::into)) }
+        quoted = !quoted;
+    }
+    CommandLine::try_parse_from(words)
+}
+
+#[track_caller]
+fn good(line: &str) {
+    if let Err(error) = parse(line) {
+        panic!("{line}: {error}");
+    }
+}
+
+#[track_caller]
+fn bad(line: &str) {
+    let error = parse(line).expect_err(line);
+    assert_eq!(error.exit_code(), 2, "{line}");
+}
+
+#[test]
+fn the_definition_of_the_command_line_is_sound() {
+    CommandLine::command().debug_assert();
+}
+
+#[test]
+fn every_command_of_the_contract_is_understood() {
+    for line in [
+        "",
+        "dev",
+        "dev --listen 127.0.0.1:7071 --data ./elsewhere --insecure-listen",
+        "server --config cluster.toml --node 1",
+        "server --config cluster.toml --node 4 --join",
+        "config check cluster.toml",
+        "token mint --key-file k --subject s --tenant t --role viewer",
+        "token mint --key-file k --subject s --tenant t --role admin --role cluster-admin --ttl 90s",
+        "task create -f -",
+        "task create -f task.json --idempotency-key a",
+        "task list --state paused --kind test_execution --label team=qa --name n --limit 10 --cursor c",
+        "task show ID",
+        "task update ID -f task.json --if-version 3",
+        "task delete ID",
+        "task run ID",
+        "task pause ID",
+        "task resume ID",
+        "task next ID --count 7",
+        "execution list --task ID --status timed_out",
+        "execution show ID",
+        "execution logs ID --follow --attempt 2",
+        "execution cancel ID",
+        "execution retry ID",
+        "schedule preview --cron '0 2 * * 1-5' --timezone Europe/Berlin --from 2026-03-01T00:00:00Z --count 3",
+        "schedule check vectors.jsonl",
+        "cluster status",
+        "cluster add-node 4 --api 127.0.0.1:7073 --peer 127.0.0.1:7173 --no-wait",
+        "cluster promote 4",
+        "cluster remove-node 2",
+        "cluster transfer-leadership",
+        "cluster transfer-leadership 3",
+        "audit export --format csv --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z --tenant acme --task ID",
+        "audit export --format jsonl --data copy",
+        "audit verify --data copy",
+        "audit replay --until 17 --task ID --data copy",
+        "audit replay --until 2026-03-01T00:00:00Z",
+        "bench fires --nodes 3 --tasks 1000 --data d",
+        "bench creates --clients 8 --seconds 2",
+        "bench lateness --rate 50 --seconds 2",
+        "bench memory --tasks 10",
+        "bench restart --tasks 10 --nodes 1",
+        "bench creates --address http://127.0.0.1:7070",
+    ] {
+        good(line);
+    }
+}
+
+#[test]
+fn common_options_may_stand_before_or_behind_the_command() {
+    for line in ["--address http://h:1 --output json task list", "task list --output json --token-file f", "task --token t list"] {
+        good(line);
+    }
+    let parsed = parse("task list --output json --address h:1").expect("understood");
+    assert_eq!(parsed.connection.output, connection::Output::Json);
+    assert_eq!(parsed.connection.address.as_deref(), Some("h:1"));
+}
+
+#[test]
+fn wrong_usage_ends_with_two() {
+    for line in [
+        "dance",
+        "task",
+        "task create",
+        "task show",
+        "task show 7",
+        "task list --limit 0",
+        "task list --limit 1001",
+        "task list --output xml",
+        "task list --token a --token-file b",
+        "token mint --key-file k --subject s --tenant t",
+        "token mint --key-file k --subject s --tenant t --role king",
+        "execution list --status done",
+        "schedule preview",
+        "schedule preview --cron '* * * * *' --from tomorrow",
+        "dev --listen here",
+        "server --config c",
+        "cluster add-node 4 --api a:1",
+        "audit export",
+        "bench fires --nodes 2",
+        "bench",
+        "bench dance",
+    ] {
+        bad(line);
+    }
+}
+
+#[test]
+fn help_and_version_are_no_failure() {
+    for (line, kind) in [("--help", ErrorKind::DisplayHelp), ("help task create", ErrorKind::DisplayHelp), ("-V", ErrorKind::DisplayVersion)] {
+        let error = parse(line).expect_err("shown");
+        assert_eq!((error.kind(), error.exit_code()), (kind, 0), "{line}");
+    }
+}
+
+/// Walks over every command, so that none is added without a word of help.
+#[test]
+fn every_command_and_option_explains_itself() {
+    fn walk(command: &clap::Command) {
+        assert!(command.get_about().is_some(), "{} has no help", command.get_name());
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{} {} has no help", command.get_name(), argument.get_id());
+        }
+        command.get_subcommands().for_each(walk);
+    }
+    walk(&CommandLine::command());
+}

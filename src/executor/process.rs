@@ -1,0 +1,372 @@
+//! Programs.
+//!
+//! The node never starts a program itself but a guardian (see [`super::launcher`]), which outlives neither the node nor
+//! this future: the guardian's line to the node is a socket whose other end this future holds, so dropping the future, or
+//! the node's death by whatever cause, has the guardian kill everything at once.
+//!
+//! At its timeout a program has [`GRACE_AT_TIMEOUT`] after a SIGTERM, on a cancel [`GRACE_ON_CANCEL`]; then everything
+//! that it started is killed.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use escapement_actors::ports::{AttemptEnd, AttemptOrder, Clock, Executor, OutputSink, OutputStream};
+use escapement_domain::task::action::{Action, ProcessAction};
+use escapement_domain::timestamp::Span;
+use futures::future::BoxFuture;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+use super::launcher::{LAUNCH_PROCESS, Launch, Limits, Stop, Told};
+use super::output::Transcript;
+use super::{ExecutorError, failed};
+use crate::telemetry::traceparent;
+
+/// How long a program may take to end after the SIGTERM that its timeout sends.
+const GRACE_AT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a program may take to end after the SIGTERM that a cancel sends.
+const GRACE_ON_CANCEL: Duration = Duration::from_secs(10);
+/// How long a guardian may take beyond that before it is killed itself.
+const GUARDIAN_MARGIN: Duration = Duration::from_secs(5);
+/// The search path of a program whose task sets none.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Which programs a node runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessPolicy {
+    /// Any; only on a developer's machine.
+    Any,
+    /// These, by their exact absolute paths; none of them, and the process action is off.
+    Listed(Vec<String>),
+}
+
+impl ProcessPolicy {
+    /// Says whether a program may run here.
+    ///
+    /// # Errors
+    /// A sentence for people that names the key that would allow it.
+    pub fn check(&self, program: &str) -> Result<(), String> {
+        match self {
+            Self::Any if program.starts_with('/') => Ok(()),
+            Self::Any => Err(format!("the program must be an absolute path, not `{program}`")),
+            Self::Listed(listed) if listed.iter().any(|path| path == program) => Ok(()),
+            Self::Listed(listed) if listed.is_empty() => {
+                Err("programs do not run on this node: its `execution.process_allow` is empty".into())
+            }
+            Self::Listed(_) => Err(format!("`execution.process_allow` of this node does not list {program}")),
+        }
+    }
+}
+
+/// How to start this program's launcher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LauncherCommand {
+    /// What stands between the program's name and what the launcher is told.
+    pub arguments: Vec<String>,
+}
+
+impl Default for LauncherCommand {
+    /// `escapement launch-process`.
+    fn default() -> Self {
+        Self { arguments: vec![LAUNCH_PROCESS.into()] }
+    }
+}
+
+/// Runs [`Action::Process`].
+#[derive(Clone)]
+pub struct ProcessExecutor(Arc<Inner>);
+
+struct Inner {
+    policy: ProcessPolicy,
+    work: PathBuf,
+    output_bytes: usize,
+    launcher: LauncherCommand,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for ProcessExecutor {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ProcessExecutor").field("policy", &self.0.policy).finish_non_exhaustive()
+    }
+}
+
+impl ProcessExecutor {
+    /// Makes the executor of a node, and empties `work`: what an earlier start of the node left there is nobody's.
+    ///
+    /// # Errors
+    /// [`ExecutorError::Work`] when `work` cannot be made or emptied.
+    pub fn new(
+        policy: ProcessPolicy,
+        work: PathBuf,
+        output_bytes: usize,
+        launcher: LauncherCommand,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ExecutorError> {
+        let work = prepare(&work).map_err(|source| ExecutorError::Work { path: work, source })?;
+        Ok(Self(Arc::new(Inner { policy, work, output_bytes, launcher, clock })))
+    }
+}
+
+fn prepare(work: &Path) -> io::Result<PathBuf> {
+    std::fs::create_dir_all(work)?;
+    for entry in std::fs::read_dir(work)? {
+        match std::fs::remove_dir_all(entry?.path()) {
+            // A guardian of the node's last life may be removing the same.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    std::fs::canonicalize(work)
+}
+
+impl Executor for ProcessExecutor {
+    fn run(
+        &self,
+        order: AttemptOrder,
+        output: Arc<dyn OutputSink>,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'static, AttemptEnd> {
+        let inner = Arc::clone(&self.0);
+        Box::pin(async move {
+            let transcript = Transcript::new(output, Arc::clone(&inner.clock), inner.output_bytes);
+            let Action::Process(action) = &order.action else {
+                return failed("this executor runs programs only", None);
+            };
+            let refuse = |error: String| {
+                transcript.system(error.clone());
+                failed(error, None)
+            };
+            if let Err(error) = inner.policy.check(&action.program) {
+                return refuse(error);
+            }
+            let attempt = format!("{}-{}-{}", order.execution, order.attempt, order.fencing_token);
+            let directory = inner.work.join(attempt);
+            let end = match Attempt::begin(&inner, &order, action, &directory).await {
+                Ok(attempt) => attempt.attend(order.timeout, cancel, &transcript).await,
+                Err(error) => refuse(format!("the program's guardian cannot be started: {error}")),
+            };
+            // The guardian did this already, if there was one and nobody killed it.
+            let _ = tokio::fs::remove_dir_all(&directory).await;
+            end
+        })
+    }
+}
+
+/// One attempt: its guardian, and the line to it. Dropping it has the guardian kill everything.
+struct Attempt {
+    guardian: Child,
+    tell: OwnedWriteHalf,
+    told: Lines<BufReader<OwnedReadHalf>>,
+    group: Option<Pid>,
+}
+
+/// Why a program was told to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    TimedOut,
+    Cancelled,
+}
+
+impl Attempt {
+    /// Starts the guardian and tells it what to start.
+    async fn begin(
+        inner: &Inner,
+        order: &AttemptOrder,
+        action: &ProcessAction,
+        directory: &Path,
+    ) -> io::Result<Self> {
+        tokio::fs::create_dir_all(Launch::working_directory(directory)).await?;
+        let (here, there) = UnixStream::pair()?;
+        let there = there.into_std()?;
+        there.set_nonblocking(false)?;
+        let guardian = Command::new("/proc/self/exe")
+            .arg0("escapement")
+            .args(&inner.launcher.arguments)
+            .env_clear()
+            .current_dir(directory)
+            .stdin(OwnedFd::from(there))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        let (told, mut tell) = here.into_split();
+        let launch = Launch {
+            arguments: inner.launcher.arguments.clone(),
+            program: action.program.clone(),
+            args: action.args.clone(),
+            env: environment(order, action),
+            stdin: action.stdin.clone(),
+            limits: Limits {
+                memory: action.limits.memory,
+                cpu_seconds: action.limits.cpu_time.map(|time| time.0.div_ceil(1_000).max(1)),
+                open_files: action.limits.open_files,
+            },
+            directory: directory.to_path_buf(),
+            last_resort_ms: order.timeout.0.saturating_add(millis(GRACE_AT_TIMEOUT + GUARDIAN_MARGIN)),
+        };
+        let mut line = serde_json::to_vec(&launch)?;
+        line.push(b'\n');
+        tell.write_all(&line).await?;
+        Ok(Self { guardian, tell, told: BufReader::new(told).lines(), group: None })
+    }
+
+    /// Stays until the program has ended and nothing of it is left.
+    async fn attend(
+        mut self,
+        timeout: Span,
+        cancel: CancellationToken,
+        transcript: &Transcript,
+    ) -> AttemptEnd {
+        let pipes = (self.guardian.stdout.take(), self.guardian.stderr.take());
+        let (Some(stdout), Some(stderr)) = pipes else {
+            return failed("the program's output is not piped", None);
+        };
+        let mut copying = Box::pin(futures::future::join(
+            transcript.copy(OutputStream::Stdout, stdout),
+            transcript.copy(OutputStream::Stderr, stderr),
+        ));
+        let mut copied = false;
+        let mut stopped = None;
+        let mut alarm = Box::pin(tokio::time::sleep(timeout.into()));
+        let last = loop {
+            tokio::select! {
+                biased;
+                word = self.next_word() => match word {
+                    Some(Told::Started(group)) => self.group = Pid::from_raw(group),
+                    last => break last,
+                },
+                () = cancel.cancelled(), if stopped.is_none() => {
+                    stopped = Some(Stopped::Cancelled);
+                    transcript.system("cancelled: the program is told to end");
+                    alarm.set(tokio::time::sleep(GRACE_ON_CANCEL + GUARDIAN_MARGIN));
+                    self.stop(GRACE_ON_CANCEL).await;
+                }
+                () = &mut alarm => match stopped {
+                    None => {
+                        stopped = Some(Stopped::TimedOut);
+                        transcript.system(format!("not done within {timeout}: the program is told to end"));
+                        alarm.set(tokio::time::sleep(GRACE_AT_TIMEOUT + GUARDIAN_MARGIN));
+                        self.stop(GRACE_AT_TIMEOUT).await;
+                    }
+                    Some(_) => break None,
+                },
+                _ = &mut copying, if !copied => copied = true,
+            }
+        };
+        if last.is_none() {
+            self.kill().await;
+        }
+        // Nothing holds the pipes any more, so their ends are near.
+        if !copied && tokio::time::timeout(GUARDIAN_MARGIN, copying).await.is_err() {
+            transcript.system("the output did not end with the program");
+        }
+        // Its last word was its last deed; it only needs to be waited for, so that no zombie stays.
+        let _ = tokio::time::timeout(GUARDIAN_MARGIN, self.guardian.wait()).await;
+        end(stopped, last, transcript)
+    }
+
+    /// Waits for the guardian's next word; `None` when it went without a last one.
+    async fn next_word(&mut self) -> Option<Told> {
+        let line = self.told.next_line().await.ok()??;
+        serde_json::from_str(&line).ok()
+    }
+
+    async fn stop(&mut self, grace: Duration) {
+        // A guardian that cannot be told is gone or hangs; either shows soon.
+        if let Ok(mut line) = serde_json::to_vec(&Stop { grace_ms: millis(grace) }) {
+            line.push(b'\n');
+            let _ = self.tell.write_all(&line).await;
+        }
+    }
+
+    /// Kills what can be killed when the guardian does not do it.
+    async fn kill(&mut self) {
+        if let Some(group) = self.group {
+            // The guardian did not wait for the leader, so the group's id was not given to another one.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = self.guardian.kill().await;
+    }
+}
+
+fn end(stopped: Option<Stopped>, last: Option<Told>, transcript: &Transcript) -> AttemptEnd {
+    let (what, end) = match last {
+        Some(Told::Exited(0)) => {
+            ("exit code 0".to_owned(), AttemptEnd::Succeeded { result: Some(r#"{"exit_code":0}"#.into()) })
+        }
+        Some(Told::Exited(code)) => {
+            let what = format!("exit code {code}");
+            (what.clone(), failed(what, Some(format!(r#"{{"exit_code":{code}}}"#))))
+        }
+        Some(Told::Killed(signal)) => {
+            let what = format!("killed by {}", signal_name(signal));
+            (what.clone(), failed(what, Some(format!(r#"{{"signal":{signal}}}"#))))
+        }
+        Some(Told::Refused(reason)) => (reason.clone(), failed(reason, None)),
+        Some(Told::Started(_)) | None => {
+            let what = "the program's guardian went without a word; the program was killed".to_owned();
+            (what.clone(), failed(what, None))
+        }
+    };
+    transcript.system(what);
+    match stopped {
+        Some(Stopped::TimedOut) => AttemptEnd::TimedOut,
+        Some(Stopped::Cancelled) => AttemptEnd::Cancelled,
+        None => end,
+    }
+}
+
+/// All that a program finds in its environment.
+fn environment(order: &AttemptOrder, action: &ProcessAction) -> std::collections::BTreeMap<String, String> {
+    let is_own = |name: &str| name.starts_with("ESCAPEMENT_");
+    let mut environment = action.env.clone();
+    environment.retain(|name, _| !is_own(name));
+    environment.entry("PATH".into()).or_insert_with(|| PATH.into());
+    let own = [
+        ("ESCAPEMENT_IDEMPOTENCY_KEY", order.execution.to_string()),
+        ("ESCAPEMENT_TASK_ID", order.task.to_string()),
+        ("ESCAPEMENT_EXECUTION_ID", order.execution.to_string()),
+        ("ESCAPEMENT_ATTEMPT", order.attempt.to_string()),
+        ("ESCAPEMENT_SCHEDULED_AT", order.scheduled_at.to_string()),
+        ("ESCAPEMENT_FENCING_TOKEN", order.fencing_token.to_string()),
+        ("ESCAPEMENT_TRACEPARENT", traceparent(&order.correlation_id, order.execution, order.attempt)),
+    ];
+    environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    environment
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU, for it used up its processor time",
+        25 => "SIGXFSZ",
+        other => return format!("signal {other}"),
+    };
+    name.to_owned()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,69 @@
+//! What a node does with questions of its peers, and with its own while it leads.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use escapement_actors::intent::{Renewal, Renewed, SubmitError, Submission};
+use escapement_actors::projection::Projections;
+use escapement_actors::task::Front;
+use escapement_actors::worker::Leases;
+use escapement_domain::answer::Answer;
+use escapement_domain::command::Report;
+use escapement_raft::{NodeId, PeerService};
+use futures::future::BoxFuture;
+
+use super::leader::Desk;
+use super::peer::{Question, Reply};
+
+/// Bytes of event blocks in one answer.
+const BLOCK_BYTES_PER_ANSWER: usize = 1024 * 1024;
+
+/// The desk of this node: questions for the leader end here while it leads, and are refused otherwise.
+pub(super) struct NodeDesk {
+    pub(super) front: Front,
+    pub(super) leases: Leases,
+}
+
+impl Desk for NodeDesk {
+    fn submit(&self, submission: Submission) -> BoxFuture<'static, Result<Answer, SubmitError>> {
+        self.front.submit(submission)
+    }
+
+    fn report(&self, report: Report) -> BoxFuture<'static, Result<Answer, SubmitError>> {
+        self.front.report(report)
+    }
+
+    fn renew(&self, renewal: Renewal) -> BoxFuture<'static, Result<Renewed, SubmitError>> {
+        self.leases.renew(renewal)
+    }
+}
+
+/// Answers the questions of peers.
+pub(super) struct PeerDesk {
+    pub(super) desk: Arc<dyn Desk>,
+    pub(super) projections: Projections,
+}
+
+impl PeerService for PeerDesk {
+    fn handle(&self, _from: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        let (desk, projections) = (self.desk.clone(), self.projections.clone());
+        Box::pin(async move {
+            let reply = match Question::decode(&request).map_err(|error| error.to_string())? {
+                Question::Submit(submission) => Reply::Answer(desk.submit(*submission).await),
+                Question::Report(report) => Reply::Answer(desk.report(report).await),
+                Question::Renew(renewal) => Reply::Renewed(desk.renew(renewal).await),
+                Question::Blocks { tenant, after } => Reply::Blocks(
+                    projections
+                        .blocks_after(tenant, after, BLOCK_BYTES_PER_ANSWER)
+                        .map_err(|error| error.to_string()),
+                ),
+                Question::Output { execution, attempt, limit } => Reply::Output(
+                    projections
+                        .output_bytes(execution, attempt, limit as usize)
+                        .map_err(|error| error.to_string()),
+                ),
+            };
+            Ok(Bytes::from(reply.encode()))
+        })
+    }
+}

@@ -1,0 +1,168 @@
+//! Who may do what: tokens, roles, and two tenants that do not know of each other.
+
+use serde_json::{Value, json};
+
+use crate::harness::api::{Api, items};
+use crate::harness::cluster::Cluster;
+use crate::harness::definitions::{await_status, every_second, manual, noop, run};
+
+const NOBODY: &str = "01900000-0000-7000-8000-000000000000";
+
+/// Every call of the API that is not open, as (method, path).
+fn guarded() -> Vec<(&'static str, String)> {
+    let task = format!("/api/scheduled-tasks/{NOBODY}");
+    let execution = format!("/api/executions/{NOBODY}");
+    let mut calls: Vec<(&str, String)> = [
+        ("GET", "/api/scheduled-tasks/"),
+        ("POST", "/api/scheduled-tasks/"),
+        ("POST", "/api/scheduled-tasks/bulk"),
+        ("GET", "/api/scheduled-tasks/upcoming"),
+        ("GET", "/api/executions/"),
+        ("GET", "/api/executions/status"),
+        ("GET", "/api/cluster/status"),
+        ("POST", "/api/cluster/nodes"),
+        ("DELETE", "/api/cluster/nodes/9"),
+        ("POST", "/api/cluster/leader"),
+        ("GET", "/api/audit/events"),
+        ("GET", "/metrics"),
+        ("GET", "/api/nothing"),
+    ]
+    .map(|(method, path)| (method, path.to_owned()))
+    .to_vec();
+    calls.extend(["GET", "PUT", "DELETE"].map(|method| (method, task.clone())));
+    calls.extend(["run", "pause", "resume"].map(|verb| ("POST", format!("{task}/{verb}"))));
+    calls.extend(["next", "events"].map(|noun| ("GET", format!("{task}/{noun}"))));
+    calls.extend(["", "/logs"].map(|noun| ("GET", format!("{execution}{noun}"))));
+    calls.extend(["cancel", "retry"].map(|verb| ("POST", format!("{execution}/{verb}"))));
+    calls
+}
+
+#[test]
+fn without_a_good_token_nothing_answers() {
+    let cluster = Cluster::start(1);
+    let api = cluster.any();
+    let good = api.token.clone().expect("a token");
+    let (head, rest) = good.split_once('.').expect("three parts");
+    let (claims, signature) = rest.split_once('.').expect("three parts");
+    let reversed: String = signature.chars().rev().collect();
+    // {"alg":"none","typ":"JWT"}
+    let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0";
+    let bad = [
+        format!("{head}.{claims}.{reversed}"),
+        format!("{head}.{claims}."),
+        format!("{none}.{claims}."),
+        format!("{none}.{claims}.{signature}"),
+        cluster.expired_token(),
+        "nonsense".into(),
+        String::new(),
+    ];
+    let mut callers: Vec<Api> = bad.iter().map(|token| api.with_token(token)).collect();
+    callers.push(api.anonymous());
+    for (method, path) in guarded() {
+        for caller in &callers {
+            let reply = caller.send(method, &path, &[], None);
+            assert_eq!(reply.status, 401, "{method} {path} as {:?}: {}", caller.token, reply.body);
+        }
+    }
+    for open in ["/healthz", "/readyz", "/"] {
+        assert_eq!(api.anonymous().send("GET", open, &[], None).status, 200, "{open}");
+    }
+    assert_eq!(api.send("GET", "/metrics", &[], None).status, 200);
+    assert!(api.send("GET", "/openapi.json", &[], None).json()["openapi"].is_string());
+    let basic = api.anonymous().send("GET", "/api/executions/", &[("Authorization", "Basic YTpi")], None);
+    assert_eq!(basic.status, 401);
+}
+
+#[test]
+fn a_role_opens_what_it_says_and_no_more() {
+    let cluster = Cluster::start(1);
+    let admin = cluster.any();
+    let as_role = |subject: &str, roles: &[&str]| admin.with_token(&cluster.mint(subject, "acme", roles));
+    let task = admin.create_id(&noop("of-ann", &manual()));
+    let path = format!("/api/scheduled-tasks/{task}");
+    let body = noop("changed", &manual()).to_string();
+
+    let viewer = as_role("vera", &["viewer"]);
+    viewer.get(&path);
+    viewer.get("/api/executions/");
+    viewer.post("/api/scheduled-tasks/", &noop("no", &manual())).expect(403);
+    viewer.post("/api/scheduled-tasks/bulk", &json!([noop("no", &manual())])).expect(403);
+    for verb in ["run", "pause", "resume"] {
+        viewer.post(&format!("{path}/{verb}"), &Value::Null).expect(403);
+    }
+    viewer.send("PUT", &path, &[], Some(&body)).expect(403);
+    viewer.send("DELETE", &path, &[], None).expect(403);
+
+    let editor = as_role("edd", &["editor"]);
+    let own = editor.create_id(&noop("own", &manual()));
+    let id = run(&editor, &own);
+    await_status(&editor, &id, "succeeded");
+    editor.post(&format!("{path}/run"), &Value::Null).expect(403);
+    editor.send("PUT", &path, &[], Some(&body)).expect(403);
+    editor.send("DELETE", &path, &[], None).expect(403);
+
+    let operator = as_role("oda", &["operator"]);
+    let id = run(&operator, &own);
+    await_status(&operator, &id, "succeeded");
+    operator.send("DELETE", &path, &[], None).expect(403);
+    operator.send("GET", "/api/audit/events", &[], None).expect(403);
+
+    let plain_admin = as_role("ada", &["admin"]);
+    plain_admin.get("/api/audit/events");
+    plain_admin.send("DELETE", &path, &[], None).expect(204);
+    for (method, place) in [("POST", "/api/cluster/leader"), ("DELETE", "/api/cluster/nodes/9")] {
+        plain_admin.send(method, place, &[], Some("{}")).expect(403);
+    }
+    let node = json!({ "id": 9, "api": "127.0.0.1:1", "peer": "127.0.0.1:2" });
+    plain_admin.post("/api/cluster/nodes", &node).expect(403);
+    as_role("nora", &[]).get_status(&path, 403);
+}
+
+impl Api {
+    #[track_caller]
+    fn get_status(&self, path: &str, status: u16) {
+        self.send("GET", path, &[], None).expect(status);
+    }
+}
+
+#[test]
+fn two_tenants_do_not_know_of_each_other() {
+    let cluster = Cluster::start(1);
+    let acme = cluster.any();
+    let other = acme.with_token(&cluster.mint("ann", "other", &["admin", "cluster-admin"]));
+    let task = acme.create_id(&noop("secret", &manual()));
+    let id = run(&acme, &task);
+    await_status(&acme, &id, "succeeded");
+    let theirs = other.create_id(&noop("theirs", &every_second()));
+    let (path, execution) = (format!("/api/scheduled-tasks/{task}"), format!("/api/executions/{id}"));
+    for (method, place) in [
+        ("GET", path.clone()),
+        ("PUT", path.clone()),
+        ("DELETE", path.clone()),
+        ("POST", format!("{path}/run")),
+        ("POST", format!("{path}/pause")),
+        ("POST", format!("{path}/resume")),
+        ("GET", format!("{path}/next")),
+        ("GET", format!("{path}/events")),
+        ("GET", execution.clone()),
+        ("GET", format!("{execution}/logs")),
+        ("POST", format!("{execution}/cancel")),
+        ("POST", format!("{execution}/retry")),
+    ] {
+        let body = (method == "PUT").then(|| noop("mine", &manual()).to_string());
+        let reply = other.send(method, &place, &[], body.as_deref());
+        assert_eq!(reply.status, 404, "{method} {place}: {}", reply.body);
+        assert!(!reply.body.contains("secret"));
+    }
+    assert_eq!(items(&other.get("/api/scheduled-tasks/")).len(), 1);
+    assert!(items(&other.get(&format!("/api/executions/?task_id={task}"))).is_empty());
+    let upcoming = other.get("/api/scheduled-tasks/upcoming").to_string();
+    assert!(upcoming.contains(&theirs) && !upcoming.contains(&task));
+    assert_eq!(items(&acme.get("/api/scheduled-tasks/")).len(), 1);
+    // The same key in another tenant is another key.
+    let body = noop("keyed", &manual()).to_string();
+    let create = |api: &Api| {
+        api.send("POST", "/api/scheduled-tasks/", &[("Idempotency-Key", "same")], Some(&body)).expect(201)
+    };
+    assert_ne!(create(&acme)["id"], create(&other)["id"]);
+}

@@ -1,0 +1,138 @@
+//! Bad input: refused with the place of each fault, and nothing is written.
+
+use serde_json::{Value, json};
+
+use crate::harness::api::{Api, items};
+use crate::harness::definitions::{every_second, manual, noop, with};
+use crate::harness::development::Development;
+
+/// Sends a body that must be refused with a 4xx, at `pointer` if one is named.
+#[track_caller]
+fn check(api: &Api, body: &str, pointer: Option<&str>) {
+    let shown: String = body.chars().take(200).collect();
+    let reply = api.send("POST", "/api/scheduled-tasks/", &[], Some(body));
+    assert!([400, 413, 422].contains(&reply.status), "{shown}: {reply:?}");
+    let problem = reply.json();
+    assert_eq!(reply.header("Content-Type"), Some("application/problem+json"), "{shown}");
+    for field in ["type", "title", "status", "detail", "code", "correlation_id"] {
+        assert!(!problem[field].is_null(), "{field} for {shown}: {problem}");
+    }
+    if let Some(pointer) = pointer {
+        let faults = problem["errors"].as_array().cloned().unwrap_or_default();
+        assert!(faults.iter().any(|fault| fault["pointer"] == pointer), "{pointer} for {shown}: {problem}");
+    }
+}
+
+fn cron(expression: &str, timezone: &str) -> Value {
+    noop("bad", &json!({ "type": "cron", "expression": expression, "timezone": timezone }))
+}
+
+#[test]
+fn every_fault_of_a_definition_is_refused_with_its_place() {
+    let development = Development::start();
+    let api = development.api();
+    let good = noop("good", &every_second());
+    let bad = |fields: Value| with(good.clone(), fields);
+    let cases: &[(Value, &str)] = &[
+        (cron("0 0 30 2 *", "UTC"), "/trigger/expression"),
+        (cron("61 * * * *", "UTC"), "/trigger/expression"),
+        (cron("* * *", "UTC"), "/trigger/expression"),
+        (cron("", "UTC"), "/trigger/expression"),
+        (cron("* * * * *", "Mars/Olympus"), "/trigger/timezone"),
+        (bad(json!({ "trigger": { "type": "interval", "every": "0s" } })), "/trigger/every"),
+        (bad(json!({ "trigger": { "type": "interval", "every": "soon" } })), "/trigger/every"),
+        (bad(json!({ "trigger": { "type": "interval", "every": "99999999999999999999s" } })), "/trigger/every"),
+        (bad(json!({ "trigger": { "type": "once", "at": "tomorrow" } })), "/trigger/at"),
+        (bad(json!({ "trigger": { "type": "once", "at": "99999-01-01T00:00:00Z" } })), "/trigger/at"),
+        (bad(json!({ "trigger": { "type": "sometimes" } })), "/trigger/type"),
+        (bad(json!({ "action": { "type": "builtin", "operation": "explode" } })), "/action/operation"),
+        (bad(json!({ "action": { "type": "http", "method": "POST", "url": "not a url" } })), "/action/url"),
+        (bad(json!({ "action": { "type": "http", "method": "POST", "url": "ftp://x/y" } })), "/action/url"),
+        (bad(json!({ "action": { "type": "http", "method": "GE T", "url": "http://127.0.0.1/" } })), "/action/method"),
+        (bad(json!({ "name": "" })), "/name"),
+        (bad(json!({ "name": 7 })), "/name"),
+        (bad(json!({ "name": "x".repeat(100_000) })), "/name"),
+        (bad(json!({ "priority": 10 })), "/priority"),
+        (bad(json!({ "priority": -1 })), "/priority"),
+        (bad(json!({ "priority": 1e300 })), "/priority"),
+        (bad(json!({ "timeout": "0s" })), "/timeout"),
+        (bad(json!({ "timeout": "9000d" })), "/timeout"),
+        (bad(json!({ "retry": { "max_attempts": 0 } })), "/retry/max_attempts"),
+        (bad(json!({ "retry": { "max_attempts": 4_294_967_296_u64 } })), "/retry/max_attempts"),
+        (bad(json!({ "retry": { "multiplier": 0.5 } })), "/retry/multiplier"),
+        (bad(json!({ "retry": { "jitter": 1.5 } })), "/retry/jitter"),
+        (bad(json!({ "overlap": "perhaps" })), "/overlap"),
+        (bad(json!({ "state": "finished" })), "/state"),
+        (bad(json!({ "labels": { "a": 1 } })), "/labels/a"),
+        (bad(json!({ "start_at": "2030-01-01T00:00:00Z", "end_at": "2029-01-01T00:00:00Z" })), "/end_at"),
+        (bad(json!({ "max_runs": 0 })), "/max_runs"),
+        (bad(json!({ "colour": "red" })), "/colour"),
+        (bad(json!({ "trigger": { "type": "interval", "every": "1s", "colour": "red" } })), "/trigger/colour"),
+        (json!({ "trigger": every_second(), "action": { "type": "builtin", "operation": "noop" } }), "/name"),
+        (json!({ "name": "bad", "action": { "type": "builtin", "operation": "noop" } }), "/trigger"),
+        (json!({ "name": "bad", "trigger": manual() }), "/action"),
+    ];
+    for (body, pointer) in cases {
+        check(&api, &body.to_string(), Some(pointer));
+    }
+    assert_eq!(items(&api.get("/api/scheduled-tasks/")), Vec::<Value>::new(), "nothing was written");
+}
+
+#[test]
+fn what_is_no_task_at_all_is_refused() {
+    let development = Development::start();
+    let api = development.api();
+    let good = noop("good", &every_second()).to_string();
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep_body = with(
+        noop("deep", &manual()),
+        json!({ "action": { "type": "http", "method": "POST", "url": "http://127.0.0.1/", "body": 0 } }),
+    );
+    let deep_body = deep_body.to_string().replace("\"body\":0", &format!("\"body\":{deep}"));
+    let twice = good.replacen('{', "{\"name\":\"first\",", 1);
+    let twice_inside = good.replace("\"type\":\"interval\"", "\"type\":\"cron\",\"type\":\"interval\"");
+    let not_finite = good.replacen('{', "{\"priority\":1e999,", 1);
+    let bodies =
+        ["", "{", "null", "[]", "7", "\"task\"", "{]", "{}{}", &deep, &deep_body, &twice, &twice_inside, &not_finite];
+    for body in bodies {
+        check(&api, body, None);
+    }
+    let half = "{\"name\":\"\\ud800\",\"trigger\":{\"type\":\"manual\"},\"action\":{\"type\":\"builtin\",\"operation\":\"noop\"}}";
+    check(&api, half, None);
+    assert_eq!(items(&api.get("/api/scheduled-tasks/")), Vec::<Value>::new(), "nothing was written");
+    api.create(&noop("good", &every_second()));
+}
+
+#[test]
+fn a_body_that_is_too_large_is_refused_unread() {
+    let development = Development::start();
+    let api = development.api();
+    let large = with(noop("large", &manual()), json!({ "description": "x".repeat(2 << 20) })).to_string();
+    let reply = api.send("POST", "/api/scheduled-tasks/", &[], Some(&large));
+    assert_eq!(reply.expect(413)["status"], 413);
+    let many: Vec<Value> = (0..10_001).map(|n| noop(&format!("m{n}"), &manual())).collect();
+    let reply = api.post("/api/scheduled-tasks/bulk", &json!(many));
+    assert!([400, 413, 422].contains(&reply.status), "{}", reply.status);
+    assert_eq!(items(&api.get("/api/scheduled-tasks/")), Vec::<Value>::new(), "nothing was written");
+}
+
+#[test]
+fn an_error_shows_no_internals_and_carries_the_request_s_id() {
+    let development = Development::start();
+    let api = development.api();
+    for (method, path) in [
+        ("GET", "/api/scheduled-tasks/%00"),
+        ("GET", "/api/scheduled-tasks/../../etc/passwd"),
+        ("GET", "/api/nothing"),
+        ("PATCH", "/api/scheduled-tasks/"),
+        ("DELETE", "/api/executions/"),
+    ] {
+        let reply = api.send(method, path, &[], None);
+        assert!((400..500).contains(&reply.status), "{method} {path}: {reply:?}");
+        let problem = reply.json();
+        assert!(problem["correlation_id"].is_string(), "{method} {path}: {problem}");
+        for word in ["panicked", "src/", ".rs", "Err(", "sled", "openraft"] {
+            assert!(!reply.body.contains(word), "{word} in {}", reply.body);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Tasks to create, and what became of them.
+
+use serde_json::{Value, json};
+
+use super::api::{Api, items, text};
+use super::wait::{eventually, instant_in};
+
+/// Every second.
+pub(crate) fn every_second() -> Value {
+    json!({ "type": "interval", "every": "1s" })
+}
+
+/// By hand only.
+pub(crate) fn manual() -> Value {
+    json!({ "type": "manual" })
+}
+
+/// Once, so many milliseconds from now.
+pub(crate) fn once_in(ms: i64) -> Value {
+    json!({ "type": "once", "at": instant_in(ms) })
+}
+
+/// A task that does nothing.
+pub(crate) fn noop(name: &str, trigger: &Value) -> Value {
+    json!({ "name": name, "trigger": trigger, "action": { "type": "builtin", "operation": "noop" } })
+}
+
+/// A task that calls a URL.
+pub(crate) fn call(name: &str, trigger: &Value, url: &str) -> Value {
+    json!({ "name": name, "trigger": trigger,
+            "action": { "type": "http", "method": "POST", "url": url, "body": { "from": name } } })
+}
+
+/// A task that runs a shell script.
+pub(crate) fn script(name: &str, trigger: &Value, script: &str) -> Value {
+    json!({ "name": name, "trigger": trigger,
+            "action": { "type": "process", "program": "/bin/sh", "args": ["-c", script] } })
+}
+
+/// The task with further fields.
+pub(crate) fn with(mut task: Value, fields: Value) -> Value {
+    let (Value::Object(task_fields), Value::Object(fields)) = (&mut task, fields) else {
+        panic!("both are objects");
+    };
+    task_fields.extend(fields);
+    task
+}
+
+/// Runs a task by hand and returns the execution's identifier.
+#[track_caller]
+pub(crate) fn run(api: &Api, task: &str) -> String {
+    text(&api.post(&format!("/api/scheduled-tasks/{task}/run"), &Value::Null).expect(202), "id")
+}
+
+/// Executions of a task, newest first.
+#[track_caller]
+pub(crate) fn executions(api: &Api, task: &str) -> Vec<Value> {
+    items(&api.get(&format!("/api/executions/?task_id={task}&limit=1000")))
+}
+
+/// Returns an execution.
+#[track_caller]
+pub(crate) fn execution(api: &Api, id: &str) -> Value {
+    api.get(&format!("/api/executions/{id}"))
+}
+
+/// Waits until an execution has a status, and returns it.
+#[track_caller]
+pub(crate) fn await_status(api: &Api, id: &str, status: &str) -> Value {
+    eventually(&format!("execution {id} is {status}"), || {
+        let execution = execution(api, id);
+        let ended = ["succeeded", "failed", "cancelled", "timed_out", "lost", "skipped"];
+        let found = text(&execution, "status");
+        assert!(found == status || !ended.contains(&found.as_str()), "not {status}: {execution}");
+        (found == status).then_some(execution)
+    })
+}
+
+/// Waits until a task has so many executions with a status, and returns those with it.
+#[track_caller]
+pub(crate) fn await_count(api: &Api, task: &str, status: &str, count: usize) -> Vec<Value> {
+    eventually(&format!("{count} executions of {task} are {status}"), || {
+        let found: Vec<Value> =
+            executions(api, task).into_iter().filter(|execution| execution["status"] == status).collect();
+        (found.len() >= count).then_some(found)
+    })
+}

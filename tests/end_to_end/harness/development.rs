@@ -1,0 +1,65 @@
+//! A development node: `escapement dev`.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::api::Api;
+use super::node::Node;
+use super::ports::{Permit, free_port};
+use super::program::command;
+
+/// A development node in a directory of its own.
+#[derive(Debug)]
+pub(crate) struct Development {
+    pub(crate) node: Node,
+    pub(crate) address: SocketAddr,
+    directory: TempDir,
+    _permit: Permit,
+}
+
+impl Development {
+    /// Starts a node and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn start() -> Self {
+        let permit = Permit::of(1);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let node = launch(address, &directory);
+        let mut development = Self { node, address, directory, _permit: permit };
+        development.node.await_ready();
+        development
+    }
+
+    /// Starts it again on the same data.
+    #[track_caller]
+    pub(crate) fn restart(&mut self) {
+        self.node = launch(self.address, &self.directory);
+        self.node.await_ready();
+    }
+
+    /// Where it keeps everything.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// A directory beside its data.
+    pub(crate) fn place(&self) -> PathBuf {
+        self.directory.path().to_path_buf()
+    }
+
+    /// Its API, as its administrator.
+    #[track_caller]
+    pub(crate) fn api(&self) -> Api {
+        let token = fs::read_to_string(self.data().join("admin.token")).expect("a token");
+        self.node.api(token.trim())
+    }
+}
+
+fn launch(address: SocketAddr, directory: &TempDir) -> Node {
+    let data = directory.path().join("data");
+    let arguments = ["dev", "--listen", &address.to_string(), "--data", &data.to_string_lossy()];
+    Node::start(command(&arguments), address, &directory.path().join("node.log"))
+}

@@ -1,0 +1,11 @@
+//! What every test needs: processes, a client, a target, and patience.
+
+pub(crate) mod api;
+pub(crate) mod cluster;
+pub(crate) mod definitions;
+pub(crate) mod development;
+pub(crate) mod node;
+pub(crate) mod ports;
+pub(crate) mod program;
+pub(crate) mod target;
+pub(crate) mod wait;

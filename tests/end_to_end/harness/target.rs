@@ -1,0 +1,147 @@
+//! A real HTTP target that writes down every call.
+//!
+//! The path says how it answers: `/ok` at once; `/fail/N` with 500 to the first N calls under one `Idempotency-Key`, then
+//! at once; `/slow/MS` after so many milliseconds; `/status/CODE` always so.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::wait::now_ms;
+
+/// One call, written down when its last byte had come.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) at_ms: i64,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    headers: BTreeMap<String, String>,
+    pub(crate) body: String,
+}
+
+impl Call {
+    /// Returns a header that must be there.
+    #[track_caller]
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(&name.to_lowercase());
+        value.unwrap_or_else(|| panic!("the header {name} in {self:?}"))
+    }
+
+    /// The key that is the same for every attempt.
+    #[track_caller]
+    pub(crate) fn key(&self) -> String {
+        self.header("Idempotency-Key").to_owned()
+    }
+
+    /// The fencing token.
+    #[track_caller]
+    pub(crate) fn fencing(&self) -> u64 {
+        self.header("Escapement-Fencing-Token").parse().expect("a number")
+    }
+
+    /// The attempt's number.
+    #[track_caller]
+    pub(crate) fn attempt(&self) -> u32 {
+        self.header("Escapement-Attempt").parse().expect("a number")
+    }
+}
+
+/// The target; it listens until the test process ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    address: SocketAddr,
+    calls: Arc<Mutex<Vec<Call>>>,
+}
+
+impl Target {
+    /// Starts a target.
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let target =
+            Self { address: listener.local_addr().expect("bound"), calls: Arc::new(Mutex::default()) };
+        let serving = target.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let serving = serving.clone();
+                std::thread::spawn(move || serving.serve(&stream));
+            }
+        });
+        target
+    }
+
+    /// The URL of a path of it.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Every call so far.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.lock().clone()
+    }
+
+    /// The calls so far to one path.
+    pub(crate) fn calls_to(&self, path: &str) -> Vec<Call> {
+        self.lock().iter().filter(|call| call.path == path).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Call>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self, stream: &TcpStream) {
+        let Ok(mut writer) = stream.try_clone() else { return };
+        let mut reader = BufReader::new(stream);
+        while let Some(call) = read(&mut reader) {
+            let (path, key) = (call.path.clone(), call.headers.get("idempotency-key").cloned());
+            let earlier = {
+                let mut calls = self.lock();
+                let same = |other: &&Call| other.path == path && other.headers.get("idempotency-key") == key.as_ref();
+                let earlier = calls.iter().filter(same).count();
+                calls.push(call);
+                earlier
+            };
+            let status = answer(&path, earlier);
+            let body = format!("{{\"calls\":{}}}", earlier + 1);
+            let head = format!("HTTP/1.1 {status} Told\r\nContent-Type: application/json\r\n");
+            let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+            if writer.write_all(answer.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits as the path says, and returns the status.
+fn answer(path: &str, earlier: usize) -> u16 {
+    let number = path.rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(0);
+    match path.split('/').nth(1) {
+        Some("fail") if (earlier as u64) < number => 500,
+        Some("slow") => {
+            std::thread::sleep(Duration::from_millis(number));
+            200
+        }
+        Some("status") => u16::try_from(number).unwrap_or(500),
+        _ => 200,
+    }
+}
+
+fn read(reader: &mut BufReader<&TcpStream>) -> Option<Call> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|&bytes| bytes > 0)?;
+    let mut parts = line.split_whitespace();
+    let (method, path) = (parts.next()?.to_owned(), parts.next()?.to_owned());
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|&bytes| bytes > 0)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        headers.insert(name.to_lowercase(), value.trim().to_owned());
+    }
+    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Some(Call { at_ms: now_ms(), method, path, headers, body })
+}

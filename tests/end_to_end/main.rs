@@ -1,0 +1,21 @@
+//! The real program, from outside: its processes on loopback, its HTTP API, its command line, and a real HTTP target.
+//!
+//! One crate, so that it is linked once. Tests wait on conditions with a generous deadline, never for a fixed time, and
+//! what they start ends with them. Absent on purpose: knowledge of anything but the contract.
+
+#![allow(clippy::disallowed_methods, reason = "these tests are outside of every node")]
+
+mod audit;
+mod auth;
+mod bad_input;
+mod command_line;
+mod dev;
+mod executions;
+mod failover;
+mod harness;
+mod membership;
+mod overlap;
+mod processes;
+mod recovery;
+mod tasks;
+mod triggers;

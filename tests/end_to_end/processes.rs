@@ -1,0 +1,134 @@
+//! Programs: their output, their end, and that nothing of them is left behind.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::api::{Api, items, text};
+use crate::harness::cluster::Cluster;
+use crate::harness::definitions::{await_status, manual, run, script, with};
+use crate::harness::development::Development;
+use crate::harness::wait::{eventually, now_ms, until};
+
+/// A script that starts a child, writes down both numbers, and waits.
+fn family(place: &Path) -> String {
+    let place = place.display();
+    format!("sleep 300 & echo $! > {place}/child; echo $$ > {place}/parent; mv {place}/parent {place}/pids; wait")
+}
+
+/// The numbers that a [`family`] wrote down.
+fn pids(place: &Path) -> Vec<u32> {
+    eventually("the script runs", || {
+        let read = |name: &str| fs::read_to_string(place.join(name)).ok()?.trim().parse().ok();
+        Some(vec![read("pids")?, read("child")?])
+    })
+}
+
+fn lives(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // A process that nobody has reaped yet has ended all the same.
+    status.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+fn output(api: &Api, id: &str, stream: &str) -> String {
+    let lines = items(&api.get(&format!("/api/executions/{id}/logs")));
+    lines.iter().filter(|line| line["stream"] == stream).map(|line| text(line, "text")).collect()
+}
+
+#[test]
+fn what_a_program_writes_is_kept_by_stream() {
+    let development = Development::start();
+    let api = development.api();
+    let task = api.create_id(&with(
+        json!({ "name": "writer", "trigger": manual() }),
+        json!({ "action": { "type": "process", "program": "/bin/sh", "stdin": "from stdin",
+                "env": { "COLOUR": "blue" },
+                "args": ["-c", "cat; echo $COLOUR; echo $ESCAPEMENT_ATTEMPT $ESCAPEMENT_TASK_ID; echo bad >&2; exit 3"] } }),
+    ));
+    let id = run(&api, &task);
+    let ended = await_status(&api, &id, "failed");
+    assert!(ended["error"].as_str().is_some_and(|error| error.contains('3')), "{ended}");
+    let out = output(&api, &id, "stdout");
+    assert!(out.contains("from stdin") && out.contains("blue") && out.contains(&format!("1 {task}")), "{out}");
+    assert_eq!(output(&api, &id, "stderr").trim(), "bad");
+    let first = items(&api.get(&format!("/api/executions/{id}/logs?attempt=1")));
+    assert!(!first.is_empty());
+    assert!(items(&api.get(&format!("/api/executions/{id}/logs?attempt=9"))).is_empty());
+}
+
+#[test]
+fn a_cancel_stops_a_program_with_its_children_soon() {
+    let development = Development::start();
+    let api = development.api();
+    let task = api.create_id(&script("long", &manual(), &family(&development.place())));
+    let id = run(&api, &task);
+    let pids = pids(&development.place());
+    assert!(pids.iter().all(|&pid| lives(pid)));
+    let start = now_ms();
+    api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
+    await_status(&api, &id, "cancelled");
+    let took = now_ms() - start;
+    assert!(took < 2_500, "{took} ms");
+    until("all of it is gone", || !pids.iter().any(|&pid| lives(pid)));
+}
+
+#[test]
+fn a_timeout_kills_the_whole_process_group() {
+    let development = Development::start();
+    let api = development.api();
+    // It does not want to go.
+    let stubborn = format!("trap '' TERM; {}", family(&development.place()));
+    let task = api.create_id(&with(script("stubborn", &manual(), &stubborn), json!({ "timeout": "1500ms" })));
+    let id = run(&api, &task);
+    let pids = pids(&development.place());
+    await_status(&api, &id, "timed_out");
+    until("all of it is gone", || !pids.iter().any(|&pid| lives(pid)));
+}
+
+#[test]
+fn programs_die_with_their_node() {
+    let mut development = Development::start();
+    let api = development.api();
+    let task = api.create_id(&script("orphan", &manual(), &family(&development.place())));
+    run(&api, &task);
+    let pids = pids(&development.place());
+    development.node.kill();
+    until("all of it is gone", || !pids.iter().any(|&pid| lives(pid)));
+}
+
+#[test]
+fn output_without_end_is_cut_off_and_does_not_hurt() {
+    let development = Development::start();
+    let api = development.api();
+    let flood = script("flood", &manual(), "head -c 30000000 /dev/zero | tr '\\0' 'x'; echo done >&2");
+    let task = api.create_id(&flood);
+    let id = run(&api, &task);
+    await_status(&api, &id, "succeeded");
+    let kept = output(&api, &id, "stdout").len();
+    assert!(kept < 20_000_000, "{kept} bytes are kept");
+}
+
+#[test]
+fn only_the_programs_that_a_node_allows_are_run() {
+    let cluster = Cluster::start(1);
+    let api = cluster.any();
+    let program = |program: &str| {
+        let action = json!({ "type": "process", "program": program, "args": [] });
+        api.post("/api/scheduled-tasks/", &json!({ "name": program, "trigger": manual(), "action": action }))
+    };
+    let allowed = text(&program("/bin/echo").expect(201), "id");
+    let id = run(&api, &allowed);
+    await_status(&api, &id, "succeeded");
+    let refused = program("/usr/bin/env");
+    if refused.status == 201 {
+        // What no node allows waits or fails with a word; it never runs.
+        let id = run(&api, &text(&refused.json(), "id"));
+        let seen = api.get(&format!("/api/executions/{id}"));
+        assert_ne!(seen["status"], "succeeded");
+    } else {
+        assert_eq!(refused.json()["errors"][0]["pointer"], "/action/program", "{}", refused.body);
+    }
+    let relative = program("sh");
+    assert!([400, 422].contains(&relative.status), "{relative:?}");
+}
