@@ -68,3 +68,66 @@ fn lifeline() -> (Lifeline, oneshot::Receiver<()>) {
     let (sender, receiver) = oneshot::channel();
     (Lifeline { _end: sender }, receiver)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use actix::{Handler, Message};
+
+    use super::*;
+
+    struct Fragile {
+        number: u32,
+        _lifeline: Lifeline,
+    }
+
+    impl Actor for Fragile {
+        type Context = Context<Self>;
+    }
+
+    struct Break;
+
+    impl Message for Break {
+        type Result = ();
+    }
+
+    impl Handler<Break> for Fragile {
+        type Result = ();
+
+        fn handle(&mut self, _: Break, _: &mut Self::Context) {
+            panic!("told to");
+        }
+    }
+
+    struct Number;
+
+    impl Message for Number {
+        type Result = u32;
+    }
+
+    impl Handler<Number> for Fragile {
+        type Result = u32;
+
+        fn handle(&mut self, _: Number, _: &mut Self::Context) -> u32 {
+            self.number
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_actor_that_panicked_is_built_again() {
+        let all = async {
+            let built = AtomicU32::new(0);
+            let kept = Kept::start("fragile", move |lifeline| Fragile {
+                number: built.fetch_add(1, Ordering::Relaxed),
+                _lifeline: lifeline,
+            });
+            for number in 0..3 {
+                assert_eq!(kept.address().send(Number).await.ok(), Some(number));
+                assert!(kept.address().send(Break).await.is_err(), "whoever waits sees that nobody answers");
+                tokio::time::sleep(PAUSE * 2).await;
+            }
+        };
+        tokio::task::LocalSet::new().run_until(all).await;
+    }
+}

@@ -267,7 +267,8 @@ pub trait Log: Send + Sync + 'static {
     fn propose(&self, command: Vec<u8>) -> BoxFuture<'static, Result<Answer, SubmitError>>;
     /// Who leads, as this node sees it. Only an answer to a proposal is proof.
     fn leadership(&self) -> watch::Receiver<Leadership>;
-    /// Waits until everything that was acknowledged anywhere before this call is applied here; returns its index.
+    /// Waits until everything that was acknowledged anywhere before this call is applied here; returns its index. A node
+    /// that leads answers only once a majority has confirmed, after the call, that it still does.
     ///
     /// # Errors
     /// [`SubmitError`], when no leader can be asked.

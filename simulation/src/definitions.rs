@@ -67,13 +67,23 @@ fn trigger(chance: &mut Chance, now: Timestamp, aligned: bool) -> Trigger {
             Trigger::Interval { every: Span(chance.between(2_000, 25_000)), anchor }
         }
         4..=6 => {
-            let expression = chance.pick(&["*/5 * * * * *", "*/20 * * * * *", "7,31 * * * * *", "* * * * *", "*/2 * * * *"]);
+            let expression = chance.pick(&[
+                "*/5 * * * * *",
+                "*/20 * * * * *",
+                "7,31 * * * * *",
+                "* * * * *",
+                "*/2 * * * *",
+            ]);
             let timezone = chance.pick(&["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata"]);
             Trigger::Cron { expression: expression.into(), timezone: timezone.into(), dst: Dst::default() }
         }
         7 | 8 => {
             let past = chance.per_mille(250);
-            let at = if past { now.minus(Span(chance.between(1, 20_000))) } else { now.plus(Span(chance.between(500, 60_000))) };
+            let at = if past {
+                now.minus(Span(chance.between(1, 20_000)))
+            } else {
+                now.plus(Span(chance.between(500, 60_000)))
+            };
             Trigger::Once { at, if_past: IfPast::Run }
         }
         _ => Trigger::Manual,

@@ -31,8 +31,6 @@ impl fmt::Display for Violation {
 pub enum Wish {
     /// New tasks.
     Create(Vec<Definition>),
-    /// New tasks, all or none.
-    Bulk(Vec<Definition>),
     /// Another definition.
     Update(TaskId, Box<Definition>),
     /// No fires.
@@ -67,12 +65,16 @@ pub enum Knowledge {
 pub struct Operation {
     /// Its place, which is also its correlation id.
     pub number: usize,
+    /// Who issued it; the operator if nobody.
+    pub client: Option<usize>,
     /// The id of its command.
     pub command: CommandId,
     /// The tenant.
     pub tenant: &'static str,
     /// What was wanted.
     pub wish: Wish,
+    /// The client's own key for it.
+    pub key: Option<u64>,
     /// When it was issued, by the client's clock.
     pub issued_at: Timestamp,
     /// When it was issued, in ms of the world.

@@ -65,7 +65,9 @@ impl Profile {
             },
             Self::Storm => storm,
             Self::Clock => Settings { fault_gap_ms: 8_000, clock_share: 700, ..storm },
-            Self::Herd => Settings { aligned: true, clients: 3, fault_gap_ms: 12_000, pause_ms: 2_500, ..storm },
+            Self::Herd => {
+                Settings { aligned: true, clients: 3, fault_gap_ms: 12_000, pause_ms: 2_500, ..storm }
+            }
         }
     }
 }
@@ -80,10 +82,9 @@ impl FromStr for Profile {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|profile| profile.name() == text)
-            .ok_or_else(|| format!("there is no profile `{text}`; there are {}", Self::ALL.map(Self::name).join(", ")))
+        Self::ALL.into_iter().find(|profile| profile.name() == text).ok_or_else(|| {
+            format!("there is no profile `{text}`; there are {}", Self::ALL.map(Self::name).join(", "))
+        })
     }
 }
 

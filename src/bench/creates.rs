@@ -30,11 +30,17 @@ struct Seen {
 }
 
 /// Measures.
-pub(super) async fn measure(load: &Load, clients: u64, seconds: u64, report: &mut Report) -> Result<(), Failure> {
+pub(super) async fn measure(
+    load: &Load,
+    clients: u64,
+    seconds: u64,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let run = system::fresh_id().to_string();
     let watch = Stopwatch::start();
     let longest = Duration::from_secs(seconds);
-    let connections = (0..clients).map(|number| create(load.client(), format!("{run} {number}"), watch, longest));
+    let connections =
+        (0..clients).map(|number| create(load.client(), format!("{run} {number}"), watch, longest));
     let all = try_join_all(connections).await?;
     let elapsed = watch.elapsed().as_secs_f64();
     let mut seen = Seen::default();
@@ -57,7 +63,12 @@ pub(super) async fn measure(load: &Load, clients: u64, seconds: u64, report: &mu
 }
 
 /// Creates one task after the other until the time is over.
-async fn create(client: &Client, prefix: String, watch: Stopwatch, longest: Duration) -> Result<Seen, Failure> {
+async fn create(
+    client: &Client,
+    prefix: String,
+    watch: Stopwatch,
+    longest: Duration,
+) -> Result<Seen, Failure> {
     let mut seen = Seen::default();
     let mut number = 0_u64;
     while watch.elapsed() < longest {
@@ -108,8 +119,9 @@ async fn names(load: &Load, run: &str, expected: u64) -> Result<BTreeMap<String,
     let mut found: BTreeMap<String, u64> = BTreeMap::new();
     let mut cursor: Option<String> = None;
     for _ in 0..super::TASKS_MAX / PAGE {
-        let request =
-            Request::get(["api", "scheduled-tasks", ""]).query("limit", Some(PAGE)).query("cursor", cursor.as_ref());
+        let request = Request::get(["api", "scheduled-tasks", ""])
+            .query("limit", Some(PAGE))
+            .query("cursor", cursor.as_ref());
         let page: Page = serde_json::from_str(&load.client().ask(&request).await?.body)
             .map_err(|error| Failure::stopped(format!("a list of tasks cannot be read: {error}")))?;
         for task in page.items.into_iter().filter(|task| task.name.starts_with(run)) {

@@ -37,14 +37,19 @@ pub(super) fn once(name: &str, at: Timestamp) -> Value {
 /// Measures.
 pub(super) async fn measure(load: &Load, tasks: u64, report: &mut Report) -> Result<(), Failure> {
     let far = ahead(Duration::from_secs(86_400 * 365));
-    let probed = load.create_all("probing", PROBE.min(tasks), |number| once(&format!("bench probe {number}"), far)).await?;
+    let probed = load
+        .create_all("probing", PROBE.min(tasks), |number| once(&format!("bench probe {number}"), far))
+        .await?;
     let lead = Duration::from_secs_f64(figure(tasks) / probed * LEAD_FACTOR) + LEAD_MIN;
     let due = ahead(lead);
     let (_, ended_before) = load.execution_counts().await?;
-    let bulk_per_second = load.create_all("creating", tasks, |number| once(&format!("bench fire {number}"), due)).await?;
+    let bulk_per_second =
+        load.create_all("creating", tasks, |number| once(&format!("bench fire {number}"), due)).await?;
     if system::now() >= due {
-        return Err(Failure::stopped("the tasks were not all created before they were due; nothing was measured")
-            .advise("run it again; the machine was busier during the creation than during the probe"));
+        return Err(Failure::stopped(
+            "the tasks were not all created before they were due; nothing was measured",
+        )
+        .advise("run it again; the machine was busier during the creation than during the probe"));
     }
     sleep_until(due).await;
     load.wait_for_ends(ended_before, tasks, patience(tasks), POLL).await?;
@@ -90,13 +95,20 @@ mod tests {
     use super::*;
 
     fn fire(task: u128, scheduled_at: i64, fired_at: i64) -> Fire {
-        Fire { task: TaskId(task), scheduled_at: Timestamp(scheduled_at), fired_at: Timestamp(fired_at), finished_at: Some(Timestamp(fired_at + 100)) }
+        Fire {
+            task: TaskId(task),
+            scheduled_at: Timestamp(scheduled_at),
+            fired_at: Timestamp(fired_at),
+            finished_at: Some(Timestamp(fired_at + 100)),
+        }
     }
 
     #[test]
     fn the_last_fire_sets_the_rate() {
         let mut report = Report::default();
-        let fires: Vec<Fire> = (0..1_000).map(|task| fire(task, 1_000, 1_000 + i64::try_from(task / 2).expect("small"))).collect();
+        let fires: Vec<Fire> = (0..1_000)
+            .map(|task| fire(task, 1_000, 1_000 + i64::try_from(task / 2).expect("small")))
+            .collect();
         settle(&mut report, &fires, 1_000, Timestamp(1_000));
         assert_eq!((report.lost, report.doubled, report.early), (Some(0), Some(0), Some(0)));
         assert_eq!(report.per_second.map(f64::round), Some(2_004.0));
@@ -107,7 +119,12 @@ mod tests {
     #[test]
     fn what_is_missing_twice_there_or_early_is_counted() {
         let mut report = Report::default();
-        settle(&mut report, &[fire(1, 1_000, 1_001), fire(1, 1_000, 1_002), fire(2, 1_000, 999)], 4, Timestamp(1_000));
+        settle(
+            &mut report,
+            &[fire(1, 1_000, 1_001), fire(1, 1_000, 1_002), fire(2, 1_000, 999)],
+            4,
+            Timestamp(1_000),
+        );
         assert_eq!((report.lost, report.doubled, report.early), (Some(2), Some(1), Some(1)));
     }
 

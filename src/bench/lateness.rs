@@ -19,18 +19,28 @@ const LEAD_MIN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(500);
 
 /// Measures.
-pub(super) async fn measure(load: &Load, rate: u64, seconds: u64, report: &mut Report) -> Result<(), Failure> {
+pub(super) async fn measure(
+    load: &Load,
+    rate: u64,
+    seconds: u64,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let tasks = rate.saturating_mul(seconds);
     if tasks > super::TASKS_MAX {
-        return Err(Failure::Usage(format!("--rate times --seconds is more than {} tasks", super::TASKS_MAX)));
+        return Err(Failure::Usage(format!(
+            "--rate times --seconds is more than {} tasks",
+            super::TASKS_MAX
+        )));
     }
     let first = ahead(Duration::from_secs(tasks / CREATES_PER_SECOND) + LEAD_MIN);
     let (_, ended_before) = load.execution_counts().await?;
     let definition = |number| once(&format!("bench lateness {number}"), due(first, number, rate));
     report.bulk_per_second = Some(load.create_all("creating", tasks, definition).await?);
     if system::now() >= first {
-        return Err(Failure::stopped("the tasks were not all created before the first was due; nothing was measured")
-            .advise("use a lower --rate or fewer --seconds"));
+        return Err(Failure::stopped(
+            "the tasks were not all created before the first was due; nothing was measured",
+        )
+        .advise("use a lower --rate or fewer --seconds"));
     }
     let last = due(first, tasks - 1, rate);
     sleep_until(last).await;
@@ -54,7 +64,10 @@ mod tests {
     #[test]
     fn fires_are_spread_evenly() {
         let first = Timestamp(1_000);
-        assert_eq!([0, 1, 2, 3, 4].map(|number| due(first, number, 3).0), [1_000, 1_333, 1_666, 2_000, 2_333]);
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|number| due(first, number, 3).0),
+            [1_000, 1_333, 1_666, 2_000, 2_333]
+        );
         assert_eq!(due(first, 3_999, 2_000).0, 2_999);
     }
 }

@@ -38,8 +38,11 @@ impl Limit {
     /// Measures the disk under a directory, and loopback.
     pub(super) async fn measure(directory: &Path) -> Result<Self, Failure> {
         let file = directory.join("bench-limit.probe");
-        let mut syncs = synced_writes(&file).map_err(|error| Failure::file("measure the disk with", &file, &error))?;
-        let mut trips = round_trips().await.map_err(|error| Failure::stopped(format!("cannot measure loopback: {error}")))?;
+        let mut syncs =
+            synced_writes(&file).map_err(|error| Failure::file("measure the disk with", &file, &error))?;
+        let mut trips = round_trips()
+            .await
+            .map_err(|error| Failure::stopped(format!("cannot measure loopback: {error}")))?;
         let nothing = || Failure::stopped("nothing was measured");
         let (fsync_p50_ms, fsync_p99_ms) = syncs.p50_p99().ok_or_else(nothing)?;
         let (trip_ms, _) = trips.p50_p99().ok_or_else(nothing)?;

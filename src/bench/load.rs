@@ -69,7 +69,12 @@ impl Load {
     }
 
     /// Creates `count` tasks in bulk, the definition of each from its number. Returns how many a second.
-    pub(super) async fn create_all(&self, label: &str, count: u64, definition: impl Fn(u64) -> Value) -> Result<f64, Failure> {
+    pub(super) async fn create_all(
+        &self,
+        label: &str,
+        count: u64,
+        definition: impl Fn(u64) -> Value,
+    ) -> Result<f64, Failure> {
         let mut progress = Progress::new(label);
         let whole = Stopwatch::start();
         let mut created = 0;
@@ -85,27 +90,43 @@ impl Load {
 
     async fn create_some(&self, tasks: &[Value]) -> Result<(), Failure> {
         let body = serde_json::json!({ "tasks": tasks }).to_string();
-        let request = Request::post(["api", "scheduled-tasks", "bulk"]).key(&system::fresh_id().to_string())?;
+        let request =
+            Request::post(["api", "scheduled-tasks", "bulk"]).key(&system::fresh_id().to_string())?;
         let answer = self.client().ask(&request.body(body).timeout(BULK_TIMEOUT)).await?.json()?;
-        let results = answer["items"].as_array().ok_or_else(|| Failure::stopped("the answer to a bulk holds no items"))?;
+        let results = answer["items"]
+            .as_array()
+            .ok_or_else(|| Failure::stopped("the answer to a bulk holds no items"))?;
         match results.iter().find(|result| result["status"].as_u64().is_some_and(|status| status >= 400)) {
             Some(refused) => Err(Failure::stopped(format!("a task of the bulk was refused: {refused}"))),
             None if results.len() == tasks.len() => Ok(()),
-            None => Err(Failure::stopped(format!("{} of {} tasks of a bulk were answered", results.len(), tasks.len()))),
+            None => Err(Failure::stopped(format!(
+                "{} of {} tasks of a bulk were answered",
+                results.len(),
+                tasks.len()
+            ))),
         }
     }
 
     /// Returns how many executions there are by status: in all, and those that have ended.
     pub(super) async fn execution_counts(&self) -> Result<(u64, u64), Failure> {
         let status = self.client().ask(&Request::get(["api", "executions", "status"])).await?.json()?;
-        let counts = status["counts"].as_object().ok_or_else(|| Failure::stopped("the status of executions holds no counts"))?;
+        let counts = status["counts"]
+            .as_object()
+            .ok_or_else(|| Failure::stopped("the status of executions holds no counts"))?;
         let all: u64 = counts.values().filter_map(Value::as_u64).sum();
-        let open: u64 = counts.iter().filter(|(name, _)| is_open(name)).filter_map(|(_, count)| count.as_u64()).sum();
+        let open: u64 =
+            counts.iter().filter(|(name, _)| is_open(name)).filter_map(|(_, count)| count.as_u64()).sum();
         Ok((all, all - open))
     }
 
     /// Waits until `count` more executions than `before` have ended, or the time is over. Says whether they have.
-    pub(super) async fn wait_for_ends(&self, before: u64, count: u64, longest: Duration, poll: Duration) -> Result<bool, Failure> {
+    pub(super) async fn wait_for_ends(
+        &self,
+        before: u64,
+        count: u64,
+        longest: Duration,
+        poll: Duration,
+    ) -> Result<bool, Failure> {
         let mut progress = Progress::new("executions ended");
         let waited = Stopwatch::start();
         while waited.elapsed() < longest {
@@ -120,7 +141,12 @@ impl Load {
     }
 
     /// Returns every execution scheduled from `from` up to and including `to`; at most about twice as many as expected.
-    pub(super) async fn fires(&self, from: Timestamp, to: Timestamp, expected: u64) -> Result<Vec<Fire>, Failure> {
+    pub(super) async fn fires(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        expected: u64,
+    ) -> Result<Vec<Fire>, Failure> {
         let mut progress = Progress::new("executions read");
         let mut fires = Vec::new();
         let mut cursor: Option<String> = None;
@@ -162,7 +188,9 @@ impl Execution {
     fn fire(&self) -> Result<Option<Fire>, Failure> {
         let strange = |what: &str| Failure::stopped(format!("an execution's {what} cannot be read"));
         let instant = |text: &str, what: &str| Timestamp::parse(text).map_err(|_| strange(what));
-        let Some(fired_at) = self.fired_at.as_deref().filter(|_| self.status != "skipped") else { return Ok(None) };
+        let Some(fired_at) = self.fired_at.as_deref().filter(|_| self.status != "skipped") else {
+            return Ok(None);
+        };
         let finished_at = self.finished_at.as_deref().map(|text| instant(text, "finished_at")).transpose()?;
         Ok(Some(Fire {
             task: self.task_id.parse().map_err(|_| strange("task_id"))?,

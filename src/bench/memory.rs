@@ -19,7 +19,12 @@ const BYTES_PER_MIB: f64 = 1_048_576.0;
 const FIRST_ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// Creates `tasks` tasks, each with a schedule of its own that is not due soon.
-pub(super) async fn fill(load: &Load, tasks: u64, nodes: Option<&Nodes>, report: &mut Report) -> Result<(), Failure> {
+pub(super) async fn fill(
+    load: &Load,
+    tasks: u64,
+    nodes: Option<&Nodes>,
+    report: &mut Report,
+) -> Result<(), Failure> {
     let before = nodes.and_then(Nodes::memory_mib);
     let watch = Stopwatch::start();
     let per_second = load.create_all("creating", tasks, definition).await?;
@@ -30,7 +35,8 @@ pub(super) async fn fill(load: &Load, tasks: u64, nodes: Option<&Nodes>, report:
     report.bulk_per_second = Some(per_second);
     report.per_second = Some(per_second);
     let grown = before.zip(after).map(|(before, after)| after - before);
-    report.bytes_per_task = grown.map(|mib| mib * BYTES_PER_MIB / figure(tasks) / figure(report.nodes.max(1)));
+    report.bytes_per_task =
+        grown.map(|mib| mib * BYTES_PER_MIB / figure(tasks) / figure(report.nodes.max(1)));
     Ok(())
 }
 

@@ -39,19 +39,19 @@ const CLIENTS_MAX: u64 = 4_096;
 
 const EXAMPLES: &str = "\
 Examples:
-  escapement bench fires --tasks 100000                  100,000 tasks due at one instant, on one node
-  escapement bench creates --nodes 3 --clients 64        creates a second and their latency, on three nodes
-  escapement bench lateness --rate 1000 --seconds 30     how late fires are under a steady rate
-  escapement bench memory --tasks 1000000                resident memory of a node with a million tasks
-  escapement bench restart --tasks 1000000               from kill -9 to the first answer
+  escapement bench fires --tasks 100000
+  escapement bench creates --nodes 3 --clients 64
+  escapement bench lateness --rate 1000 --seconds 30
+  escapement bench memory --tasks 1000000
+  escapement bench restart --tasks 1000000
 
-Prints one JSON object. `limit` is what the machine allows, measured in the same run on the same data directory: how long
-a 256-byte write and its fdatasync take, and a round trip over loopback. `ratio` is `per_second` divided by what this disk
-would allow one sync after the other (1,000 / fsync_p50_ms): above 1, the log shares syncs among commands. What a bench
-does not measure is null. `lost` counts occurrences without an execution or acknowledged tasks that are gone, `doubled`
+Prints one JSON object. `limit` is what the machine allows, measured in the same run on the same data directory: how long \
+a 256-byte write and its fdatasync take, and a round trip over loopback. `ratio` is `per_second` divided by what this disk \
+would allow one sync after the other (1,000 / fsync_p50_ms): above 1, the log shares syncs among commands. What a bench \
+does not measure is null. `lost` counts occurrences without an execution or acknowledged tasks that are gone, `doubled` \
 those with two; if there is any, or a fire came early, the exit status is 1.
 
-Without --address it starts its nodes by itself, in a temporary directory that is removed at the end; with --data the
+Without --address it starts its nodes by itself, in a temporary directory that is removed at the end; with --data the \
 directory is kept. ESCAPEMENT_ADDRESS does not count here: load goes to a cluster only when its address is typed.";
 
 /// Put load on nodes and measure them
@@ -108,7 +108,9 @@ impl BenchCommand {
     /// Runs, prints the report, and fails if something was lost, doubled or early.
     pub(crate) fn run(self, connection: &ConnectionOptions, screen: &mut Screen<'_>) -> Result<(), Failure> {
         if connection.address.is_some() && matches!(self.bench, Bench::Restart) {
-            return Err(Failure::Usage("`bench restart` kills its nodes: it only does that to those that it started".into()));
+            return Err(Failure::Usage(
+                "`bench restart` kills its nodes: it only does that to those that it started".into(),
+            ));
         }
         let report = runtime()?.block_on(async {
             let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
@@ -123,7 +125,10 @@ impl BenchCommand {
         screen.line(&report.to_json())?;
         match report.fault() {
             None => Ok(()),
-            Some(fault) => Err(Failure::stopped(fault).advise("keep the nodes' data with --data and look at `audit export`")),
+            Some(fault) => {
+                Err(Failure::stopped(fault)
+                    .advise("keep the nodes' data with --data and look at `audit export`"))
+            }
         }
     }
 
@@ -144,7 +149,12 @@ impl BenchCommand {
         self.measure_on(&load, Some(&mut nodes), Some(limit)).await
     }
 
-    async fn measure_on(&self, load: &Load, nodes: Option<&mut Nodes>, limit: Option<Limit>) -> Result<Report, Failure> {
+    async fn measure_on(
+        &self,
+        load: &Load,
+        nodes: Option<&mut Nodes>,
+        limit: Option<Limit>,
+    ) -> Result<Report, Failure> {
         let name = crate::command_line::word(&self.bench);
         let mut report = Report { bench: name, nodes: load.node_count().await?, limit, ..Report::default() };
         let mut own = nodes;

@@ -65,7 +65,11 @@ impl Nodes {
 
     fn lay_out_dev(&mut self, port: u16) {
         let data = self.directory.join("1").display().to_string();
-        self.push(1, port, vec!["dev".into(), "--listen".into(), format!("127.0.0.1:{port}"), "--data".into(), data]);
+        self.push(
+            1,
+            port,
+            vec!["dev".into(), "--listen".into(), format!("127.0.0.1:{port}"), "--data".into(), data],
+        );
     }
 
     fn lay_out_cluster(&mut self, ports: &[u16]) -> Result<(), Failure> {
@@ -74,7 +78,8 @@ impl Nodes {
         let secret = random_secret(&system::RandomBits);
         write_secret(&key, secret.as_bytes()).map_err(|error| Failure::file("write", &key, &error))?;
         let config = self.directory.join("cluster.toml");
-        let mut text = format!("[cluster]\nname = \"bench\"\n\n[security]\njwt_key_file = {}\n", quoted(&key));
+        let mut text =
+            format!("[cluster]\nname = \"bench\"\n\n[security]\njwt_key_file = {}\n", quoted(&key));
         for (id, pair) in (1..).zip(ports.chunks_exact(2)) {
             let data = quoted(&self.directory.join(id.to_string()));
             text.push_str(&format!(
@@ -126,18 +131,21 @@ impl Nodes {
     /// How to reach each node, as an administrator.
     pub(super) fn connections(&self) -> Result<Vec<Connection>, Failure> {
         let token = self.token()?;
-        let connection = |node: &Node| Ok(Connection { address: url(&node.address)?, token: Some(token.clone()) });
+        let connection =
+            |node: &Node| Ok(Connection { address: url(&node.address)?, token: Some(token.clone()) });
         self.nodes.iter().map(connection).collect()
     }
 
     fn token(&self) -> Result<String, Failure> {
         if self.nodes.len() == 1 {
             let path = self.directory.join("1").join("admin.token");
-            let token = fs::read_to_string(&path).map_err(|error| Failure::file("read the token in", &path, &error))?;
+            let token = fs::read_to_string(&path)
+                .map_err(|error| Failure::file("read the token in", &path, &error))?;
             return Ok(token.trim().to_owned());
         }
         let keys = Keys::load(&self.key_file()).map_err(Failure::stopped)?;
-        keys.mint("bench", TENANT, &[Role::Admin, Role::ClusterAdmin], TOKEN_LIFETIME, system::now()).map_err(Failure::stopped)
+        keys.mint("bench", TENANT, &[Role::Admin, Role::ClusterAdmin], TOKEN_LIFETIME, system::now())
+            .map_err(Failure::stopped)
     }
 
     /// Returns the resident memory of all nodes.
@@ -159,11 +167,13 @@ impl Drop for Nodes {
 
 impl Node {
     fn start(&mut self) -> Result<(), Failure> {
-        let program = std::env::current_exe().map_err(|error| Failure::stopped(format!("cannot find this program: {error}")))?;
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::stopped(format!("cannot find this program: {error}")))?;
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.and_then(|log| Ok((log.try_clone()?, log)));
         let (out, err) = log.map_err(|error| Failure::file("write", &self.log, &error))?;
-        let process = Command::new(&program).args(&self.arguments).stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        let process =
+            Command::new(&program).args(&self.arguments).stdin(Stdio::null()).stdout(out).stderr(err).spawn();
         self.process = Some(process.map_err(|error| Failure::file("start", &program, &error))?);
         Ok(())
     }
@@ -188,7 +198,11 @@ impl Node {
     fn failed(&self, what: &str) -> Failure {
         let log = fs::read(&self.log).unwrap_or_default();
         let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(LOG_TAIL_BYTES)..]).into_owned();
-        Failure::stopped(format!("the node at {} {what}; its log ends with:\n{}", self.address, tail.trim_end()))
+        Failure::stopped(format!(
+            "the node at {} {what}; its log ends with:\n{}",
+            self.address,
+            tail.trim_end()
+        ))
     }
 }
 
@@ -198,8 +212,10 @@ fn url(address: &str) -> Result<Url, Failure> {
 
 /// Asks the system for ports that are free now.
 fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
-    let bound: std::io::Result<Vec<TcpListener>> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
-    let ports = bound.and_then(|bound| bound.iter().map(|listener| Ok(listener.local_addr()?.port())).collect());
+    let bound: std::io::Result<Vec<TcpListener>> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    let ports =
+        bound.and_then(|bound| bound.iter().map(|listener| Ok(listener.local_addr()?.port())).collect());
     ports.map_err(|error| Failure::stopped(format!("no free port on loopback: {error}")))
 }
 

@@ -43,7 +43,9 @@ impl Report {
     /// Fills in what follows from the rest, and rounds.
     pub(super) fn settle(&mut self) {
         self.ratio = match (&self.limit, self.per_second) {
-            (Some(limit), Some(per_second)) if limit.fsync_p50_ms > 0.0 => Some(per_second * limit.fsync_p50_ms / 1_000.0),
+            (Some(limit), Some(per_second)) if limit.fsync_p50_ms > 0.0 => {
+                Some(per_second * limit.fsync_p50_ms / 1_000.0)
+            }
             _ => None,
         };
         let figures = [
@@ -84,11 +86,29 @@ mod tests {
     #[test]
     fn every_member_of_the_contract_is_there() {
         let limit = Limit { fsync_p50_ms: 0.5, fsync_p99_ms: 2.0, loopback_round_trip_us: 30.0 };
-        let mut report = Report { bench: "fires".into(), nodes: 3, per_second: Some(10_000.123_4), limit: Some(limit), ..Report::default() };
+        let mut report = Report {
+            bench: "fires".into(),
+            nodes: 3,
+            per_second: Some(10_000.123_4),
+            limit: Some(limit),
+            ..Report::default()
+        };
         report.settle();
         let json: serde_json::Value = serde_json::from_str(&report.to_json()).expect("JSON");
         for member in [
-            "bench", "nodes", "tasks", "clients", "seconds", "per_second", "p50_ms", "p99_ms", "lost", "doubled", "memory_mib", "limit", "ratio",
+            "bench",
+            "nodes",
+            "tasks",
+            "clients",
+            "seconds",
+            "per_second",
+            "p50_ms",
+            "p99_ms",
+            "lost",
+            "doubled",
+            "memory_mib",
+            "limit",
+            "ratio",
         ] {
             assert!(json.get(member).is_some(), "{member}");
         }

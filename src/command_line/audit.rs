@@ -22,7 +22,7 @@ Examples:
   escapement audit verify
   escapement audit verify --data /backup/node-1
 
-Each event holds the hash of the one before it in its tenant's chain. Every hash is computed again; a chain that does not
+Each event holds the hash of the one before it in its tenant's chain. Every hash is computed again; a chain that does not \
 hold, or that has a gap, is named with its sequence, and the exit status is 1.";
 
 const REPLAY_EXAMPLES: &str = "\
@@ -104,7 +104,9 @@ pub(super) enum Until {
 fn parse_until(text: &str) -> Result<Until, String> {
     match text.parse() {
         Ok(sequence) => Ok(Until::Sequence(sequence)),
-        Err(_) => Timestamp::parse(text).map(Until::Instant).map_err(|error| format!("neither a sequence nor an instant: {error}")),
+        Err(_) => Timestamp::parse(text)
+            .map(Until::Instant)
+            .map_err(|error| format!("neither a sequence nor an instant: {error}")),
     }
 }
 
@@ -123,6 +125,8 @@ mod tests {
     fn a_replay_ends_at_a_sequence_or_an_instant() {
         assert_eq!(parse_until("4711"), Ok(Until::Sequence(4_711)));
         assert_eq!(parse_until("1970-01-01T00:00:01Z"), Ok(Until::Instant(Timestamp(1_000))));
-        assert!(parse_until("yesterday").expect_err("neither").starts_with("neither a sequence nor an instant"));
+        assert!(
+            parse_until("yesterday").expect_err("neither").starts_with("neither a sequence nor an instant")
+        );
     }
 }

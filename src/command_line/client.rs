@@ -80,8 +80,11 @@ impl Request {
 
     /// Adds a header.
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> Result<Self, Failure> {
-        let value = HeaderValue::from_str(value)
-            .map_err(|_| Failure::Usage(format!("{name} cannot be sent: it holds a line break or another control character")))?;
+        let value = HeaderValue::from_str(value).map_err(|_| {
+            Failure::Usage(format!(
+                "{name} cannot be sent: it holds a line break or another control character"
+            ))
+        })?;
         self.headers.insert(HeaderName::from_static(name), value);
         Ok(self)
     }
@@ -123,7 +126,8 @@ impl Answer {
     /// [`Failure::Stopped`], when something else than a node answered.
     pub(crate) fn json(&self) -> Result<Value, Failure> {
         serde_json::from_str(&self.body).map_err(|error| {
-            Failure::stopped(format!("the answer is not JSON: {error}")).advise("is --address that of an Escapement node?")
+            Failure::stopped(format!("the answer is not JSON: {error}"))
+                .advise("is --address that of an Escapement node?")
         })
     }
 }
@@ -145,8 +149,9 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
         if let Some(token) = &connection.token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
-                .map_err(|_| Failure::Usage("the token holds a line break or another control character".into()))?;
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
+                Failure::Usage("the token holds a line break or another control character".into())
+            })?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -156,7 +161,9 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never());
         let builder = if is_loopback(&connection.address) { builder.no_proxy() } else { builder };
-        let http = builder.build().map_err(|error| Failure::stopped(format!("cannot start an HTTP client: {error}")))?;
+        let http = builder
+            .build()
+            .map_err(|error| Failure::stopped(format!("cannot start an HTTP client: {error}")))?;
         Ok(Self { http, address: connection.address.clone() })
     }
 
@@ -171,10 +178,12 @@ impl Client {
             if status.is_success() {
                 return Ok(Answer { body });
             }
-            let busy = status == StatusCode::SERVICE_UNAVAILABLE && request.idempotent && repetitions < REPETITIONS_MAX;
+            let busy = status == StatusCode::SERVICE_UNAVAILABLE
+                && request.idempotent
+                && repetitions < REPETITIONS_MAX;
             match wait.filter(|_| busy) {
                 Some(wait) => tokio::time::sleep(wait.min(RETRY_AFTER_MAX)).await,
-                None => return Err(Failure::Refused(Problem::read(status.as_u16(), &body))),
+                None => return Err(Failure::Refused(Box::new(Problem::read(status.as_u16(), &body)))),
             }
             repetitions += 1;
         }
@@ -184,9 +193,16 @@ impl Client {
     ///
     /// # Errors
     /// [`Failure::Unreachable`] and [`Failure::NoAnswer`].
-    pub(crate) async fn ask_once(&self, request: &Request) -> Result<(StatusCode, Option<Duration>, String), Failure> {
+    pub(crate) async fn ask_once(
+        &self,
+        request: &Request,
+    ) -> Result<(StatusCode, Option<Duration>, String), Failure> {
         let url = request.url(&self.address);
-        let mut builder = self.http.request(request.method.clone(), url).headers(request.headers.clone()).timeout(request.timeout);
+        let mut builder = self
+            .http
+            .request(request.method.clone(), url)
+            .headers(request.headers.clone())
+            .timeout(request.timeout);
         if let Some(body) = &request.body {
             builder = builder.header(CONTENT_TYPE, "application/json").body(body.clone());
         }

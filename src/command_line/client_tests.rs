@@ -29,7 +29,8 @@ fn client(address: Url) -> Client {
 
 const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nretry-after: 0\r\ncontent-length: 16\r\nconnection: close\r\n\r\n{\"title\":\"Busy\"}";
 const DONE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
-const MOVED: &str = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const MOVED: &str =
+    "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 #[tokio::test]
 async fn a_busy_node_is_asked_again_when_asking_twice_is_safe() {
@@ -40,7 +41,11 @@ async fn a_busy_node_is_asked_again_when_asking_twice_is_safe() {
     assert_eq!(requests.len(), 3);
     for request in requests {
         assert!(request.starts_with("POST /prefix/api/scheduled-tasks/ HTTP/1.1\r\n"), "{request}");
-        assert!(request.contains("idempotency-key: k1\r\n") && request.contains("authorization: Bearer secret\r\n"), "{request}");
+        assert!(
+            request.contains("idempotency-key: k1\r\n")
+                && request.contains("authorization: Bearer secret\r\n"),
+            "{request}"
+        );
         assert!(request.contains("content-type: application/json\r\n"), "{request}");
     }
 }
@@ -66,13 +71,15 @@ async fn a_node_that_is_down_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = format!("http://{}", listener.local_addr().expect("an address"));
     drop(listener);
-    let failure = client(Url::parse(&address).expect("a URL")).ask(&Request::get(["healthz"])).await.expect_err("down");
+    let failure =
+        client(Url::parse(&address).expect("a URL")).ask(&Request::get(["healthz"])).await.expect_err("down");
     assert_eq!(failure.to_string(), format!("cannot reach {address}: connection refused"));
 }
 
 #[test]
 fn a_segment_stays_one_segment() {
     let address = Url::parse("http://host").expect("a URL");
-    let request = Request::get(["api", "a/b?c", ".."]).query("task", Some("1 2")).query("status", None::<&str>);
+    let request =
+        Request::get(["api", "a/b?c", ".."]).query("task", Some("1 2")).query("status", None::<&str>);
     assert_eq!(request.url(&address).as_str(), "http://host/api/a%2Fb%3Fc?task=1+2");
 }

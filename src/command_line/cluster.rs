@@ -30,7 +30,7 @@ Examples:
   escapement cluster add-node 4 --api 10.0.0.4:7070 --peer 10.0.0.4:7170
   escapement cluster promote 4
 
-The node becomes a learner: it receives the log and has no vote. This waits until it has caught up; then promote it.
+The node becomes a learner: it receives the log and has no vote. This waits until it has caught up; then promote it. \
 An id that was used once is never used again for another disk.";
 
 const REMOVE_EXAMPLES: &str = "\
@@ -88,7 +88,10 @@ pub(super) struct AddOptions {
 }
 
 fn nodes_path(rest: &[String]) -> Vec<String> {
-    ["api".to_owned(), "cluster".to_owned(), "nodes".to_owned()].into_iter().chain(rest.iter().cloned()).collect()
+    ["api".to_owned(), "cluster".to_owned(), "nodes".to_owned()]
+        .into_iter()
+        .chain(rest.iter().cloned())
+        .collect()
 }
 
 impl ClusterCommand {
@@ -101,16 +104,29 @@ impl ClusterCommand {
             Self::AddNode(options) => options.run(client, screen).await,
             Self::Promote { id } => {
                 let path = nodes_path(&[id.to_string(), "promote".into()]);
-                change(client, screen, Request::post(path).body("{}").idempotent(), &format!("node {id} has a vote now")).await
+                change(
+                    client,
+                    screen,
+                    Request::post(path).body("{}").idempotent(),
+                    &format!("node {id} has a vote now"),
+                )
+                .await
             }
             Self::RemoveNode { id } => {
                 let path = nodes_path(&[id.to_string()]);
-                change(client, screen, Request::delete(path), &format!("node {id} is no longer part of the cluster")).await
+                change(
+                    client,
+                    screen,
+                    Request::delete(path),
+                    &format!("node {id} is no longer part of the cluster"),
+                )
+                .await
             }
             Self::TransferLeadership { id } => {
                 let body = id.map_or_else(|| json!({}), |id| json!({ "id": id }));
                 let request = Request::post(["api", "cluster", "leader"]).body(body.to_string());
-                let done = id.map_or_else(|| "another node leads now".to_owned(), |id| format!("node {id} leads now"));
+                let done = id
+                    .map_or_else(|| "another node leads now".to_owned(), |id| format!("node {id} leads now"));
                 change(client, screen, request, &done).await
             }
         }
@@ -118,7 +134,12 @@ impl ClusterCommand {
 }
 
 /// Asks for a change of membership; for people, says that it is done.
-async fn change(client: &Client, screen: &mut Screen<'_>, request: Request, done: &str) -> Result<(), Failure> {
+async fn change(
+    client: &Client,
+    screen: &mut Screen<'_>,
+    request: Request,
+    done: &str,
+) -> Result<(), Failure> {
     let answer = client.ask(&request.timeout(STANDSTILL_MAX)).await?;
     match screen.output {
         Output::Table => screen.line(done),
@@ -135,7 +156,10 @@ impl AddOptions {
         change(client, screen, request, &done).await?;
         if !self.no_wait {
             self.wait(client).await?;
-            note(&format!("node {0} has caught up: give it a vote with `escapement cluster promote {0}`", self.id));
+            note(&format!(
+                "node {0} has caught up: give it a vote with `escapement cluster promote {0}`",
+                self.id
+            ));
         }
         Ok(())
     }
@@ -159,7 +183,8 @@ impl AddOptions {
                 (best, moved) = (applied, Stopwatch::start());
             } else if moved.elapsed() > STANDSTILL_MAX {
                 progress.finish();
-                let message = format!("node {} has received nothing for {} s", self.id, STANDSTILL_MAX.as_secs());
+                let message =
+                    format!("node {} has received nothing for {} s", self.id, STANDSTILL_MAX.as_secs());
                 let advice = format!("is it running with --join, and can the leader reach {}?", self.peer);
                 return Err(Failure::stopped(message).advise(advice));
             }

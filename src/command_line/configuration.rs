@@ -72,7 +72,11 @@ mod tests {
         let file = directory.path().join("cluster.toml");
         std::fs::write(&file, "[cluster]\nname = 7\n").expect("written");
         let mut out = Vec::new();
-        let checked = ConfigCommand::Check { file }.run(&mut Screen { out: &mut out, output: Output::Json, zone: Zone(Tz::UTC) });
+        let checked = ConfigCommand::Check { file }.run(&mut Screen {
+            out: &mut out,
+            output: Output::Json,
+            zone: Zone(Tz::UTC),
+        });
         assert!(matches!(checked, Err(Failure::Told)));
         let found: Value = serde_json::from_slice(&out).expect("JSON");
         let faults = found["faults"].as_array().expect("a list");
@@ -83,7 +87,9 @@ mod tests {
     fn a_file_that_is_not_there_is_named() {
         let mut out = Vec::new();
         let command = ConfigCommand::Check { file: "/nowhere/cluster.toml".into() };
-        let failure = command.run(&mut Screen { out: &mut out, output: Output::Table, zone: Zone(Tz::UTC) }).expect_err("missing");
+        let failure = command
+            .run(&mut Screen { out: &mut out, output: Output::Table, zone: Zone(Tz::UTC) })
+            .expect_err("missing");
         assert!(failure.to_string().starts_with("/nowhere/cluster.toml cannot be read: "), "{failure}");
     }
 }

@@ -60,7 +60,11 @@ impl ConnectionOptions {
         self.resolve_with(variable, Path::new(ADMIN_TOKEN))
     }
 
-    fn resolve_with(&self, variable: impl Fn(&str) -> Option<String>, found: &Path) -> Result<Connection, Failure> {
+    fn resolve_with(
+        &self,
+        variable: impl Fn(&str) -> Option<String>,
+        found: &Path,
+    ) -> Result<Connection, Failure> {
         let address = self.address.clone().or_else(|| variable("ESCAPEMENT_ADDRESS"));
         let address = parse_address(address.as_deref().unwrap_or(ADDRESS))?;
         let token = match (&self.token, &self.token_file) {
@@ -77,8 +81,9 @@ impl ConnectionOptions {
 }
 
 fn read_token(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path)
-        .map_err(|error| Failure::file("read the token in", path, &error).advise("pass another with --token-file"))
+    fs::read_to_string(path).map_err(|error| {
+        Failure::file("read the token in", path, &error).advise("pass another with --token-file")
+    })
 }
 
 /// `node-1:7070` is taken for `http://node-1:7070`.
@@ -118,17 +123,23 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let found = directory.path().join("admin.token");
         fs::write(&found, "abc").expect("written");
-        let options = ConnectionOptions { address: Some("https://cluster.example".into()), ..Default::default() };
+        let options =
+            ConnectionOptions { address: Some("https://cluster.example".into()), ..Default::default() };
         assert_eq!(options.resolve_with(nothing, &found).expect("resolved").token, None);
     }
 
     #[test]
     fn an_option_goes_before_a_variable() {
-        let variable = |name: &str| Some(if name == "ESCAPEMENT_TOKEN" { "v" } else { "http://[::1]:1" }.to_owned());
+        let variable =
+            |name: &str| Some(if name == "ESCAPEMENT_TOKEN" { "v" } else { "http://[::1]:1" }.to_owned());
         let options = ConnectionOptions::default();
         let connection = options.resolve_with(variable, Path::new("/none")).expect("resolved");
-        assert_eq!((connection.address.as_str(), connection.token.as_deref()), ("http://[::1]:1/", Some("v")));
-        let options = ConnectionOptions { address: Some("host:2".into()), token: Some("o".into()), ..options };
+        assert_eq!(
+            (connection.address.as_str(), connection.token.as_deref()),
+            ("http://[::1]:1/", Some("v"))
+        );
+        let options =
+            ConnectionOptions { address: Some("host:2".into()), token: Some("o".into()), ..options };
         let connection = options.resolve_with(variable, Path::new("/none")).expect("resolved");
         assert_eq!((connection.address.as_str(), connection.token.as_deref()), ("http://host:2/", Some("o")));
     }
@@ -142,7 +153,9 @@ mod tests {
 
     #[test]
     fn loopback_is_known_by_name_and_number() {
-        for (text, expected) in [("localhost:1", true), ("127.0.0.9:1", true), ("[::1]:1", true), ("10.0.0.1:1", false)] {
+        for (text, expected) in
+            [("localhost:1", true), ("127.0.0.9:1", true), ("[::1]:1", true), ("10.0.0.1:1", false)]
+        {
             assert_eq!(is_loopback(&parse_address(text).expect("an address")), expected, "{text}");
         }
     }

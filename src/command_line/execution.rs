@@ -141,7 +141,8 @@ fn table(executions: &[Value], zone: Zone) -> String {
         return "no executions\n".into();
     }
     let scheduled = format!("SCHEDULED ({})", zone.name());
-    let mut table = Table::new(["ID", "TASK", "TRIGGER", "STATUS", &scheduled, ">LATE MS", ">ATTEMPT", "REASON"]);
+    let mut table =
+        Table::new(["ID", "TASK", "TRIGGER", "STATUS", &scheduled, ">LATE MS", ">ATTEMPT", "REASON"]);
     for execution in executions {
         table.row([
             field(execution, "/id"),
@@ -165,15 +166,35 @@ fn reason(execution: &Value) -> String {
 
 fn sheet(execution: &Value, zone: Zone) -> String {
     let mut sheet = Sheet::default();
-    for (label, name) in [("id", "id"), ("task", "task_id"), ("task version", "task_version"), ("tenant", "tenant"), ("trigger", "trigger"), ("status", "status")] {
+    for (label, name) in [
+        ("id", "id"),
+        ("task", "task_id"),
+        ("task version", "task_version"),
+        ("tenant", "tenant"),
+        ("trigger", "trigger"),
+        ("status", "status"),
+    ] {
         sheet.line(label, optional(execution, &format!("/{name}")));
     }
-    for (label, name) in [("scheduled", "scheduled_at"), ("fired", "fired_at"), ("started", "started_at"), ("finished", "finished_at")] {
+    for (label, name) in [
+        ("scheduled", "scheduled_at"),
+        ("fired", "fired_at"),
+        ("started", "started_at"),
+        ("finished", "finished_at"),
+    ] {
         sheet.line(label, exactly_when(execution, &format!("/{name}"), zone));
     }
     let lateness = optional(execution, "/lateness_ms");
     sheet.line("late by", if lateness.is_empty() { lateness } else { format!("{lateness} ms") });
-    for (label, name) in [("attempt", "attempt"), ("progress", "progress"), ("reason", "reason"), ("error", "error"), ("result", "result"), ("log index", "log_index"), ("correlation id", "correlation_id")] {
+    for (label, name) in [
+        ("attempt", "attempt"),
+        ("progress", "progress"),
+        ("reason", "reason"),
+        ("error", "error"),
+        ("result", "result"),
+        ("log index", "log_index"),
+        ("correlation id", "correlation_id"),
+    ] {
         sheet.line(label, optional(execution, &format!("/{name}")));
     }
     format!("{sheet}{}", attempts(execution, zone))
@@ -228,8 +249,14 @@ e1  t1    schedule  failed  2026-03-01 00:00:00        4        2  HTTP 500
     fn a_sheet_ends_with_the_attempts() {
         let sheet = sheet(&execution(), Zone(Tz::UTC));
         assert!(sheet.contains("late by    4 ms\n"), "{sheet}");
-        assert!(sheet.contains("\n\nATTEMPT  WORKER  STARTED (UTC)        FINISHED             OUTCOME  ERROR\n"), "{sheet}");
-        assert!(sheet.ends_with("      1  node 1  2026-03-01 00:00:00  2026-03-01 00:00:01  failed   HTTP 500\n"), "{sheet}");
+        assert!(
+            sheet.contains("\n\nATTEMPT  WORKER  STARTED (UTC)        FINISHED             OUTCOME  ERROR\n"),
+            "{sheet}"
+        );
+        assert!(
+            sheet.ends_with("      1  node 1  2026-03-01 00:00:00  2026-03-01 00:00:01  failed   HTTP 500\n"),
+            "{sheet}"
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) enum Failure {
     NoAnswer { address: String, reason: String },
     /// The node refused.
     #[error("{}", .0.reason())]
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// Something else stands in the way.
     #[error("{message}")]
     Stopped { message: String, advice: Option<String> },
@@ -103,19 +103,28 @@ mod tests {
 
     #[test]
     fn a_refusal_says_why_and_what_next() {
-        let failure = Failure::Refused(Problem::read(404, r#"{"title":"Not found","detail":"no task 7"}"#));
+        let failure =
+            Failure::Refused(Box::new(Problem::read(404, r#"{"title":"Not found","detail":"no task 7"}"#)));
         assert_eq!(
             failure.told().as_deref(),
-            Some("error: Not found: no task 7\n  next: see what there is with `escapement task list` or `escapement execution list`\n")
+            Some(
+                "error: Not found: no task 7\n  next: see what there is with `escapement task list` or `escapement execution list`\n"
+            )
         );
         assert_eq!(failure.exit_code(), ExitCode::from(1));
     }
 
     #[test]
     fn an_unreachable_node_is_named_with_two_ways_on() {
-        let failure = Failure::Unreachable { address: "http://127.0.0.1:7070".into(), reason: "connection refused".into() };
+        let failure = Failure::Unreachable {
+            address: "http://127.0.0.1:7070".into(),
+            reason: "connection refused".into(),
+        };
         let text = failure.told().expect("something to say");
-        assert!(text.starts_with("error: cannot reach http://127.0.0.1:7070: connection refused\n"), "{text}");
+        assert!(
+            text.starts_with("error: cannot reach http://127.0.0.1:7070: connection refused\n"),
+            "{text}"
+        );
         assert!(text.contains("`escapement dev`") && text.contains("--address"), "{text}");
     }
 

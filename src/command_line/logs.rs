@@ -78,7 +78,13 @@ impl LogsOptions {
     }
 
     /// Prints everything from a position on that is there now.
-    async fn print(&self, client: &Client, screen: &mut Screen<'_>, attempt: Option<NonZeroU32>, position: &mut Position) -> Result<(), Failure> {
+    async fn print(
+        &self,
+        client: &Client,
+        screen: &mut Screen<'_>,
+        attempt: Option<NonZeroU32>,
+        position: &mut Position,
+    ) -> Result<(), Failure> {
         loop {
             let request = Request::get(self.execution.path(&["logs"]))
                 .query("attempt", attempt)
@@ -121,7 +127,12 @@ fn has_ended(execution: &Value) -> bool {
 fn lines(piece: &Value, zone: Zone) -> String {
     let at = Timestamp::parse(&field(piece, "/at")).map_or_else(|_| "-".into(), |at| zone.show_time(at));
     let stream = field(piece, "/stream");
-    piece["text"].as_str().unwrap_or_default().lines().map(|line| format!("{at} {stream:<6} {line}\n")).collect()
+    piece["text"]
+        .as_str()
+        .unwrap_or_default()
+        .lines()
+        .map(|line| format!("{at} {stream:<6} {line}\n"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -149,7 +160,9 @@ mod tests {
 
     #[test]
     fn an_execution_that_waits_for_a_retry_has_not_ended() {
-        for (status, ended) in [("queued", false), ("running", false), ("retrying", false), ("lost", true), ("succeeded", true)] {
+        for (status, ended) in
+            [("queued", false), ("running", false), ("retrying", false), ("lost", true), ("succeeded", true)]
+        {
             assert_eq!(has_ended(&json!({ "status": status })), ended, "{status}");
         }
     }

@@ -64,9 +64,9 @@ Without a node:
 
 const EXAMPLES: &str = "\
 Examples:
-  escapement dev                                      a node for development, on http://127.0.0.1:7070
-  escapement task create -f task.json                 create a task
-  escapement task list --output json                  the API's answer, for scripts
+  escapement dev                          a node on http://127.0.0.1:7070
+  escapement task create -f task.json     create a task
+  escapement task list --output json      the API's answer, for scripts
   escapement --address http://10.0.0.7:7070 cluster status
 
 Exit status: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.";
@@ -164,7 +164,10 @@ impl CommandLine {
 }
 
 /// Runs what asks a node.
-fn ask<T>(options: &ConnectionOptions, work: impl AsyncFnOnce(Client) -> Result<T, Failure>) -> Result<T, Failure> {
+fn ask<T>(
+    options: &ConnectionOptions,
+    work: impl AsyncFnOnce(Client) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let connection = options.resolve()?;
     runtime()?.block_on(async { work(Client::new(&connection)?).await })
 }

@@ -44,7 +44,11 @@ impl Problem {
 
     /// Returns the reason, with a line for each field, for standard error.
     pub(crate) fn reason(&self) -> String {
-        let title = if self.title.is_empty() { format!("the node answered {}", self.answered) } else { self.title.clone() };
+        let title = if self.title.is_empty() {
+            format!("the node answered {}", self.answered)
+        } else {
+            self.title.clone()
+        };
         let mut text = if self.detail.is_empty() { title } else { format!("{title}: {}", self.detail) };
         for fault in &self.errors {
             text.push_str(&format!("\n  {}: {}", fault.pointer, fault.detail));
@@ -67,10 +71,14 @@ impl Problem {
             403 => "use a token with that role: `escapement token mint --role …`",
             404 => "see what there is with `escapement task list` or `escapement execution list`",
             409 => "look at its present state with `show` first",
-            412 => "it changed in between: `show` it, take over what changed, and update with its new version",
+            412 => {
+                "it changed in between: `show` it, take over what changed, and update with its new version"
+            }
             413 => "send less at once",
             429 | 503 => "try again in a moment; `escapement cluster status` says whether there is a leader",
-            500..=599 => "the node's log says more under the correlation id; `escapement cluster status` shows the nodes",
+            500..=599 => {
+                "the node's log says more under the correlation id; `escapement cluster status` shows the nodes"
+            }
             _ => return None,
         })
     }
@@ -101,7 +109,11 @@ mod tests {
     #[test]
     fn an_answer_from_something_else_is_shown_in_part() {
         let problem = Problem::read(502, &format!("<html>\u{1b}[2J{}", "x".repeat(1_000)));
-        assert!(problem.reason().starts_with("the node answered 502: <html>\\u{1b}[2Jxxx"), "{}", problem.reason());
+        assert!(
+            problem.reason().starts_with("the node answered 502: <html>\\u{1b}[2Jxxx"),
+            "{}",
+            problem.reason()
+        );
         assert!(problem.reason().len() < 300);
         assert_eq!(Problem::read(404, "").reason(), "the node answered 404");
     }

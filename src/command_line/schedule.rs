@@ -28,16 +28,16 @@ Examples:
   escapement schedule preview --cron '30 2 * * *' --timezone Europe/Berlin --from 2026-03-27T00:00:00Z
   escapement schedule preview --cron '@daily' --count 3 --output json
 
-Five fields as in crontab, six with leading seconds, or @hourly, @daily, @weekly, @monthly, @yearly. When day of month
-and day of week are both restricted, either is enough. On nights when clocks change, jobs at fixed times run once, and
+Five fields as in crontab, six with leading seconds, or @hourly, @daily, @weekly, @monthly, @yearly. When day of month \
+and day of week are both restricted, either is enough. On nights when clocks change, jobs at fixed times run once, and \
 jobs with * in minute or hour follow the clock, as with Debian's cron.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
   escapement schedule check vectors.jsonl
 
-Each line is an object: {\"expr\": \"0 2 * * *\", \"tz\": \"Europe/Berlin\", \"from\": \"2026-03-28T00:00:00Z\",
-\"next\": [\"2026-03-28T01:00:00Z\", …]}. `next` holds the instants after `from`; none means that it never fires again.
+Each line is an object: {\"expr\": \"0 2 * * *\", \"tz\": \"Europe/Berlin\", \"from\": \"2026-03-28T00:00:00Z\", \
+\"next\": [\"2026-03-28T01:00:00Z\", …]}. `next` holds the instants after `from`; none means that it never fires again. \
 Prints each line that differs, closes with `N passed, N failed`, and ends with status 1 if any failed.";
 
 /// Commands on schedules.
@@ -81,8 +81,16 @@ impl ScheduleCommand {
 }
 
 /// Compiles a cron expression as a task of this instant would; `H` is the choice of the nil task.
-pub(super) fn compile(expression: &str, timezone: &str, from: Timestamp) -> Result<(Trigger, Schedule), ScheduleError> {
-    let trigger = Trigger::Cron { expression: expression.to_owned(), timezone: timezone.to_owned(), dst: Dst::default() };
+pub(super) fn compile(
+    expression: &str,
+    timezone: &str,
+    from: Timestamp,
+) -> Result<(Trigger, Schedule), ScheduleError> {
+    let trigger = Trigger::Cron {
+        expression: expression.to_owned(),
+        timezone: timezone.to_owned(),
+        dst: Dst::default(),
+    };
     let schedule = Schedule::compile(&trigger, TaskId(0), from)?;
     Ok((trigger, schedule))
 }
@@ -90,14 +98,18 @@ pub(super) fn compile(expression: &str, timezone: &str, from: Timestamp) -> Resu
 impl PreviewOptions {
     fn run(&self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let from = self.from.unwrap_or_else(system::now);
-        let (trigger, schedule) = compile(&self.cron, &self.timezone, from).map_err(|error| self.refused(&error))?;
+        let (trigger, schedule) =
+            compile(&self.cron, &self.timezone, from).map_err(|error| self.refused(&error))?;
         let count = usize::try_from(self.count).unwrap_or(usize::MAX);
         let fires: Vec<Timestamp> = schedule.between(from, Timestamp::MAX).take(count).collect();
         let zone = self.zone();
         match screen.output {
             Output::Json => {
                 let fires: Vec<String> = fires.iter().map(Timestamp::to_string).collect();
-                screen.line(&json!({ "fires": fires, "description": describe(&trigger), "timezone": zone.name() }).to_string())
+                screen.line(
+                    &json!({ "fires": fires, "description": describe(&trigger), "timezone": zone.name() })
+                        .to_string(),
+                )
             }
             Output::Table => {
                 screen.line(&describe(&trigger))?;
@@ -129,7 +141,7 @@ impl PreviewOptions {
 }
 
 fn table(from: Timestamp, fires: &[Timestamp], zone: Zone) -> String {
-    let mut table = Table::new(["UTC", zone.name(), "DAY", ""]);
+    let mut table = Table::new(["UTC", &format!("LOCAL ({})", zone.name()), "DAY", ""]);
     let mut before = from;
     for &fire in fires {
         let day = zone.local(fire).map_or_else(String::new, |local| local.format("%a").to_string());
@@ -177,25 +189,28 @@ mod tests {
     fn a_night_without_half_past_two_is_noted() {
         let expected = "\
 at 02:30 every day, Berlin time
-UTC                       Europe/Berlin                   DAY
+UTC                       LOCAL (Europe/Berlin)           DAY
 2026-03-28T01:30:00.000Z  2026-03-28 02:30:00.000 +01:00  Sat
 2026-03-29T01:00:00.000Z  2026-03-29 03:00:00.000 +02:00  Sun  clocks forward 1h on Mar 29 at 02:00
 2026-03-30T00:30:00.000Z  2026-03-30 02:30:00.000 +02:00  Mon
 ";
-        let found = preview("30 2 * * *", "Europe/Berlin", "2026-03-27T12:00:00Z", Output::Table).expect("previewed");
+        let found =
+            preview("30 2 * * *", "Europe/Berlin", "2026-03-27T12:00:00Z", Output::Table).expect("previewed");
         assert_eq!(found, expected);
     }
 
     #[test]
     fn an_hour_that_comes_twice_is_noted() {
-        let found = preview("*/30 * * * *", "Europe/Berlin", "2026-10-25T00:10:00Z", Output::Table).expect("previewed");
+        let found = preview("*/30 * * * *", "Europe/Berlin", "2026-10-25T00:10:00Z", Output::Table)
+            .expect("previewed");
         assert!(found.contains("2026-10-25T01:00:00.000Z  2026-10-25 02:00:00.000 +01:00  Sun  clocks back 1h on Oct 25 at 03:00\n"), "{found}");
         assert_eq!(found.matches("clocks").count(), 1, "{found}");
     }
 
     #[test]
     fn scripts_get_the_fires_as_from_the_api() {
-        let found = preview("CRON_TZ=Asia/Tokyo @daily", "UTC", "2026-01-01T00:00:00Z", Output::Json).expect("previewed");
+        let found = preview("CRON_TZ=Asia/Tokyo @daily", "UTC", "2026-01-01T00:00:00Z", Output::Json)
+            .expect("previewed");
         let found: serde_json::Value = serde_json::from_str(&found).expect("JSON");
         assert_eq!(found["fires"][0], "2026-01-01T15:00:00.000Z");
         assert_eq!(found["timezone"], "Asia/Tokyo");
@@ -203,16 +218,22 @@ UTC                       Europe/Berlin                   DAY
 
     #[test]
     fn a_fault_is_pointed_at() {
-        let failure = preview("0 25 * * *", "UTC", "2026-01-01T00:00:00Z", Output::Table).expect_err("refused");
+        let failure =
+            preview("0 25 * * *", "UTC", "2026-01-01T00:00:00Z", Output::Table).expect_err("refused");
         let text = failure.to_string();
         assert!(text.contains("--cron: ") && text.contains("\n    0 25 * * *\n      ^"), "{text}");
-        let failure = preview("0 2 * * *", "Europe/Berln", "2026-01-01T00:00:00Z", Output::Table).expect_err("refused");
-        assert!(failure.to_string().contains("--timezone: ") && failure.to_string().contains("Europe/Berlin"), "{failure}");
+        let failure =
+            preview("0 2 * * *", "Europe/Berln", "2026-01-01T00:00:00Z", Output::Table).expect_err("refused");
+        assert!(
+            failure.to_string().contains("--timezone: ") && failure.to_string().contains("Europe/Berlin"),
+            "{failure}"
+        );
     }
 
     #[test]
     fn the_first_row_is_compared_with_the_start() {
-        let found = preview("0 12 1 7 *", "Europe/Berlin", "2026-01-01T00:00:00Z", Output::Table).expect("previewed");
+        let found =
+            preview("0 12 1 7 *", "Europe/Berlin", "2026-01-01T00:00:00Z", Output::Table).expect("previewed");
         assert_eq!(found.matches("clocks forward 1h on Mar 29 at 02:00").count(), 1, "{found}");
     }
 }

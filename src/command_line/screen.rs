@@ -25,7 +25,11 @@ pub(crate) struct Screen<'a> {
 
 impl Screen<'_> {
     /// Prints an answer: for scripts as it is, for people as `show` puts it.
-    pub(crate) fn answer(&mut self, answer: &Answer, show: impl FnOnce(&Value, Zone) -> String) -> Result<(), Failure> {
+    pub(crate) fn answer(
+        &mut self,
+        answer: &Answer,
+        show: impl FnOnce(&Value, Zone) -> String,
+    ) -> Result<(), Failure> {
         match self.output {
             Output::Json => self.line(answer.body.trim_end()),
             Output::Table => {
@@ -36,12 +40,18 @@ impl Screen<'_> {
     }
 
     /// Prints a list: a table, then how to go on if there is more.
-    pub(crate) fn list(&mut self, answer: &Answer, show: impl FnOnce(&[Value], Zone) -> String) -> Result<(), Failure> {
+    pub(crate) fn list(
+        &mut self,
+        answer: &Answer,
+        show: impl FnOnce(&[Value], Zone) -> String,
+    ) -> Result<(), Failure> {
         self.answer(answer, |value, zone| show(items(value), zone))?;
         if self.output == Output::Table
             && let Some(cursor) = answer.json()?["next_cursor"].as_str()
         {
-            note(&format!("there is more: go on with --cursor {cursor}, or ask for more at once with --limit"));
+            note(&format!(
+                "there is more: go on with --cursor {cursor}, or ask for more at once with --limit"
+            ));
         }
         Ok(())
     }
@@ -108,6 +118,10 @@ pub(crate) fn exactly_when(value: &Value, pointer: &str, zone: Zone) -> String {
 /// Returns an object of texts as `a=b,c=d`.
 pub(crate) fn pairs(value: &Value, pointer: &str) -> String {
     let pairs = value.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
-    let pairs: Vec<String> = pairs.map(|(name, value)| format!("{name}={}", value.as_str().map_or_else(|| value.to_string(), Into::into))).collect();
+    let pairs: Vec<String> = pairs
+        .map(|(name, value)| {
+            format!("{name}={}", value.as_str().map_or_else(|| value.to_string(), Into::into))
+        })
+        .collect();
     pairs.join(",")
 }

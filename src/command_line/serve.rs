@@ -14,8 +14,8 @@ Examples:
   escapement dev
   escapement dev --listen 127.0.0.1:8080 --data /tmp/trial
 
-The first start makes keys in the data directory and writes an administrator's token to admin.token there; commands
-that run in the directory above ./data find it by themselves. Since it is a developer's machine, tasks may call
+The first start makes keys in the data directory and writes an administrator's token to admin.token there; commands \
+that run in the directory above ./data find it by themselves. Since it is a developer's machine, tasks may call \
 loopback addresses and run any program: never expose such a node.";
 
 const SERVER_EXAMPLES: &str = "\
@@ -24,8 +24,8 @@ Examples:
   escapement server --config cluster.toml --node 1
   escapement server --config cluster.toml --node 4 --join     then: escapement cluster add-node 4 …
 
-The nodes of one file form a cluster by themselves only when every listed node answers that it is pristine. A node that
-replaces another gets a new id, starts with --join, and is added by `escapement cluster add-node`. Every key of the file
+The nodes of one file form a cluster by themselves only when every listed node answers that it is pristine. A node that \
+replaces another gets a new id, starts with --join, and is added by `escapement cluster add-node`. Every key of the file \
 can be overridden by the environment: ESCAPEMENT__SECTION__KEY.";
 
 /// Run one node for development, with everything embedded and no configuration
@@ -70,7 +70,8 @@ impl DevCommand {
             return Ok(());
         }
         let message = format!("a development node listens on loopback only, not on {}", self.listen);
-        Err(Failure::stopped(message).advise("use `escapement server` for others to reach it, or add --insecure-listen"))
+        Err(Failure::stopped(message)
+            .advise("use `escapement server` for others to reach it, or add --insecure-listen"))
     }
 }
 
@@ -94,7 +95,11 @@ mod tests {
 
     #[track_caller]
     fn check(listen: &str, insecure_listen: bool, allowed: bool) {
-        let command = DevCommand { listen: parse_listen(listen).expect("an address"), data: "data".into(), insecure_listen };
+        let command = DevCommand {
+            listen: parse_listen(listen).expect("an address"),
+            data: "data".into(),
+            insecure_listen,
+        };
         assert_eq!(command.check().is_ok(), allowed, "{listen}");
     }
 

@@ -9,7 +9,10 @@ use escapement_domain::identifier::CommandId;
 use escapement_domain::timestamp::Timestamp;
 
 /// Returns the wall clock's instant.
-#[expect(clippy::disallowed_methods, reason = "a person at a terminal has no Clock port; nothing replicated is made here")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a person at a terminal has no Clock port; nothing replicated is made here"
+)]
 pub(crate) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

@@ -100,7 +100,9 @@ pub(crate) fn shortened(text: &str) -> String {
 /// Returns the text with every control character written out.
 pub(crate) fn visible(text: &str) -> String {
     if text.chars().any(char::is_control) {
-        text.chars().map(|char| if char.is_control() { char.escape_default().to_string() } else { char.into() }).collect()
+        text.chars()
+            .map(|char| if char.is_control() { char.escape_default().to_string() } else { char.into() })
+            .collect()
     } else {
         text.to_owned()
     }

@@ -214,14 +214,20 @@ impl TaskCommand {
                 screen.answer(&answer, |task, zone| changed("resumed", task, zone))
             }
             Self::Next { task, count } => {
-                let answer = client.ask(&Request::get(task.path(&["next"])).query("count", Some(count))).await?;
+                let answer =
+                    client.ask(&Request::get(task.path(&["next"])).query("count", Some(count))).await?;
                 screen.answer(&answer, fires)
             }
         }
     }
 }
 
-async fn create(client: &Client, screen: &mut Screen<'_>, file: &Path, key: Option<String>) -> Result<(), Failure> {
+async fn create(
+    client: &Client,
+    screen: &mut Screen<'_>,
+    file: &Path,
+    key: Option<String>,
+) -> Result<(), Failure> {
     let key = key.unwrap_or_else(|| system::fresh_id().to_string());
     let request = Request::post(["api", "scheduled-tasks", ""]).key(&key)?.body(read_json(file)?);
     let answer = client.ask(&request).await.inspect_err(|failure| {
@@ -242,12 +248,17 @@ fn read_json(file: &Path) -> Result<String, Failure> {
     };
     let length = read.map_err(|error| Failure::file("read", file, &error))?;
     if length as u64 > BODY_BYTES_MAX {
-        return Err(Failure::stopped(format!("{} is larger than the 1 MiB that the API takes", file.display())));
+        return Err(Failure::stopped(format!(
+            "{} is larger than the 1 MiB that the API takes",
+            file.display()
+        )));
     }
     match serde_json::from_str(&text) {
         Ok(Value::Object(_)) => Ok(text),
-        Ok(Value::Array(_)) => Err(Failure::stopped(format!("{} holds a list, and a definition is one object", file.display()))
-            .advise("create them one by one, or all at once with POST /api/scheduled-tasks/bulk")),
+        Ok(Value::Array(_)) => {
+            Err(Failure::stopped(format!("{} holds a list, and a definition is one object", file.display()))
+                .advise("create them one by one, or all at once with POST /api/scheduled-tasks/bulk"))
+        }
         Ok(_) => Err(Failure::stopped(format!("{} does not hold an object", file.display()))),
         Err(error) => Err(Failure::stopped(format!("{} is not JSON: {error}", file.display()))),
     }
@@ -255,8 +266,14 @@ fn read_json(file: &Path) -> Result<String, Failure> {
 
 fn changed(what: &str, task: &Value, zone: Zone) -> String {
     let next = when(task, "/next_fire_at", zone);
-    let next = if next == "-" { "no fire is due".into() } else { format!("fires next at {next} ({})", zone.name()) };
-    format!("{what} task {} ({}), version {}, {next}\n", field(task, "/id"), field(task, "/name"), field(task, "/version"))
+    let next =
+        if next == "-" { "no fire is due".into() } else { format!("fires next at {next} ({})", zone.name()) };
+    format!(
+        "{what} task {} ({}), version {}, {next}\n",
+        field(task, "/id"),
+        field(task, "/name"),
+        field(task, "/version")
+    )
 }
 
 impl ListOptions {
@@ -313,8 +330,13 @@ fn sheet(task: &Value, zone: Zone) -> String {
     sheet.line("trigger", trigger(task));
     sheet.line("next fire", exactly_when(task, "/next_fire_at", zone));
     let last = optional(task, "/last_execution/id");
-    sheet.line("last execution", if last.is_empty() { last } else { format!("{last} {}", field(task, "/last_execution/status")) });
-    for name in ["action", "timeout", "retry", "circuit_breaker", "misfire", "overlap", "delivery", "priority"] {
+    sheet.line(
+        "last execution",
+        if last.is_empty() { last } else { format!("{last} {}", field(task, "/last_execution/status")) },
+    );
+    for name in
+        ["action", "timeout", "retry", "circuit_breaker", "misfire", "overlap", "delivery", "priority"]
+    {
         sheet.line(name, optional(task, &format!("/{name}")));
     }
     sheet.line("resources", pairs(task, "/resources"));

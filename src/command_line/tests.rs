@@ -12,7 +12,11 @@ fn parse(line: &str) -> Result<CommandLine, clap::Error> {
     let mut words = vec!["escapement".to_owned()];
     let mut quoted = false;
     for part in line.split('\'') {
-        if quoted { words.push(part.to_owned()) } else { words.extend(part.split_whitespace().map(Into::into)) }
+        if quoted {
+            words.push(part.to_owned())
+        } else {
+            words.extend(part.split_whitespace().map(Into::into))
+        }
         quoted = !quoted;
     }
     CommandLine::try_parse_from(words)
@@ -88,7 +92,11 @@ fn every_command_of_the_contract_is_understood() {
 
 #[test]
 fn common_options_may_stand_before_or_behind_the_command() {
-    for line in ["--address http://h:1 --output json task list", "task list --output json --token-file f", "task --token t list"] {
+    for line in [
+        "--address http://h:1 --output json task list",
+        "task list --output json --token-file f",
+        "task --token t list",
+    ] {
         good(line);
     }
     let parsed = parse("task list --output json --address h:1").expect("understood");
@@ -127,7 +135,11 @@ fn wrong_usage_ends_with_two() {
 
 #[test]
 fn help_and_version_are_no_failure() {
-    for (line, kind) in [("--help", ErrorKind::DisplayHelp), ("help task create", ErrorKind::DisplayHelp), ("-V", ErrorKind::DisplayVersion)] {
+    for (line, kind) in [
+        ("--help", ErrorKind::DisplayHelp),
+        ("help task create", ErrorKind::DisplayHelp),
+        ("-V", ErrorKind::DisplayVersion),
+    ] {
         let error = parse(line).expect_err("shown");
         assert_eq!((error.kind(), error.exit_code()), (kind, 0), "{line}");
     }
@@ -139,7 +151,12 @@ fn every_command_and_option_explains_itself() {
     fn walk(command: &clap::Command) {
         assert!(command.get_about().is_some(), "{} has no help", command.get_name());
         for argument in command.get_arguments() {
-            assert!(argument.get_help().is_some(), "{} {} has no help", command.get_name(), argument.get_id());
+            assert!(
+                argument.get_help().is_some(),
+                "{} {} has no help",
+                command.get_name(),
+                argument.get_id()
+            );
         }
         command.get_subcommands().for_each(walk);
     }

@@ -17,7 +17,7 @@ Examples:
   escapement token mint --key-file keys/jwt.key --subject ci --tenant acme --role editor
   escapement token mint --key-file keys/jwt.key --subject ada --tenant acme --role admin --role cluster-admin --ttl 8h
 
-viewer reads its tenant's tasks and executions; editor also writes and runs its own tasks; operator also runs, pauses,
+viewer reads its tenant's tasks and executions; editor also writes and runs its own tasks; operator also runs, pauses, \
 cancels and retries all of the tenant's; admin also audits and manages the tenant. cluster-admin stands beside them:
 membership, backup, every tenant's audit. A token cannot be called back: keep --ttl short.";
 
@@ -37,7 +37,7 @@ pub(super) enum TokenCommand {
         #[arg(long)]
         tenant: String,
         /// What its bearer may do; can be given more than once
-        #[arg(long = "role", value_enum, required = true, value_delimiter = ',')]
+        #[arg(long = "role", value_name = "ROLE", value_enum, required = true, value_delimiter = ',')]
         roles: Vec<RoleName>,
         /// How long it is good for
         #[arg(long, default_value = "1h", value_name = "DURATION", value_parser = parse_ttl)]
@@ -80,10 +80,11 @@ impl TokenCommand {
                 distinct.push(role);
             }
         }
-        let token = keys.mint(&subject, &tenant, &distinct, ttl, system::now()).map_err(|error| match error {
-            MintError::Name(_) | MintError::TimeToLive => Failure::Usage(error.to_string()),
-            other => Failure::stopped(with_causes(&other)),
-        })?;
+        let token =
+            keys.mint(&subject, &tenant, &distinct, ttl, system::now()).map_err(|error| match error {
+                MintError::Name(_) | MintError::TimeToLive => Failure::Usage(error.to_string()),
+                other => Failure::stopped(with_causes(&other)),
+            })?;
         match screen.output {
             Output::Table => screen.line(&token),
             Output::Json => screen.line(&json!({ "token": token }).to_string()),
@@ -106,8 +107,13 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
 }
 
 fn parse_ttl(text: &str) -> Result<Duration, String> {
-    let ttl = humantime::parse_duration(text).map_err(|_| "a duration such as 90s, 1h or 1h30m is needed".to_owned())?;
-    if ttl < Duration::from_secs(1) { Err("a token that is good for less than a second is good for nothing".into()) } else { Ok(ttl) }
+    let ttl = humantime::parse_duration(text)
+        .map_err(|_| "a duration such as 90s, 1h or 1h30m is needed".to_owned())?;
+    if ttl < Duration::from_secs(1) {
+        Err("a token that is good for less than a second is good for nothing".into())
+    } else {
+        Ok(ttl)
+    }
 }
 
 #[cfg(test)]
@@ -146,7 +152,8 @@ mod tests {
         let zone = crate::command_line::zone::Zone(chrono_tz::Tz::UTC);
         command.run(&mut Screen { out: &mut out, output: Output::Table, zone }).expect("minted");
         let token = String::from_utf8(out).expect("a text");
-        let principal = Keys::load(&key_file).expect("a key").verify(token.trim_end(), system::now()).expect("accepted");
+        let principal =
+            Keys::load(&key_file).expect("a key").verify(token.trim_end(), system::now()).expect("accepted");
         assert_eq!((principal.subject.as_str(), principal.tenant.as_str()), ("ada", "acme"));
         assert_eq!(principal.roles, [Role::Admin, Role::ClusterAdmin]);
     }

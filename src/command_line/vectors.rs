@@ -37,7 +37,9 @@ pub(super) fn check(file: &Path, screen: &mut Screen<'_>) -> Result<(), Failure>
     let opened = File::open(file).map_err(|error| Failure::file("read", file, &error))?;
     let tally = check_lines(BufReader::new(opened), file, screen)?;
     match screen.output {
-        Output::Json => screen.line(&json!({ "passed": tally.passed, "failed": tally.failed }).to_string())?,
+        Output::Json => {
+            screen.line(&json!({ "passed": tally.passed, "failed": tally.failed }).to_string())?
+        }
         Output::Table => screen.line(&format!("{} passed, {} failed", tally.passed, tally.failed))?,
     }
     if tally.failed == 0 { Ok(()) } else { Err(Failure::Told) }
@@ -58,8 +60,11 @@ fn check_lines(lines: impl BufRead, file: &Path, screen: &mut Screen<'_>) -> Res
         };
         tally.failed += 1;
         match screen.output {
-            Output::Json => screen.line(&json!({ "line": index + 1, "input": line, "difference": difference }).to_string())?,
-            Output::Table => screen.line(&format!("line {}: {}\n  {}", index + 1, visible(line), visible(&difference)))?,
+            Output::Json => screen
+                .line(&json!({ "line": index + 1, "input": line, "difference": difference }).to_string())?,
+            Output::Table => {
+                screen.line(&format!("line {}: {}\n  {}", index + 1, visible(line), visible(&difference)))?
+            }
         }
     }
     Ok(tally)
@@ -67,7 +72,8 @@ fn check_lines(lines: impl BufRead, file: &Path, screen: &mut Screen<'_>) -> Res
 
 /// Says how a line differs from what the evaluator answers.
 fn check_line(line: &str) -> Result<(), String> {
-    let vector: Vector = serde_json::from_str(line).map_err(|error| format!("not a line of a check: {error}"))?;
+    let vector: Vector =
+        serde_json::from_str(line).map_err(|error| format!("not a line of a check: {error}"))?;
     let from = Timestamp::parse(&vector.from)?;
     let expected = vector.next.iter().map(|next| Timestamp::parse(next)).collect::<Result<Vec<_>, _>>()?;
     let schedule = match compile(&vector.expr, vector.tz.as_deref().unwrap_or("UTC"), from) {
@@ -114,14 +120,18 @@ mod tests {
 
     #[test]
     fn an_expression_that_is_refused_has_failed() {
-        let (tally, printed) = run(r#"{"expr": "61 * * * *", "from": "2026-03-28T00:00:00Z", "next": ["2026-03-28T00:00:00Z"]}"#, Output::Json);
+        let (tally, printed) = run(
+            r#"{"expr": "61 * * * *", "from": "2026-03-28T00:00:00Z", "next": ["2026-03-28T00:00:00Z"]}"#,
+            Output::Json,
+        );
         assert_eq!(tally, Tally { passed: 0, failed: 1 });
         assert!(printed.contains("\"difference\":\"refused: /expression"), "{printed}");
     }
 
     #[test]
     fn an_empty_list_says_that_nothing_follows() {
-        let line = |expr: &str| format!(r#"{{"expr": "{expr}", "from": "2026-03-28T00:00:00Z", "next": []}}"#);
+        let line =
+            |expr: &str| format!(r#"{{"expr": "{expr}", "from": "2026-03-28T00:00:00Z", "next": []}}"#);
         assert_eq!(run(&line("0 0 30 2 *"), Output::Table).0, Tally { passed: 1, failed: 0 });
         let (tally, printed) = run(&line("0 0 * * *"), Output::Table);
         assert_eq!(tally, Tally { passed: 0, failed: 1 });
@@ -130,7 +140,8 @@ mod tests {
 
     #[test]
     fn the_committed_vectors_pass() {
-        let (tally, printed) = run(include_str!("../../actors/domain/tests/vectors/cron.jsonl"), Output::Table);
+        let (tally, printed) =
+            run(include_str!("../../actors/domain/tests/vectors/cron.jsonl"), Output::Table);
         assert_eq!((tally, printed.as_str()), (Tally { passed: 600, failed: 0 }, ""));
     }
 

@@ -31,17 +31,22 @@ impl Zone {
 
     /// Writes an instant as `2026-03-01 02:00:00`.
     pub(crate) fn show(self, instant: Timestamp) -> String {
-        self.local(instant).map_or_else(|| instant.to_string(), |local| local.format("%Y-%m-%d %H:%M:%S").to_string())
+        self.local(instant)
+            .map_or_else(|| instant.to_string(), |local| local.format("%Y-%m-%d %H:%M:%S").to_string())
     }
 
     /// Writes an instant as `2026-03-01 02:00:00.000 +01:00`.
     pub(crate) fn show_exactly(self, instant: Timestamp) -> String {
-        self.local(instant).map_or_else(|| instant.to_string(), |local| local.format("%Y-%m-%d %H:%M:%S%.3f %:z").to_string())
+        self.local(instant).map_or_else(
+            || instant.to_string(),
+            |local| local.format("%Y-%m-%d %H:%M:%S%.3f %:z").to_string(),
+        )
     }
 
     /// Writes the time of day as `02:00:00.000`.
     pub(crate) fn show_time(self, instant: Timestamp) -> String {
-        self.local(instant).map_or_else(|| instant.to_string(), |local| local.format("%H:%M:%S%.3f").to_string())
+        self.local(instant)
+            .map_or_else(|| instant.to_string(), |local| local.format("%H:%M:%S%.3f").to_string())
     }
 
     /// Returns how many seconds local time is ahead of UTC at an instant.
@@ -72,7 +77,12 @@ mod tests {
 
     #[test]
     fn a_zone_is_named_directly_or_by_its_file() {
-        for name in ["Europe/Berlin", ":Europe/Berlin", "/usr/share/zoneinfo/Europe/Berlin", "../usr/share/zoneinfo/Europe/Berlin"] {
+        for name in [
+            "Europe/Berlin",
+            ":Europe/Berlin",
+            "/usr/share/zoneinfo/Europe/Berlin",
+            "../usr/share/zoneinfo/Europe/Berlin",
+        ] {
             assert_eq!(parse(name), Some(Tz::Europe__Berlin), "{name}");
         }
         assert_eq!(parse("CET-1CEST"), None);

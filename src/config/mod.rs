@@ -10,7 +10,8 @@ mod nodes;
 mod sections;
 mod value;
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -131,8 +132,7 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
-        let variables = std::env::vars_os().map(|(name, value)| (lossy(&name), lossy(&value)));
-        Self::parse(path, &text, variables)
+        Self::parse(path, &text, Self::variables())
     }
 
     /// Reads the text of a file that is called `path`, and variables over it.
@@ -155,6 +155,39 @@ impl Config {
         Err(faults.into_error())
     }
 
+    /// Returns the configuration of a developer's single node, whose id is 1: its keys are in `data`, actions reach
+    /// loopback and run any program, unless variables say otherwise.
+    ///
+    /// # Errors
+    /// [`ConfigError::Faulty`] when a variable has a fault.
+    pub fn dev(
+        api: SocketAddr,
+        peer: SocketAddr,
+        data: &Path,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let quoted = |path: &Path| toml::Value::from(&*path.to_string_lossy()).to_string();
+        let text = format!(
+            "[cluster]\nname = \"dev\"\n\
+             [[node]]\nid = 1\napi = \"{api}\"\npeer = \"{peer}\"\ndata = {}\n\
+             [security]\njwt_key_file = {}\n\
+             [execution]\negress_allow = [\"127.0.0.0/8\", \"::1\"]\n",
+            quoted(data),
+            quoted(&data.join("jwt.key")),
+        );
+        let mut config = Self::parse(Path::new("dev"), &text, variables)?;
+        if config.execution.process == ProcessPolicy::Listed(Vec::new()) {
+            config.execution.process = ProcessPolicy::Any;
+        }
+        Ok(config)
+    }
+
+    /// Returns the variables of this process, for [`Config::parse`] and [`Config::dev`].
+    pub fn variables() -> impl Iterator<Item = (String, String)> {
+        let lossy = |text: OsString| text.to_string_lossy().into_owned();
+        std::env::vars_os().map(move |(name, value)| (lossy(name), lossy(value)))
+    }
+
     /// Returns the node with this id.
     ///
     /// # Errors
@@ -166,10 +199,6 @@ impl Config {
             .find(|node| node.id == id)
             .ok_or_else(|| ConfigError::NoSuchNode { id: id.0, known: known() })
     }
-}
-
-fn lossy(text: &OsStr) -> String {
-    text.to_string_lossy().into_owned()
 }
 
 /// Does what `escapement config check FILE` does: returns what to print when there is no fault.

@@ -233,6 +233,18 @@ fn a_fault_in_a_variable_names_the_variable() {
 }
 
 #[test]
+fn a_developer_runs_anything_on_this_machine_and_may_still_set_keys() {
+    let [api, peer] = ["127.0.0.1:7070", "127.0.0.1:7170"].map(|text| text.parse().expect("an address"));
+    let slots = ("ESCAPEMENT__EXECUTION__SLOTS".to_owned(), "3".to_owned());
+    let config = Config::dev(api, peer, Path::new("a \"quoted\" place"), [slots]).expect("good");
+    assert_eq!((config.nodes.len(), config.nodes[0].api), (1, api));
+    assert_eq!(config.nodes[0].data, Path::new("a \"quoted\" place"));
+    assert_eq!(config.keys, KeySource::KeyFile("a \"quoted\" place/jwt.key".into()));
+    assert_eq!((config.execution.process, config.execution.slots), (ProcessPolicy::Any, 3));
+    assert!(config.execution.egress.check("::1".parse().expect("an address")).is_ok());
+}
+
+#[test]
 fn the_example_is_good() {
     let example = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/cluster.toml"));
     let text = std::fs::read_to_string(example).expect("read");

@@ -55,11 +55,14 @@ impl PeerService for PeerDesk {
                 Question::Blocks { tenant, after } => Reply::Blocks(
                     projections
                         .blocks_after(tenant, after, BLOCK_BYTES_PER_ANSWER)
+                        .map(|blocks| blocks.into_iter().map(Vec::from).collect())
                         .map_err(|error| error.to_string()),
                 ),
-                Question::Output { execution, attempt, limit } => Reply::Output(
+                Question::Output { execution, attempt, after, limit } => Reply::Output(
                     projections
-                        .output_bytes(execution, attempt, limit as usize)
+                        .output()
+                        .read(execution, Some(attempt), after, limit as usize)
+                        .map(|page| page.encode())
                         .map_err(|error| error.to_string()),
                 ),
             };

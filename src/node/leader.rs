@@ -32,7 +32,7 @@ pub(super) trait Desk: Send + Sync + 'static {
 
 /// The way to the leader.
 #[derive(Clone)]
-pub(super) struct LeaderFinder {
+pub struct LeaderFinder {
     node: NodeId,
     desk: Arc<OnceLock<Arc<dyn Desk>>>,
     transport: Arc<dyn Transport>,

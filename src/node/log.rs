@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 /// The log of this node.
-pub(super) struct GroupLog {
+pub struct GroupLog {
     group: Group,
     machine: Arc<Machine>,
     leadership: watch::Receiver<Leadership>,
@@ -27,9 +27,10 @@ impl GroupLog {
 }
 
 /// Retells the group's leadership in the actors' words until the group is gone.
-pub(super) async fn follow_leadership(group: Group, told: watch::Sender<Leadership>) {
-    let mut heard = group.leadership();
-    drop(group);
+pub(super) async fn follow_leadership(
+    mut heard: watch::Receiver<escapement_raft::Leadership>,
+    told: watch::Sender<Leadership>,
+) {
     loop {
         let now = *heard.borrow_and_update();
         told.send_replace(Leadership { term: now.term, leader: now.leader.map(NodeId), leading: now.leading });

@@ -1,1 +1,20 @@
-//! Placeholder.
+//! One node: how it is put together, and how the program runs it.
+//!
+//! [`assembly`] is the only wiring there is. The rest are adapters between the ports of the actors, the replicated log and
+//! the operating system; each is thin.
+
+pub mod assembly;
+pub mod clock;
+mod desk;
+mod history;
+mod leader;
+mod log;
+mod observer;
+mod outputs;
+mod peer;
+mod run;
+mod state_machine;
+
+pub use leader::LeaderFinder;
+pub use log::GroupLog;
+pub use run::{DevOptions, RunError, ServerOptions, run_dev, run_server};

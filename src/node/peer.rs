@@ -3,6 +3,7 @@
 //! Encoded with the domain's codec, a version byte ahead; variants are only ever appended.
 
 use escapement_actors::intent::{Renewal, Renewed, Submission, SubmitError};
+use escapement_actors::projection::OutputCursor;
 use escapement_domain::answer::Answer;
 use escapement_domain::codec::{self, CodecError};
 use escapement_domain::command::Report;
@@ -24,7 +25,7 @@ pub(super) enum Question {
     /// To anyone: blocks of a tenant's event log after a sequence.
     Blocks { tenant: TenantId, after: u64 },
     /// To the node that made an attempt: what it wrote.
-    Output { execution: ExecutionId, attempt: Option<u32>, limit: u32 },
+    Output { execution: ExecutionId, attempt: u32, after: Option<OutputCursor>, limit: u32 },
 }
 
 /// An answer.
@@ -36,7 +37,7 @@ pub(super) enum Reply {
     Renewed(Result<Renewed, SubmitError>),
     /// Encoded blocks; empty when there is nothing after the sequence, an error when they cannot be read here.
     Blocks(Result<Vec<Vec<u8>>, String>),
-    /// Encoded chunks of output.
+    /// An encoded page of output.
     Output(Result<Vec<u8>, String>),
 }
 

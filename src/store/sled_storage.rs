@@ -107,7 +107,7 @@ impl SledStorage {
         }
         let poison = Poison::default();
         let mut step = sync_step(&database, path).map_err(failed)?;
-        step().map_err(failed)?;
+        step().and_then(|()| sync_names(path)).map_err(failed)?;
         let syncer = Syncer::start(wrap(step), poison.clone()).map_err(failed)?;
         Ok(Self { syncer, trees, visible: RwLock::new(()), poison, database })
     }
@@ -207,22 +207,22 @@ impl Storage for SledStorage {
     }
 }
 
+/// Makes the names of the storage's files, and of its directory, last.
+fn sync_names(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 /// Returns what makes everything in the database last: sled's flush, then every blob that is new, then the `db` file.
 fn sync_step(database: &sled::Db, path: &Path) -> io::Result<SyncStep> {
     let database = database.clone();
     let db_file = File::open(path.join("db"))?;
-    let directory = File::open(path)?;
     let mut blobs = Blobs::of(path)?;
-    let mut files_named = false;
     Ok(Box::new(move || {
         database.flush()?;
         blobs.sync_new()?;
-        db_file.sync_data()?;
-        if !files_named {
-            directory.sync_all()?;
-            files_named = true;
-        }
-        Ok(())
+        db_file.sync_data()
     }))
 }
 

@@ -41,14 +41,20 @@ fn every_fault_of_a_definition_is_refused_with_its_place() {
         (cron("* * * * *", "Mars/Olympus"), "/trigger/timezone"),
         (bad(json!({ "trigger": { "type": "interval", "every": "0s" } })), "/trigger/every"),
         (bad(json!({ "trigger": { "type": "interval", "every": "soon" } })), "/trigger/every"),
-        (bad(json!({ "trigger": { "type": "interval", "every": "99999999999999999999s" } })), "/trigger/every"),
+        (
+            bad(json!({ "trigger": { "type": "interval", "every": "99999999999999999999s" } })),
+            "/trigger/every",
+        ),
         (bad(json!({ "trigger": { "type": "once", "at": "tomorrow" } })), "/trigger/at"),
         (bad(json!({ "trigger": { "type": "once", "at": "99999-01-01T00:00:00Z" } })), "/trigger/at"),
         (bad(json!({ "trigger": { "type": "sometimes" } })), "/trigger/type"),
         (bad(json!({ "action": { "type": "builtin", "operation": "explode" } })), "/action/operation"),
         (bad(json!({ "action": { "type": "http", "method": "POST", "url": "not a url" } })), "/action/url"),
         (bad(json!({ "action": { "type": "http", "method": "POST", "url": "ftp://x/y" } })), "/action/url"),
-        (bad(json!({ "action": { "type": "http", "method": "GE T", "url": "http://127.0.0.1/" } })), "/action/method"),
+        (
+            bad(json!({ "action": { "type": "http", "method": "GE T", "url": "http://127.0.0.1/" } })),
+            "/action/method",
+        ),
         (bad(json!({ "name": "" })), "/name"),
         (bad(json!({ "name": 7 })), "/name"),
         (bad(json!({ "name": "x".repeat(100_000) })), "/name"),
@@ -67,7 +73,10 @@ fn every_fault_of_a_definition_is_refused_with_its_place() {
         (bad(json!({ "start_at": "2030-01-01T00:00:00Z", "end_at": "2029-01-01T00:00:00Z" })), "/end_at"),
         (bad(json!({ "max_runs": 0 })), "/max_runs"),
         (bad(json!({ "colour": "red" })), "/colour"),
-        (bad(json!({ "trigger": { "type": "interval", "every": "1s", "colour": "red" } })), "/trigger/colour"),
+        (
+            bad(json!({ "trigger": { "type": "interval", "every": "1s", "colour": "red" } })),
+            "/trigger/colour",
+        ),
         (json!({ "trigger": every_second(), "action": { "type": "builtin", "operation": "noop" } }), "/name"),
         (json!({ "name": "bad", "action": { "type": "builtin", "operation": "noop" } }), "/trigger"),
         (json!({ "name": "bad", "trigger": manual() }), "/action"),
@@ -92,8 +101,21 @@ fn what_is_no_task_at_all_is_refused() {
     let twice = good.replacen('{', "{\"name\":\"first\",", 1);
     let twice_inside = good.replace("\"type\":\"interval\"", "\"type\":\"cron\",\"type\":\"interval\"");
     let not_finite = good.replacen('{', "{\"priority\":1e999,", 1);
-    let bodies =
-        ["", "{", "null", "[]", "7", "\"task\"", "{]", "{}{}", &deep, &deep_body, &twice, &twice_inside, &not_finite];
+    let bodies = [
+        "",
+        "{",
+        "null",
+        "[]",
+        "7",
+        "\"task\"",
+        "{]",
+        "{}{}",
+        &deep,
+        &deep_body,
+        &twice,
+        &twice_inside,
+        &not_finite,
+    ];
     for body in bodies {
         check(&api, body, None);
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::api::items;
-use crate::harness::definitions::{await_count, await_status, call, execution, executions, manual, run, script};
+use crate::harness::definitions::{
+    await_count, await_status, call, execution, executions, manual, run, script,
+};
 use crate::harness::development::Development;
 use crate::harness::ports::free_port;
 use crate::harness::program::escapement;

@@ -31,7 +31,7 @@ fn executions_are_listed_newest_first_and_narrowed_by_filters() {
         items(&api.get(&format!("/api/executions/{query}"))).iter().map(|item| text(item, "id")).collect()
     };
     assert_eq!(ids(""), ran);
-    assert_eq!(ids("?status=failed"), [failed.clone()]);
+    assert_eq!(ids("?status=failed"), std::slice::from_ref(&failed));
     assert_eq!(ids(&format!("?task_id={good}&status=succeeded")).len(), 3);
     assert_eq!(ids(&format!("?task_id={good}&status=failed")).len(), 0);
     let page = api.get("/api/executions/?limit=3");

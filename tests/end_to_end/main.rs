@@ -17,5 +17,7 @@ mod membership;
 mod overlap;
 mod processes;
 mod recovery;
+mod storage;
+mod surface;
 mod tasks;
 mod triggers;

@@ -14,7 +14,9 @@ use crate::harness::wait::{eventually, now_ms, until};
 /// A script that starts a child, writes down both numbers, and waits.
 fn family(place: &Path) -> String {
     let place = place.display();
-    format!("sleep 300 & echo $! > {place}/child; echo $$ > {place}/parent; mv {place}/parent {place}/pids; wait")
+    format!(
+        "sleep 300 & echo $! > {place}/child; echo $$ > {place}/parent; mv {place}/parent {place}/pids; wait"
+    )
 }
 
 /// The numbers that a [`family`] wrote down.
@@ -50,7 +52,10 @@ fn what_a_program_writes_is_kept_by_stream() {
     let ended = await_status(&api, &id, "failed");
     assert!(ended["error"].as_str().is_some_and(|error| error.contains('3')), "{ended}");
     let out = output(&api, &id, "stdout");
-    assert!(out.contains("from stdin") && out.contains("blue") && out.contains(&format!("1 {task}")), "{out}");
+    assert!(
+        out.contains("from stdin") && out.contains("blue") && out.contains(&format!("1 {task}")),
+        "{out}"
+    );
     assert_eq!(output(&api, &id, "stderr").trim(), "bad");
     let first = items(&api.get(&format!("/api/executions/{id}/logs?attempt=1")));
     assert!(!first.is_empty());

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::harness::api::{items, text};
-use crate::harness::definitions::{await_count, await_status, every_second, executions, manual, noop, once_in, run, with};
+use crate::harness::definitions::{
+    await_count, await_status, every_second, executions, manual, noop, once_in, run, with,
+};
 use crate::harness::development::Development;
 use crate::harness::wait::{eventually, instant_in, millis, now_ms};
 
@@ -50,7 +52,10 @@ fn a_change_takes_the_version_that_was_read() {
     assert_eq!(changed.header("ETag"), Some("\"2\""));
     let stale = api.send("PUT", &path, &[("If-Match", "\"1\"")], Some(&renamed("third")));
     assert_eq!(stale.expect(412)["status"], 412);
-    assert_eq!(stale.header("Content-Type").map(|kind| kind.contains("application/problem+json")), Some(true));
+    assert_eq!(
+        stale.header("Content-Type").map(|kind| kind.contains("application/problem+json")),
+        Some(true)
+    );
     assert_eq!(api.get(&path)["name"], "second");
     assert_eq!(api.send("PUT", &path, &[], Some(&renamed("fourth"))).expect(200)["version"], 3);
     api.send("DELETE", &path, &[], None).expect(204);
@@ -85,7 +90,8 @@ fn a_request_repeated_under_its_key_happens_once() {
 fn a_bulk_creates_what_it_can_or_if_told_so_all_or_none() {
     let development = Development::start();
     let api = development.api();
-    let good = |count: usize| (0..count).map(|n| noop(&format!("bulk-{n:04}"), &manual())).collect::<Vec<_>>();
+    let good =
+        |count: usize| (0..count).map(|n| noop(&format!("bulk-{n:04}"), &manual())).collect::<Vec<_>>();
     let mut mixed = good(3);
     mixed[1]["trigger"] = json!({ "type": "cron", "expression": "61 * * * *" });
     let path = "/api/scheduled-tasks/bulk";
@@ -140,7 +146,9 @@ fn a_list_is_cut_into_pages_and_narrowed_by_filters() {
     assert_eq!(count("label=team%3Dqa"), 4);
     assert_eq!(count("label=team%3Dqa&kind=alert"), 2);
     assert_eq!(count("name=task-5"), 1);
-    for wrong in ["limit=0", "limit=1001", "limit=x", "state=asleep", "kind=odd", "cursor=%21%21", "colour=red"] {
+    for wrong in
+        ["limit=0", "limit=1001", "limit=x", "state=asleep", "kind=odd", "cursor=%21%21", "colour=red"]
+    {
         let reply = api.send("GET", &format!("/api/scheduled-tasks/?{wrong}"), &[], None);
         assert!([400, 422].contains(&reply.status), "{wrong}: {reply:?}");
     }
@@ -156,7 +164,8 @@ fn coming_fires_are_told_in_order() {
     let daily = api.create_id(&noop("daily", &hourly));
     let upcoming = items(&api.get("/api/scheduled-tasks/upcoming?limit=10"));
     let text_of = |value: &Value| value.to_string();
-    let position = |id: &str| upcoming.iter().position(|fire| text_of(fire).contains(id)).expect("it is coming");
+    let position =
+        |id: &str| upcoming.iter().position(|fire| text_of(fire).contains(id)).expect("it is coming");
     assert!(position(&near) < position(&far), "{upcoming:?}");
     let fires = api.get(&format!("/api/scheduled-tasks/{daily}/next?count=4"))["fires"].clone();
     let fires: Vec<i64> = fires.as_array().expect("a list").iter().map(millis).collect();
@@ -230,7 +239,8 @@ fn a_deleted_task_fires_no_more_and_its_history_stays() {
 fn a_definition_keeps_within_its_bounds() {
     let development = Development::start();
     let api = development.api();
-    let twice = with(noop("twice", &every_second()), json!({ "max_runs": 2, "start_at": instant_in(-60_000) }));
+    let twice =
+        with(noop("twice", &every_second()), json!({ "max_runs": 2, "start_at": instant_in(-60_000) }));
     let task = api.create_id(&twice);
     await_count(&api, &task, "succeeded", 2);
     eventually("it is finished", || {

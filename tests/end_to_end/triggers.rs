@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::harness::api::text;
-use crate::harness::definitions::{await_count, await_status, call, every_second, executions, noop, once_in, with};
+use crate::harness::definitions::{
+    await_count, await_status, call, every_second, executions, noop, once_in, with,
+};
 use crate::harness::development::Development;
 use crate::harness::target::Target;
 use crate::harness::wait::{eventually, instant_in, millis, now_ms, until};
@@ -78,7 +80,8 @@ fn what_was_missed_while_nobody_was_up_is_made_good_by_policy() {
     let mut development = Development::start();
     let api = development.api();
     let create = |policy: &str| {
-        let misfire = json!({ "misfire": { "policy": policy, "grace": "500ms", "window": "1h" }, "overlap": "allow" });
+        let misfire =
+            json!({ "misfire": { "policy": policy, "grace": "500ms", "window": "1h" }, "overlap": "allow" });
         api.create_id(&with(noop(policy, &every_second()), misfire))
     };
     let tasks = ["skip", "run_latest", "run_all"].map(create);

@@ -296,6 +296,8 @@ pub enum Event {
     CommandAnswered {
         /// The command.
         command: CommandId,
+        /// When the client issued it, by a clock that may be ahead of the log.
+        issued_at: Timestamp,
         /// The client's own key for it.
         idempotency: Option<Idempotency>,
         /// The answer.

@@ -5,19 +5,20 @@
 use std::time::Duration;
 
 use actix::fut::wrap_future;
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle, StreamHandler};
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, SpawnHandle, StreamHandler,
+};
 use escapement_domain::answer::{Answer, Rejection};
 use escapement_domain::command::{AttemptOutcome, AttemptResult};
 use escapement_domain::event::Event;
 use escapement_domain::identifier::{ExecutionId, Incarnation, TenantId};
-use escapement_domain::replica::placement::Condition;
 use escapement_domain::task::action::Action;
 use futures::stream;
-use tokio::sync::oneshot;
 
 use super::attempts::{Attempts, Running};
+use super::draining::Draining;
 use super::lease::Lease;
-use super::orders::{Granted, Work, granted, held};
+use super::orders::{Granted, Work, granted, held, token_of};
 use super::outbox::Outbox;
 use super::{DispatcherParts, DispatcherStatus};
 use crate::attempt::{self, AttemptParts};
@@ -33,19 +34,7 @@ const HASTE: u32 = 4;
 /// How long a report is waited for before it is sent again.
 const REPORT_WAIT: Duration = Duration::from_secs(5);
 /// The shortest and the longest pause before a report is sent again.
-const REPORT_PAUSES_MS: (u64, u64) = (50, 1_000);
-/// How long after the deadline of a drain an attempt may take to stop.
-const HAND_BACK_GRACE: Duration = Duration::from_secs(5);
-
-/// Take nothing new.
-pub(super) struct Drain {
-    pub(super) deadline: Duration,
-    pub(super) done: oneshot::Sender<()>,
-}
-
-impl Message for Drain {
-    type Result = ();
-}
+const REPORT_PAUSES_MS: (u64, u64) = (50, 250);
 
 /// How do you stand?
 pub(super) struct Look;
@@ -65,28 +54,20 @@ impl Message for Ended {
     type Result = ();
 }
 
-/// A drain under way.
-struct Draining {
-    /// On the monotonic clock.
-    until: Duration,
-    stopped: bool,
-    done: Vec<oneshot::Sender<()>>,
-}
-
 /// See the [module](super).
 pub(super) struct DispatcherActor {
-    parts: DispatcherParts,
-    incarnation: Incarnation,
-    lease: Lease,
-    attempts: Attempts,
-    outbox: Outbox,
+    pub(super) parts: DispatcherParts,
+    pub(super) incarnation: Incarnation,
+    pub(super) lease: Lease,
+    pub(super) attempts: Attempts,
+    pub(super) outbox: Outbox,
     /// The incarnation is over; the next one begins when its reports are answered.
-    retiring: bool,
+    pub(super) retiring: bool,
     renewing: bool,
     next_renewal: Option<SpawnHandle>,
     reporting: bool,
     report_failures: u32,
-    draining: Option<Draining>,
+    pub(super) draining: Option<Draining>,
     _lifeline: Lifeline,
 }
 
@@ -110,7 +91,7 @@ impl DispatcherActor {
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.parts.clock.monotonic()
     }
 
@@ -153,7 +134,7 @@ impl DispatcherActor {
     }
 
     /// Sends the next renewal after a pause; there is one plan for it at a time.
-    fn renew_after(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+    pub(super) fn renew_after(&mut self, pause: Duration, ctx: &mut Context<Self>) {
         if let Some(planned) = self.next_renewal.take() {
             ctx.cancel_future(planned);
         }
@@ -196,15 +177,19 @@ impl DispatcherActor {
     }
 
     /// Starts what waits for a fresh lease.
-    fn start_pending(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn start_pending(&mut self, ctx: &mut Context<Self>) {
         let stopped = self.draining.as_ref().is_some_and(|draining| draining.stopped);
-        if self.attempts.pending.is_empty() || self.retiring || !(stopped || self.lease.is_fresh(self.now())) {
+        if self.attempts.pending.is_empty() || self.retiring || !(stopped || self.lease.is_fresh(self.now()))
+        {
             return;
         }
         let (node, incarnation) = (self.parts.node, self.incarnation);
         let pending = std::mem::take(&mut self.attempts.pending);
         let orders: Vec<Granted> = self.parts.machine.read(|replica| {
-            pending.into_iter().filter_map(|execution| granted(replica, execution, node, incarnation)).collect()
+            pending
+                .into_iter()
+                .filter_map(|execution| granted(replica, execution, node, incarnation))
+                .collect()
         });
         for order in orders {
             self.start(order, stopped, ctx);
@@ -229,10 +214,13 @@ impl DispatcherActor {
                 self.parts.observer.attempt_ended(&AttemptEnd::Succeeded { result: None }, Duration::ZERO);
                 AttemptOutcome::Succeeded(None)
             }
-            (Work::Unreadable(error), _) => AttemptOutcome::Failed { error: error.to_string().into(), result: None },
-            (Work::Order(_), None) => {
-                AttemptOutcome::Failed { error: "this node has no executor for the action".into(), result: None }
+            (Work::Unreadable(error), _) => {
+                AttemptOutcome::Failed { error: error.to_string().into(), result: None }
             }
+            (Work::Order(_), None) => AttemptOutcome::Failed {
+                error: "this node has no executor for the action".into(),
+                result: None,
+            },
             (Work::Order(order), Some(executor)) => {
                 self.run(tenant, token, *order, executor, ctx);
                 return;
@@ -240,7 +228,14 @@ impl DispatcherActor {
         };
         self.attempts.note_end(execution, token);
         let now = self.parts.clock.now();
-        self.outbox.push(AttemptResult { execution, tenant, token, started_at: now, finished_at: now, outcome });
+        self.outbox.push(AttemptResult {
+            execution,
+            tenant,
+            token,
+            started_at: now,
+            finished_at: now,
+            outcome,
+        });
     }
 
     fn executor(&self, action: &Action) -> Option<std::sync::Arc<dyn Executor>> {
@@ -280,7 +275,7 @@ impl DispatcherActor {
     }
 
     /// Sends the next report, unless one is on its way.
-    fn report(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn report(&mut self, ctx: &mut Context<Self>) {
         if self.reporting {
             return;
         }
@@ -314,7 +309,9 @@ impl DispatcherActor {
                 match outcome {
                     Ok(_) => {}
                     Err(Rejection::UnknownWorker) => self.retire("the log does not know it", ctx),
-                    Err(rejection) => tracing::error!(%rejection, "a report was refused and is not sent again"),
+                    Err(rejection) => {
+                        tracing::error!(%rejection, "a report was refused and is not sent again")
+                    }
                 }
             }
         }
@@ -328,12 +325,7 @@ impl DispatcherActor {
         let (node, incarnation) = (self.parts.node, self.incarnation);
         let attempts = &mut self.attempts;
         self.parts.machine.read(|replica| {
-            let token_of = |execution| {
-                let grant = replica.execution(execution).and_then(|open| open.grant().copied());
-                grant.filter(|grant| grant.node == node && grant.incarnation == incarnation).map(|grant| grant.token)
-            };
-            attempts.forget_ended(token_of);
-            attempts.running.retain(|execution, running| token_of(*execution) == Some(running.token));
+            attempts.drop_unless_granted(|execution| token_of(replica, execution, (node, incarnation)));
             for (execution, running) in &mut attempts.running {
                 if replica.execution(*execution).is_some_and(|open| open.cancelling.is_some()) {
                     running.cancelled = true;
@@ -343,51 +335,6 @@ impl DispatcherActor {
             attempts.pending.extend(held(replica, node, incarnation));
         });
         self.start_pending(ctx);
-    }
-
-    fn go_on_draining(&mut self, ctx: &mut Context<Self>) {
-        let now = self.now();
-        let Some(draining) = &mut self.draining else { return };
-        if now >= draining.until && !draining.stopped {
-            draining.stopped = true;
-            for running in self.attempts.running.values_mut() {
-                running.handing_back = true;
-                running.leash.cancel();
-            }
-            self.start_pending(ctx);
-        }
-        let Some(draining) = &self.draining else { return };
-        let (patience, until) = (draining.until + HAND_BACK_GRACE, draining.until);
-        if now >= patience && !self.attempts.running.is_empty() {
-            let wall = self.parts.clock.now();
-            for (execution, running) in std::mem::take(&mut self.attempts.running) {
-                self.attempts.note_end(execution, running.token);
-                self.outbox.push(running.result(execution, Some(AttemptEnd::Cancelled), wall));
-            }
-            self.report(ctx);
-        }
-        let hopeless = now >= until + HAND_BACK_GRACE + 3 * self.parts.renew_every;
-        if hopeless || self.is_drained() {
-            let done = self.draining.as_mut().map(|draining| std::mem::take(&mut draining.done)).unwrap_or_default();
-            for done in done {
-                // Whoever asked may have given up waiting.
-                let _ = done.send(());
-            }
-        }
-    }
-
-    /// Whether nothing runs, everything is reported, and nothing more will be granted.
-    fn is_drained(&self) -> bool {
-        if !self.attempts.running.is_empty() || self.outbox.len() > 0 {
-            return false;
-        }
-        let key = (self.parts.node, self.incarnation);
-        self.retiring
-            || self.parts.machine.read(|replica| {
-                replica.workers().get(&key).map_or(self.lease.safe_until().is_none(), |worker| {
-                    worker.condition != Condition::Ready && worker.held.is_empty()
-                })
-            })
     }
 }
 
@@ -415,7 +362,7 @@ impl StreamHandler<Applied> for DispatcherActor {
             return;
         }
         let own = (self.parts.node, self.incarnation);
-        let mut taken_away = Vec::new();
+        let mut moved = Vec::new();
         for record in applied.records.iter() {
             match &record.event {
                 Event::TaskStarted { execution, node, incarnation, .. } if (*node, *incarnation) == own => {
@@ -437,22 +384,17 @@ impl StreamHandler<Applied> for DispatcherActor {
                 | Event::TaskLost { execution, .. }
                 | Event::TaskRetry { execution, .. }
                 | Event::TaskRequeued { execution, .. } => {
-                    self.attempts.forget(*execution);
-                    if self.attempts.running.contains_key(execution) {
-                        taken_away.push(*execution);
-                    }
+                    moved.push(*execution);
                 }
                 _ => {}
             }
         }
-        if !taken_away.is_empty() {
-            let running = &mut self.attempts.running;
+        moved.retain(|execution| self.attempts.holds(*execution));
+        if !moved.is_empty() {
+            let attempts = &mut self.attempts;
             self.parts.machine.read(|replica| {
-                for execution in taken_away {
-                    let token = replica.execution(execution).and_then(|open| open.grant()).map(|grant| grant.token);
-                    if running.get(&execution).is_some_and(|running| Some(running.token) != token) {
-                        running.remove(&execution);
-                    }
+                for execution in moved {
+                    attempts.drop_unless(execution, token_of(replica, execution, own));
                 }
             });
         }
@@ -477,23 +419,6 @@ impl Handler<Ended> for DispatcherActor {
         self.attempts.note_end(execution, token);
         self.outbox.push(running.result(execution, end, self.parts.clock.now()));
         self.report(ctx);
-        self.go_on_draining(ctx);
-    }
-}
-
-impl Handler<Drain> for DispatcherActor {
-    type Result = ();
-
-    fn handle(&mut self, Drain { deadline, done }: Drain, ctx: &mut Self::Context) {
-        let until = self.now() + deadline;
-        match &mut self.draining {
-            Some(draining) => {
-                draining.until = draining.until.min(until);
-                draining.done.push(done);
-            }
-            None => self.draining = Some(Draining { until, stopped: false, done: vec![done] }),
-        }
-        self.renew_after(Duration::ZERO, ctx);
         self.go_on_draining(ctx);
     }
 }

@@ -30,7 +30,12 @@ pub(super) struct Running {
 
 impl Running {
     /// What to report of an attempt that ended now.
-    pub(super) fn result(&self, execution: ExecutionId, end: Option<AttemptEnd>, now: Timestamp) -> AttemptResult {
+    pub(super) fn result(
+        &self,
+        execution: ExecutionId,
+        end: Option<AttemptEnd>,
+        now: Timestamp,
+    ) -> AttemptResult {
         let outcome = match end {
             Some(AttemptEnd::Cancelled) if self.handing_back && !self.cancelled => AttemptOutcome::HandedBack,
             Some(end) => outcome_of(end),
@@ -70,13 +75,24 @@ impl Attempts {
         self.ended.insert(execution, token);
     }
 
-    /// The state says that the execution is no longer in anybody's hands.
-    pub(super) fn forget(&mut self, execution: ExecutionId) {
-        self.ended.remove(&execution);
+    /// Whether an execution has an attempt here, running or ended.
+    pub(super) fn holds(&self, execution: ExecutionId) -> bool {
+        self.running.contains_key(&execution) || self.ended.contains_key(&execution)
     }
 
-    /// Forgets ends that the state knows of, by what it says of an execution's token.
-    pub(super) fn forget_ended(&mut self, token_of: impl Fn(ExecutionId) -> Option<u64>) {
+    /// Kills the attempt of an execution, and forgets its end, unless the state grants it under `token`.
+    pub(super) fn drop_unless(&mut self, execution: ExecutionId, token: Option<u64>) {
+        if self.running.get(&execution).is_some_and(|running| Some(running.token) != token) {
+            self.running.remove(&execution);
+        }
+        if self.ended.get(&execution).is_some_and(|ended| Some(*ended) != token) {
+            self.ended.remove(&execution);
+        }
+    }
+
+    /// As [`Attempts::drop_unless`], for every execution.
+    pub(super) fn drop_unless_granted(&mut self, token_of: impl Fn(ExecutionId) -> Option<u64>) {
+        self.running.retain(|execution, running| token_of(*execution) == Some(running.token));
         self.ended.retain(|execution, token| token_of(*execution) == Some(*token));
     }
 

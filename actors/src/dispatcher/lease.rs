@@ -51,6 +51,10 @@ mod tests {
         assert!(lease.is_fresh(Duration::from_millis(12_499)));
         assert!(lease.has_lapsed(Duration::from_millis(12_500)));
         lease.renewed(Duration::from_secs(9), Duration::from_secs(3));
-        assert_eq!(lease.safe_until(), Some(Duration::from_millis(12_500)), "a late answer takes nothing away");
+        assert_eq!(
+            lease.safe_until(),
+            Some(Duration::from_millis(12_500)),
+            "a late answer takes nothing away"
+        );
     }
 }

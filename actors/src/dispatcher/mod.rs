@@ -11,6 +11,7 @@
 
 mod actor;
 mod attempts;
+mod draining;
 mod lease;
 mod orders;
 mod outbox;
@@ -25,7 +26,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use self::actor::{DispatcherActor, Drain, Look};
+use self::actor::{DispatcherActor, Look};
+use self::draining::Drain;
 use crate::keeper::Kept;
 use crate::machine::Machine;
 use crate::ports::{Clock, Entropy, Executors, Leader, Observer, OutputStore};
@@ -90,7 +92,9 @@ impl Dispatcher {
     /// Starts the dispatcher in the `LocalSet` around the caller; it joins as soon as a leader answers.
     #[must_use]
     pub fn start(parts: DispatcherParts) -> Self {
-        Self { kept: Kept::start("dispatcher", move |lifeline| DispatcherActor::new(parts.clone(), lifeline)) }
+        Self {
+            kept: Kept::start("dispatcher", move |lifeline| DispatcherActor::new(parts.clone(), lifeline)),
+        }
     }
 
     /// Takes nothing new; what runs may end until `deadline` from now, the rest is stopped and handed back. Resolves when

@@ -44,6 +44,16 @@ pub(super) fn granted(
     Some(Granted { tenant: open.tenant, execution, token, cancelling, work })
 }
 
+/// The fencing token under which an incarnation has an execution.
+pub(super) fn token_of(
+    replica: &Replica,
+    execution: ExecutionId,
+    (node, incarnation): (NodeId, Incarnation),
+) -> Option<u64> {
+    let grant = replica.execution(execution)?.grant()?;
+    (grant.node == node && grant.incarnation == incarnation).then_some(grant.token)
+}
+
 /// Everything that the state says an incarnation holds.
 pub(super) fn held(replica: &Replica, node: NodeId, incarnation: Incarnation) -> Vec<ExecutionId> {
     let worker = replica.workers().get(&(node, incarnation));

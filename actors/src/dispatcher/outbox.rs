@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 
 use escapement_domain::command::{AttemptOutcome, AttemptResult, Report};
 use escapement_domain::identifier::{Incarnation, NodeId};
-use escapement_domain::limits::{COMMAND_BYTES_MAX, ERROR_BYTES_MAX, RESULT_BYTES_MAX, RESULTS_PER_COMMAND_MAX};
+use escapement_domain::limits::{
+    COMMAND_BYTES_MAX, ERROR_BYTES_MAX, RESULT_BYTES_MAX, RESULTS_PER_COMMAND_MAX,
+};
 use escapement_domain::task::sealed::Sealed;
 
 use crate::ports::AttemptEnd;
@@ -16,8 +18,12 @@ const REPORT_BYTES_MAX: usize = COMMAND_BYTES_MAX - 16 * 1024;
 /// What a result takes beside its texts, at most.
 const RESULT_BYTES: usize = 128;
 
-const _: () = assert!(RESULTS_PER_COMMAND_MAX * RESULT_BYTES <= REPORT_BYTES_MAX, "a full report of short results fits");
-const _: () = assert!(RESULT_BYTES_MAX + ERROR_BYTES_MAX + RESULT_BYTES <= REPORT_BYTES_MAX, "the longest result fits");
+const _: () = assert!(
+    RESULTS_PER_COMMAND_MAX * RESULT_BYTES <= REPORT_BYTES_MAX,
+    "a full report of short results fits"
+);
+const _: () =
+    assert!(RESULT_BYTES_MAX + ERROR_BYTES_MAX + RESULT_BYTES <= REPORT_BYTES_MAX, "the longest result fits");
 
 /// What is to be reported.
 #[derive(Debug, Default)]
@@ -66,7 +72,9 @@ impl Outbox {
 }
 
 fn bytes_of(result: &AttemptResult) -> usize {
-    let length = |sealed: &Option<Sealed>| sealed.as_ref().and_then(|sealed| sealed.open().ok()).map_or(0, <[u8]>::len);
+    let length = |sealed: &Option<Sealed>| {
+        sealed.as_ref().and_then(|sealed| sealed.open().ok()).map_or(0, <[u8]>::len)
+    };
     let texts = match &result.outcome {
         AttemptOutcome::Succeeded(value) => length(value),
         AttemptOutcome::Failed { error, result } => error.len() + length(result),
@@ -133,10 +141,15 @@ mod tests {
     #[test]
     fn a_result_that_is_too_long_becomes_a_string_of_its_beginning() {
         let long = format!("[\"{}\"]", "é".repeat(RESULT_BYTES_MAX));
-        let AttemptOutcome::Succeeded(Some(kept)) = outcome_of(AttemptEnd::Succeeded { result: Some(long) }) else {
+        let AttemptOutcome::Succeeded(Some(kept)) = outcome_of(AttemptEnd::Succeeded { result: Some(long) })
+        else {
             panic!("it succeeded with a result");
         };
         let kept = std::str::from_utf8(kept.open().expect("in clear")).expect("UTF-8").to_owned();
-        assert!(kept.len() <= RESULT_BYTES_MAX && kept.starts_with("\"[\\\"é") && kept.ends_with("é\""), "{}", kept.len());
+        assert!(
+            kept.len() <= RESULT_BYTES_MAX && kept.starts_with("\"[\\\"é") && kept.ends_with("é\""),
+            "{}",
+            kept.len()
+        );
     }
 }

@@ -32,6 +32,8 @@ struct Entry {
     row: Arc<ExecutionRow>,
     /// How the storage has it; none if it does not.
     stored: Option<Status>,
+    /// Whether the storage's lists are known to have it.
+    listed: bool,
 }
 
 /// How a record moved an execution.
@@ -57,18 +59,19 @@ impl Executions {
         let reopens = matches!(record.event, Event::TaskReopened { .. });
         if let Some(row) = made.as_ref().filter(|_| !reopens) {
             let moved = Moved { before: None, after: row.status };
-            self.entries.insert(key, Entry { row: Arc::new(row.clone()), stored: None });
+            self.entries.insert(key, Entry { row: Arc::new(row.clone()), stored: None, listed: false });
             self.dirty.insert(key);
             return Ok(Some(moved));
         }
         if !self.entries.contains_key(&key) {
             let stored = load(storage, key)?;
             let Some(row) = stored.clone().or(made) else { return Ok(None) };
-            // What was ended may be removed by retention at any moment: a reopened one is written as if it were new.
-            let stored = stored.filter(|_| !reopens).map(|row| row.status);
-            self.entries.insert(key, Entry { row: Arc::new(row), stored });
+            let stored = stored.map(|row| row.status);
+            self.entries.insert(key, Entry { row: Arc::new(row), stored, listed: true });
         }
         let Some(entry) = self.entries.get_mut(&key) else { return Ok(None) };
+        // Retention may have removed one that had ended, or be about to.
+        entry.listed &= !reopens;
         let before = entry.row.status;
         Arc::make_mut(&mut entry.row).evolve(record);
         self.dirty.insert(key);
@@ -81,8 +84,9 @@ impl Executions {
         for key in std::mem::take(&mut self.dirty) {
             let Some(entry) = self.entries.get_mut(&key) else { continue };
             let row = entry.row.clone();
-            write_row(&row, entry.stored, batch);
+            write_row(&row, entry, batch);
             entry.stored = Some(row.status);
+            entry.listed = true;
             flushing.push(row);
         }
         ExecutionsFlush(flushing)
@@ -144,25 +148,18 @@ pub(super) fn is_listed(status: Status) -> bool {
     status != Status::Succeeded
 }
 
-fn write_row(row: &ExecutionRow, stored: Option<Status>, batch: &mut Vec<Write>) {
+fn write_row(row: &ExecutionRow, entry: &Entry, batch: &mut Vec<Write>) {
     let (tenant, id) = (row.tenant, row.id);
     let mut put = |tree, key, value| batch.push(Write { tree, key, value });
     put(Tree::Executions, keys::execution(tenant, id), Some(row.encode()));
-    if stored.is_none() {
+    if !entry.listed {
         put(Tree::TaskExecutions, keys::task_execution(tenant, row.task, id), Some(Vec::new()));
-        // One that was reopened may be listed as it stood before; no other status is possible then.
-        let ended = Status::ALL.into_iter().filter(|status| status.is_final() && is_listed(*status));
-        for status in ended.filter(|status| row.attempt > 0 && *status != row.status) {
-            put(Tree::ExecutionStatuses, keys::status_execution(tenant, status, id), None);
-        }
     }
-    if stored != Some(row.status) {
-        if let Some(before) = stored.filter(|before| is_listed(*before)) {
-            put(Tree::ExecutionStatuses, keys::status_execution(tenant, before, id), None);
-        }
-        if is_listed(row.status) {
-            put(Tree::ExecutionStatuses, keys::status_execution(tenant, row.status, id), Some(Vec::new()));
-        }
+    if let Some(before) = entry.stored.filter(|before| *before != row.status && is_listed(*before)) {
+        put(Tree::ExecutionStatuses, keys::status_execution(tenant, before, id), None);
+    }
+    if is_listed(row.status) && (!entry.listed || entry.stored != Some(row.status)) {
+        put(Tree::ExecutionStatuses, keys::status_execution(tenant, row.status, id), Some(Vec::new()));
     }
 }
 

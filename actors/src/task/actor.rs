@@ -12,7 +12,7 @@ use escapement_domain::identifier::TaskId;
 use super::drafting::{Moments, Present, new_task, update};
 use super::front::{InMotion, Submit};
 use super::proposing::{Proposer, refusal};
-use crate::intent::{Intent, SubmitError, Submission};
+use crate::intent::{Intent, Submission, SubmitError};
 
 /// Commands of one task that may wait.
 const MAILBOX: usize = 64;
@@ -115,7 +115,13 @@ async fn propose(proposer: &Proposer, client: &Client, intent: &Intent) -> Resul
                 present = self::present(proposer, client, *task);
                 at = proposer.stamp()?;
             }
-            update(*task, *expected_version, definition, present, Moments { issued_at: client.issued_at, at })?
+            update(
+                *task,
+                *expected_version,
+                definition,
+                present,
+                Moments { issued_at: client.issued_at, at },
+            )?
         }
         Intent::PauseTask { task } => Request::PauseTask { task: *task },
         Intent::ResumeTask { task } => Request::ResumeTask { task: *task },

@@ -17,7 +17,7 @@ use escapement_domain::timestamp::Timestamp;
 use super::drafting::{Moments, new_tasks, unschedulable};
 use super::parts;
 use super::proposing::Proposer;
-use crate::intent::{Draft, Intent, SubmitError, Submission};
+use crate::intent::{Draft, Intent, Submission, SubmitError};
 
 /// How long a committed bulk is waited for.
 const BULK_WAIT: Duration = Duration::from_secs(10);
@@ -118,7 +118,8 @@ async fn stage(
     drafts: Vec<Draft>,
 ) -> Result<Answer, SubmitError> {
     if drafts.len() > CREATES_PER_COMMAND_MAX {
-        let detail = format!("a part holds {} tasks; at most {CREATES_PER_COMMAND_MAX} are allowed", drafts.len());
+        let detail =
+            format!("a part holds {} tasks; at most {CREATES_PER_COMMAND_MAX} are allowed", drafts.len());
         return Err(unschedulable("", detail));
     }
     if let Some(answer) = proposer.recall(&client) {
@@ -129,7 +130,12 @@ async fn stage(
     proposer.propose_at(at, Origin::Client(client), Request::StageTasks { bulk, part, tasks }).await
 }
 
-async fn commit(proposer: &Proposer, client: Client, bulk: CommandId, parts: u32) -> Result<Answer, SubmitError> {
+async fn commit(
+    proposer: &Proposer,
+    client: Client,
+    bulk: CommandId,
+    parts: u32,
+) -> Result<Answer, SubmitError> {
     let answer = proposer.propose(Origin::Client(client), Request::CommitStaged { bulk, parts }).await?;
     if answer.outcome.is_ok() {
         let ended = tokio::time::timeout(BULK_WAIT, ended(proposer, bulk)).await;

@@ -55,9 +55,14 @@ pub(super) fn new_task(draft: Draft, moments: Moments) -> Result<NewTask, Submit
 ///
 /// # Errors
 /// As [`new_task`].
-pub(super) fn new_tasks(drafts: Vec<Draft>, first: usize, moments: Moments) -> Result<Vec<NewTask>, SubmitError> {
+pub(super) fn new_tasks(
+    drafts: Vec<Draft>,
+    first: usize,
+    moments: Moments,
+) -> Result<Vec<NewTask>, SubmitError> {
     let each = drafts.into_iter().enumerate();
-    each.map(|(index, draft)| new_task(draft, moments).map_err(|error| within(first + index, error))).collect()
+    each.map(|(index, draft)| new_task(draft, moments).map_err(|error| within(first + index, error)))
+        .collect()
 }
 
 /// Makes an update of a new definition. One that has no instant to come is no fault here: it ends the task.
@@ -119,7 +124,8 @@ fn seal(definition: &Definition) -> Result<Sealed, SubmitError> {
     let sealed = Sealed::definition(definition);
     match sealed.open().map(<[u8]>::len) {
         Ok(length) if length > DEFINITION_BYTES_MAX => {
-            let detail = format!("the definition takes {length} bytes; at most {DEFINITION_BYTES_MAX} are allowed");
+            let detail =
+                format!("the definition takes {length} bytes; at most {DEFINITION_BYTES_MAX} are allowed");
             Err(unschedulable("", detail))
         }
         _ => Ok(sealed),

@@ -17,13 +17,13 @@ use tokio::sync::oneshot;
 use super::actor::{Carry, TaskActor};
 use super::proposing::Proposer;
 use super::{FrontParts, bulk};
-use crate::intent::{SubmitError, Submission};
+use crate::intent::{Submission, SubmitError};
 use crate::keeper::Lifeline;
 
 /// Submissions that may wait to be handed on.
 const MAILBOX: usize = 4_096;
-/// Tasks that may be in motion at a time.
-const TASKS_IN_MOTION_MAX: usize = 65_536;
+/// Tasks that may have an actor at a time; when they do, the idle ones go before their time.
+const ACTORS_MAX: usize = 16_384;
 /// Requests about many tasks that may be on their way at a time.
 const BULKS_MAX: usize = 32;
 /// How many sweeps fall into the time after which an idle actor goes.
@@ -73,9 +73,12 @@ impl FrontActor {
 
     fn hand_on(&mut self, task: TaskId, submit: Submit) {
         let key = (submit.submission.client.tenant.clone(), task);
-        if !self.tasks.contains_key(&key) && self.tasks.len() >= TASKS_IN_MOTION_MAX {
-            refuse(submit, SubmitError::Busy);
-            return;
+        if self.tasks.len() >= ACTORS_MAX && !self.tasks.contains_key(&key) {
+            self.tasks.retain(|_, task| !task.in_motion.is_idle());
+            if self.tasks.len() >= ACTORS_MAX {
+                refuse(submit, SubmitError::Busy);
+                return;
+            }
         }
         let (proposer, now) = (&self.proposer, self.parts.clock.monotonic());
         let registered = self.tasks.entry(key).or_insert_with(|| activate(task, proposer));
@@ -116,7 +119,8 @@ impl FrontActor {
         let (now, idle) = (self.parts.clock.monotonic(), self.parts.idle);
         let leading = self.parts.log.leadership().borrow().leading;
         self.tasks.retain(|_, task| {
-            !task.in_motion.is_idle() || (leading && now.saturating_sub(task.used_at) < idle && task.address.connected())
+            !task.in_motion.is_idle()
+                || (leading && now.saturating_sub(task.used_at) < idle && task.address.connected())
         });
         self.tell_count();
     }

@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 
 use self::front::{FrontActor, Submit};
 use self::proposing::Proposer;
-use crate::intent::{SubmitError, Submission};
+use crate::intent::{Submission, SubmitError};
 use crate::keeper::Kept;
 use crate::machine::Machine;
 use crate::ports::{Clock, Log, Observer};
@@ -75,7 +75,8 @@ impl Front {
         let in_motion = Arc::new(AtomicUsize::new(0));
         let shared = in_motion.clone();
         let proposer = Proposer::new(parts.log.clone(), parts.machine.clone(), parts.clocks.clone());
-        let kept = Kept::start("front", move |lifeline| FrontActor::new(parts.clone(), shared.clone(), lifeline));
+        let kept =
+            Kept::start("front", move |lifeline| FrontActor::new(parts.clone(), shared.clone(), lifeline));
         Self { kept, proposer, in_motion }
     }
 

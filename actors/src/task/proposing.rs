@@ -61,7 +61,8 @@ impl Proposer {
     ) -> Result<Answer, SubmitError> {
         let command = Command { at, origin, request }.encode();
         if command.len() > COMMAND_BYTES_MAX {
-            let detail = format!("the request takes {} bytes; at most {COMMAND_BYTES_MAX} are allowed", command.len());
+            let detail =
+                format!("the request takes {} bytes; at most {COMMAND_BYTES_MAX} are allowed", command.len());
             return Err(unschedulable("", detail));
         }
         self.log.propose(command).await
@@ -70,8 +71,9 @@ impl Proposer {
     /// The answer that a client's command already has.
     pub(super) fn recall(&self, client: &Client) -> Option<Answer> {
         let index = self.machine.applied();
-        let recalled =
-            self.machine.read(|replica| replica.window().recall(client, replica.tenant_number(&client.tenant)));
+        let recalled = self
+            .machine
+            .read(|replica| replica.window().recall(client, replica.tenant_number(&client.tenant)));
         recalled.map(|recalled| match recalled {
             Recalled::First(answer) => (*answer).clone(),
             Recalled::Refused(rejection) => refusal(index, rejection),

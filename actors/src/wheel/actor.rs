@@ -147,7 +147,8 @@ impl WheelActor {
         if !self.leads(term) {
             return;
         }
-        let paused = self.turning.as_ref().is_some_and(|turning| self.parts.clock.monotonic() < turning.paused_until);
+        let paused =
+            self.turning.as_ref().is_some_and(|turning| self.parts.clock.monotonic() < turning.paused_until);
         if !paused {
             self.propose_fires(ctx);
             self.propose_retries(ctx);
@@ -175,9 +176,12 @@ impl WheelActor {
             }
             turning.fires_in_flight += 1;
             self.counters.batches.fetch_add(1, Ordering::Relaxed);
-            let instants = items.iter().filter(|item| item.missed_through.is_none()).map(|item| item.due).collect();
+            let instants =
+                items.iter().filter(|item| item.missed_through.is_none()).map(|item| item.due).collect();
             let fire = Fire { tasks, instants };
-            self.propose(Request::Fire(items), ctx, move |actor, answer, ctx| actor.fires_answered(&fire, answer, ctx));
+            self.propose(Request::Fire(items), ctx, move |actor, answer, ctx| {
+                actor.fires_answered(&fire, answer, ctx)
+            });
         }
     }
 
@@ -189,7 +193,8 @@ impl WheelActor {
                 return;
             }
             let timers = &mut turning.timers;
-            let waits = self.parts.machine.read(|replica| timers.take_retries(now, RETRIES_PER_COMMAND_MAX, replica));
+            let waits =
+                self.parts.machine.read(|replica| timers.take_retries(now, RETRIES_PER_COMMAND_MAX, replica));
             if waits.is_empty() {
                 return;
             }
@@ -417,7 +422,9 @@ impl StreamHandler<Applied> for WheelActor {
         let timers = &mut turning.timers;
         self.parts.machine.read(|replica| {
             slots.for_each(|slot| timers.arm_slot(slot, replica));
-            retries.filter_map(|execution| replica.execution(execution)).for_each(|open| timers.arm_retry(open));
+            retries
+                .filter_map(|execution| replica.execution(execution))
+                .for_each(|open| timers.arm_retry(open));
         });
         self.turn(ctx);
     }

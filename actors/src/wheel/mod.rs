@@ -61,7 +61,8 @@ impl WheelHandle {
     pub fn start(parts: WheelParts) -> Self {
         let counters = Arc::new(WheelCounters::default());
         let shared = counters.clone();
-        let kept = Kept::start("wheel", move |lifeline| WheelActor::new(parts.clone(), shared.clone(), lifeline));
+        let kept =
+            Kept::start("wheel", move |lifeline| WheelActor::new(parts.clone(), shared.clone(), lifeline));
         Self { counters, _kept: kept }
     }
 

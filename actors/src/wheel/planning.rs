@@ -17,7 +17,8 @@ use super::timetables::Timetables;
 /// Instants of one task in one command, so that one task that catches up does not crowd out the others.
 const INSTANTS_PER_TASK_MAX: usize = 64;
 
-const _: () = assert!(INSTANTS_PER_TASK_MAX <= FIRES_PER_COMMAND_MAX, "what one task has due fits into a command");
+const _: () =
+    assert!(INSTANTS_PER_TASK_MAX <= FIRES_PER_COMMAND_MAX, "what one task has due fits into a command");
 
 /// The items of one fire command.
 #[derive(Debug, Default)]
@@ -45,7 +46,13 @@ impl Batch {
     }
 
     /// Adds what is due of the task in a slot.
-    pub(super) fn plan(&mut self, slot: u32, replica: &Replica, timetables: &mut Timetables, now: Timestamp) -> Planned {
+    pub(super) fn plan(
+        &mut self,
+        slot: u32,
+        replica: &Replica,
+        timetables: &mut Timetables,
+        now: Timestamp,
+    ) -> Planned {
         let Some(task) = replica.tasks().get(slot) else { return Planned::NotDue };
         let limit = self.room().min(INSTANTS_PER_TASK_MAX);
         let Some(items) = items(task, timetables, now, limit) else { return Planned::Failed };

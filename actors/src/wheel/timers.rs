@@ -141,7 +141,8 @@ impl Timers {
             let taken = &mut self.taken_retries;
             let advance = self.retries.advance(now, room, &mut |_, wait| {
                 let waits = replica.execution(wait.0).and_then(|open| wait_of(open));
-                if waits.is_some_and(|(until, present)| present == wait && until <= now) && taken.insert(wait) {
+                if waits.is_some_and(|(until, present)| present == wait && until <= now) && taken.insert(wait)
+                {
                     ended.push(wait);
                 }
             });

@@ -26,7 +26,8 @@ impl Upkeep {
         if replica.left_over() {
             return Some(Request::Continue);
         }
-        if let Some((bulk, _)) = replica.staged().find(|(_, staged_at)| staged_at.plus(STAGE_LIFETIME) <= now) {
+        if let Some((bulk, _)) = replica.staged().find(|(_, staged_at)| staged_at.plus(STAGE_LIFETIME) <= now)
+        {
             return Some(Request::AbandonStaged { bulk });
         }
         if self.window_at > now {

@@ -88,7 +88,8 @@ impl LeaseActor {
         let _ = self.parts.clocks.leader_clock_is_off();
         let now = self.parts.clock.monotonic();
         let lease = self.parts.lease;
-        let expired = self.parts.machine.read(|replica| self.table.lock().sweep(replica.workers(), now, lease));
+        let expired =
+            self.parts.machine.read(|replica| self.table.lock().sweep(replica.workers(), now, lease));
         for key in expired {
             if !self.losing.insert(key) {
                 continue;
@@ -130,7 +131,8 @@ async fn renew(
     match standing() {
         Standing::Gone => return Ok(Renewed::Lost),
         Standing::New => {
-            let join = Request::JoinWorker { node, incarnation, slots: renewal.slots, offers: renewal.offers };
+            let join =
+                Request::JoinWorker { node, incarnation, slots: renewal.slots, offers: renewal.offers };
             if let Err(rejection) = propose(parts.clone(), join).await? {
                 return Err(SubmitError::Stopped { reason: rejection.to_string().into() });
             }

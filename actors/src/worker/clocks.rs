@@ -44,7 +44,9 @@ impl fmt::Display for ClockTrouble {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Jumped { by_ms } => write!(formatter, "the wall clock jumped by {by_ms} ms"),
-            Self::OffMedian { by_ms } => write!(formatter, "the median of the cluster's clocks is {by_ms} ms away"),
+            Self::OffMedian { by_ms } => {
+                write!(formatter, "the median of the cluster's clocks is {by_ms} ms away")
+            }
         }
     }
 }
@@ -152,7 +154,8 @@ impl ClockWatch {
 
 /// The median of what was heard lately and this node itself; of two in the middle, the one that is nearer.
 fn median(offsets: &BTreeMap<NodeId, (i64, Duration)>, now: Duration) -> i64 {
-    let recent = offsets.values().filter(|(_, at)| now.saturating_sub(*at) <= MEMORY).map(|(offset, _)| *offset);
+    let recent =
+        offsets.values().filter(|(_, at)| now.saturating_sub(*at) <= MEMORY).map(|(offset, _)| *offset);
     let mut voices: Vec<i64> = recent.chain([0]).collect();
     voices.sort_unstable();
     let (lower, upper) = (voices[(voices.len() - 1) / 2], voices[voices.len() / 2]);

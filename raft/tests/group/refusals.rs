@@ -12,7 +12,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::cluster::{CLUSTER, Cluster, options};
+use crate::cluster::{CLUSTER, Cluster, eventually, options};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -114,4 +114,17 @@ async fn the_application_asks_its_peers_many_things_at_once() {
     let unknown = from.request(9, Bytes::new(), SOON).await;
     assert!(matches!(unknown, Err(TransportError::Unreachable { .. })));
     cluster.stop_all().await;
+}
+
+/// An ordinary end is no failure, and whoever forgets the shutdown stops all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_and_a_dropped_group_give_their_directory_back() {
+    let mut cluster = Cluster::form(1, options()).await;
+    let failed = cluster.nodes[&1].group.failed();
+    cluster.stop(1).await;
+    assert!(failed.now_or_never().is_none());
+    cluster.restart(1).await;
+    let path = cluster.path(1);
+    drop(cluster.nodes.remove(&1));
+    eventually("the directory is free", || DataDirectory::open(&path, CLUSTER, 1).is_ok()).await;
 }

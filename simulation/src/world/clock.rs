@@ -6,7 +6,7 @@ use crate::chance::Chance;
 
 /// A node's clocks.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub(super) struct Clock {
     epoch: i64,
     offset_ms: i64,
     wall_ppm: i64,
@@ -15,7 +15,7 @@ pub struct Clock {
 
 impl Clock {
     /// Clocks that are nearly right.
-    pub fn new(epoch: i64, chance: &mut Chance) -> Self {
+    pub(super) fn new(epoch: i64, chance: &mut Chance) -> Self {
         Self {
             epoch,
             offset_ms: chance.around(100),
@@ -26,25 +26,25 @@ impl Clock {
 
     /// What the wall clock shows.
     #[must_use]
-    pub fn wall(&self, now: u64) -> Timestamp {
+    pub(super) fn wall(&self, now: u64) -> Timestamp {
         let now = now.cast_signed();
         Timestamp(self.epoch + now + now * self.wall_ppm / 1_000_000 + self.offset_ms)
     }
 
     /// What the monotonic clock shows, in ms.
     #[must_use]
-    pub fn monotonic(&self, now: u64) -> u64 {
+    pub(super) fn monotonic(&self, now: u64) -> u64 {
         let drifted = now.cast_signed() * self.monotonic_ppm / 1_000_000;
         now.saturating_add_signed(drifted) + 1_000_000
     }
 
     /// The wall clock jumps.
-    pub fn jump(&mut self, by_ms: i64) {
+    pub(super) fn jump(&mut self, by_ms: i64) {
         self.offset_ms += by_ms;
     }
 
     /// The wall clock is set right, nearly.
-    pub fn set_right(&mut self, chance: &mut Chance) {
+    pub(super) fn set_right(&mut self, chance: &mut Chance) {
         self.offset_ms = chance.around(100);
     }
 }

@@ -24,7 +24,7 @@ use crate::plants::{Plant, Planted};
 use crate::profile::{CLOCK_TOLERANCE_MS, LEASE_MS, WINDOW_MS};
 
 /// A node's dispatcher and its start.
-pub type WorkerKey = (NodeId, Incarnation);
+pub(super) type WorkerKey = (NodeId, Incarnation);
 
 /// A proposal whose effect is not seen is made again after so long, in ms.
 const AGAIN_MS: u64 = 700;
@@ -33,22 +33,22 @@ const INSTANTS_MAX: usize = 16;
 
 /// Something to propose.
 #[derive(Debug)]
-pub struct Wanted {
+pub(super) struct Wanted {
     /// What.
-    pub request: Request,
+    pub(super) request: Request,
     /// Whether it must not be committed under any other term: a loss rests on what this leader granted.
-    pub bound: bool,
+    pub(super) bound: bool,
 }
 
 /// The leader of a term, or a node that believes it is.
 #[derive(Debug)]
-pub struct Leader {
+pub(super) struct Leader {
     /// The term.
-    pub term: u64,
+    pub(super) term: u64,
     /// The entry up to which the replica must have applied the log first.
-    pub barrier: u64,
+    pub(super) barrier: u64,
     /// Whether it has.
-    pub ready: bool,
+    pub(super) ready: bool,
     wheel: Wheel<u32>,
     armed: BTreeMap<u32, Timestamp>,
     filled_at: Timestamp,
@@ -62,14 +62,14 @@ pub struct Leader {
 
 /// When a task is due; `None` when it is not to fire.
 #[must_use]
-pub fn deadline_of(task: &Task) -> Option<Timestamp> {
+pub(super) fn deadline_of(task: &Task) -> Option<Timestamp> {
     let next = task.next.filter(|_| task.phase == Phase::Active)?;
     Some(next.plus(jitter_of(task.id, next, task.rules.jitter)))
 }
 
 /// The timetable of a task. A series without an anchor goes on from its next instant, which is one of it.
 #[must_use]
-pub fn timetable_of(task: &Task) -> Option<Timetable> {
+pub(super) fn timetable_of(task: &Task) -> Option<Timetable> {
     let definition = task.definition.open_definition().ok()?;
     Timetable::compile(&definition, task.id, task.next.unwrap_or(task.created_at)).ok()
 }
@@ -77,7 +77,7 @@ pub fn timetable_of(task: &Task) -> Option<Timetable> {
 impl Leader {
     /// A leader that has not caught up yet.
     #[must_use]
-    pub fn new(term: u64, barrier: u64, wall: Timestamp, monotonic: u64) -> Self {
+    pub(super) fn new(term: u64, barrier: u64, wall: Timestamp, monotonic: u64) -> Self {
         Self {
             term,
             barrier,
@@ -95,7 +95,7 @@ impl Leader {
     }
 
     /// Fills the wheel from the state, and grants every worker a full lease.
-    pub fn begin(&mut self, replica: &Replica, wall: Timestamp, monotonic: u64) {
+    pub(super) fn begin(&mut self, replica: &Replica, wall: Timestamp, monotonic: u64) {
         self.ready = true;
         self.filled_at = wall;
         for task in replica.tasks().iter() {
@@ -125,7 +125,7 @@ impl Leader {
     }
 
     /// Hears what an entry that was just applied led to.
-    pub fn observe(&mut self, records: &[Record], replica: &Replica) {
+    pub(super) fn observe(&mut self, records: &[Record], replica: &Replica) {
         if !self.ready {
             return;
         }
@@ -153,13 +153,13 @@ impl Leader {
 
     /// Whether its clock left its own monotonic clock or its peers.
     #[must_use]
-    pub fn clock_is_off(&self, wall: Timestamp, monotonic: u64, median: Timestamp) -> bool {
+    pub(super) fn clock_is_off(&self, wall: Timestamp, monotonic: u64, median: Timestamp) -> bool {
         let moved = wall.0 - monotonic.cast_signed() - self.baseline;
         moved.abs() > CLOCK_TOLERANCE_MS || (wall.0 - median.0).abs() > CLOCK_TOLERANCE_MS
     }
 
     /// Renews a lease, if the worker is one to which it may be renewed.
-    pub fn renew(&mut self, key: WorkerKey, replica: &Replica, monotonic: u64) -> bool {
+    pub(super) fn renew(&mut self, key: WorkerKey, replica: &Replica, monotonic: u64) -> bool {
         let known = replica.workers().get(&key).is_some_and(|worker| worker.condition != Condition::Lost);
         let may = self.ready && known && !self.losing.contains_key(&key);
         if may {
@@ -169,7 +169,13 @@ impl Leader {
     }
 
     /// What is to be proposed now.
-    pub fn tick(&mut self, replica: &Replica, wall: Timestamp, monotonic: u64, planted: Planted) -> Vec<Wanted> {
+    pub(super) fn tick(
+        &mut self,
+        replica: &Replica,
+        wall: Timestamp,
+        monotonic: u64,
+        planted: Planted,
+    ) -> Vec<Wanted> {
         let mut wanted = Vec::new();
         let free = |request| Wanted { request, bound: false };
         let items = self.due(replica, wall, planted);
@@ -221,7 +227,14 @@ impl Leader {
     }
 
     /// Puts the planted bugs of a proposer in.
-    fn spoil(&self, items: &mut Vec<Due>, task: &Task, timetable: &Timetable, wall: Timestamp, planted: Planted) {
+    fn spoil(
+        &self,
+        items: &mut Vec<Due>,
+        task: &Task,
+        timetable: &Timetable,
+        wall: Timestamp,
+        planted: Planted,
+    ) {
         let recurring = task.rules.timing == Timing::Recurring;
         if planted.has(Plant::ShiftedInstant)
             && recurring

@@ -14,7 +14,7 @@ const HASH_EVERY: u64 = 128;
 
 /// The committed log.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(super) struct Ledger {
     entries: Vec<(Vec<u8>, u64)>,
     auditor: Replica,
     records: Vec<Record>,
@@ -23,40 +23,42 @@ pub struct Ledger {
 }
 
 /// What became of a log.
-pub struct Closed {
+pub(super) struct Closed {
     /// The auditor's state.
-    pub state: Replica,
+    pub(super) state: Replica,
     /// Its records.
-    pub records: Vec<Record>,
+    pub(super) records: Vec<Record>,
     /// When each entry was committed.
-    pub committed: Vec<u64>,
+    pub(super) committed: Vec<u64>,
 }
 
 impl Ledger {
     /// The index of the last entry.
     #[must_use]
-    pub fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         self.entries.len() as u64
     }
 
     /// The bytes of an entry.
     #[must_use]
-    pub fn entry(&self, index: u64) -> Option<&[u8]> {
+    pub(super) fn entry(&self, index: u64) -> Option<&[u8]> {
         let place = usize::try_from(index).ok()?.checked_sub(1)?;
         self.entries.get(place).map(|(bytes, _)| bytes.as_slice())
     }
 
     /// The state that every node must reach.
     #[must_use]
-    pub fn state(&self) -> &Replica {
+    pub(super) fn state(&self) -> &Replica {
         &self.auditor
     }
 
     /// Commits an entry at a time of the world; returns a number that tells its records from others.
-    pub fn commit(&mut self, bytes: Vec<u8>, now: u64) -> u64 {
+    pub(super) fn commit(&mut self, bytes: Vec<u8>, now: u64) -> u64 {
         let index = self.end() + 1;
         if let Ok(command) = Command::decode(&bytes) {
-            self.auditor.apply(index, &command, &mut self.records);
+            let mut records = Vec::new();
+            self.auditor.apply(index, &command, &mut records);
+            self.records.extend(records);
         }
         self.entries.push((bytes, now));
         let mark = mark(&self.auditor);
@@ -69,7 +71,7 @@ impl Ledger {
 
     /// Says how a node that has applied `index` entries differs, if it does.
     #[must_use]
-    pub fn difference(&self, index: u64, replica: &Replica) -> Option<String> {
+    pub(super) fn difference(&self, index: u64, replica: &Replica) -> Option<String> {
         let place = usize::try_from(index).ok()?.checked_sub(1)?;
         if self.marks.get(place).is_some_and(|expected| *expected != mark(replica)) {
             return Some(format!("its chains end elsewhere at index {index}"));
@@ -81,7 +83,7 @@ impl Ledger {
 
     /// Ends the log.
     #[must_use]
-    pub fn close(self) -> Closed {
+    pub(super) fn close(self) -> Closed {
         Closed {
             state: self.auditor,
             records: self.records,

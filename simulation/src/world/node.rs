@@ -15,65 +15,67 @@ use crate::plants::{Plant, Planted};
 
 /// One node.
 #[derive(Debug)]
-pub struct Node {
+pub(super) struct Node {
     /// Its name.
-    pub id: NodeId,
+    pub(super) id: NodeId,
     /// Its clocks.
-    pub clock: Clock,
+    pub(super) clock: Clock,
     /// Whether its process runs.
-    pub up: bool,
+    pub(super) up: bool,
     /// Until when it is frozen, in ms of the world.
-    pub frozen_until: u64,
+    pub(super) frozen_until: u64,
     /// Whether it reaches nobody.
-    pub cut: bool,
+    pub(super) cut: bool,
     /// Its state.
-    pub replica: Replica,
+    pub(super) replica: Replica,
     /// How far it has applied the log.
-    pub applied: u64,
+    pub(super) applied: u64,
     /// Entries that it applies in one tick.
-    pub pace: u64,
+    pub(super) pace: u64,
     /// Its last snapshot, and the entry it was taken after.
-    pub snapshot: (u64, Vec<u8>),
+    pub(super) snapshot: (u64, Vec<u8>),
     /// Entries between two snapshots.
-    pub snapshot_every: u64,
+    pub(super) snapshot_every: u64,
     /// What it does as a leader, while it believes that it is one.
-    pub leader: Option<Leader>,
+    pub(super) leader: Option<Leader>,
     /// Its dispatcher.
-    pub worker: Worker,
+    pub(super) worker: Worker,
     /// Client commands that it proposed, and the operations that wait for them.
-    pub pending: BTreeMap<CommandId, usize>,
+    pub(super) pending: BTreeMap<CommandId, usize>,
 }
 
 /// What a node's applying led to.
 #[derive(Default)]
-pub struct Applied {
+pub(super) struct Applied {
     /// Answers for operations that waited.
-    pub answers: Vec<(usize, escapement_domain::answer::Answer)>,
+    pub(super) answers: Vec<(usize, escapement_domain::answer::Answer)>,
     /// How the node differs from the others.
-    pub difference: Option<String>,
+    pub(super) difference: Option<String>,
 }
 
 impl Node {
     /// Whether it does anything now.
     #[must_use]
-    pub fn is_awake(&self, now: u64) -> bool {
+    pub(super) fn is_awake(&self, now: u64) -> bool {
         self.up && self.frozen_until <= now
     }
 
     /// Whether it takes part in a majority.
     #[must_use]
-    pub fn is_connected(&self, now: u64) -> bool {
+    pub(super) fn is_connected(&self, now: u64) -> bool {
         self.is_awake(now) && !self.cut
     }
 
     /// Applies what was committed, as far as its pace goes.
-    pub fn apply(&mut self, ledger: &Ledger) -> Applied {
+    pub(super) fn apply(&mut self, ledger: &Ledger) -> Applied {
         let mut applied = Applied::default();
         let end = ledger.end().min(self.applied + self.pace);
         let mut records = Vec::new();
         while self.applied < end {
             let index = self.applied + 1;
-            let Some(command) = ledger.entry(index).and_then(|bytes| Command::decode(bytes).ok()) else { break };
+            let Some(command) = ledger.entry(index).and_then(|bytes| Command::decode(bytes).ok()) else {
+                break;
+            };
             records.clear();
             let answer = self.replica.apply(index, &command, &mut records);
             self.applied = index;
@@ -97,7 +99,7 @@ impl Node {
     }
 
     /// Comes back from its last snapshot, through its bytes. The error says how it cannot.
-    pub fn restore(&mut self, ledger: &Ledger, planted: Planted) -> Result<(), String> {
+    pub(super) fn restore(&mut self, ledger: &Ledger, planted: Planted) -> Result<(), String> {
         self.pending.clear();
         self.leader = None;
         self.applied = self.snapshot.0;
@@ -143,13 +145,15 @@ fn without_executions(bytes: &[u8]) -> Vec<u8> {
     type Header = (i64, u64, u64, u64, u64);
     let parts = parts(bytes);
     let Some((header, rest)) = parts.split_first() else { return bytes.to_vec() };
-    let Ok((logged, turns, revisions, chunks, executions)) = codec::decode::<Header, 1024>("header", header) else {
+    let Ok((logged, turns, revisions, chunks, executions)) = codec::decode::<Header, 1024>("header", header)
+    else {
         return bytes.to_vec();
     };
     let header = codec::encode(&(logged, turns, revisions, chunks, 0_u64));
     let tasks_end = usize::try_from(chunks).unwrap_or(0) + 1;
     let executions = tasks_end..tasks_end + usize::try_from(executions).unwrap_or(0);
-    let kept = rest.iter().enumerate().filter(|(place, _)| !executions.contains(place)).map(|(_, part)| *part);
+    let kept =
+        rest.iter().enumerate().filter(|(place, _)| !executions.contains(place)).map(|(_, part)| *part);
     let mut out = Vec::new();
     for part in std::iter::once(header.as_slice()).chain(kept) {
         out.extend_from_slice(&(part.len() as u64).to_be_bytes());

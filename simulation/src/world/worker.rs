@@ -26,7 +26,7 @@ const REPORT_MS: u64 = 800;
 
 /// What a worker says to the leader.
 #[derive(Clone, Debug)]
-pub enum Message {
+pub(super) enum Message {
     /// Renew my lease; sent at this time of its monotonic clock and of the world.
     Renew {
         /// Whose.
@@ -43,19 +43,19 @@ pub enum Message {
 }
 
 /// What a worker sees when it takes a step.
-pub struct Moment<'a> {
+pub(super) struct Moment<'a> {
     /// Ms of the world, which no clock of the cluster shows.
-    pub now: u64,
+    pub(super) now: u64,
     /// The node's monotonic clock.
-    pub monotonic: u64,
+    pub(super) monotonic: u64,
     /// The node's wall clock.
-    pub wall: Timestamp,
+    pub(super) wall: Timestamp,
     /// The node's replica.
-    pub replica: &'a Replica,
+    pub(super) replica: &'a Replica,
     /// Whether attempts are short now.
-    pub brief: bool,
+    pub(super) brief: bool,
     /// The planted bug.
-    pub planted: Planted,
+    pub(super) planted: Planted,
 }
 
 #[derive(Debug)]
@@ -69,11 +69,11 @@ struct Running {
 
 /// One start of one node's dispatcher.
 #[derive(Debug)]
-pub struct Worker {
+pub(super) struct Worker {
     /// Its node and start.
-    pub key: WorkerKey,
+    pub(super) key: WorkerKey,
     /// Whether it takes nothing new.
-    pub draining: bool,
+    pub(super) draining: bool,
     joined: bool,
     lease_until: u64,
     leased: u64,
@@ -89,7 +89,7 @@ pub struct Worker {
 impl Worker {
     /// A fresh start.
     #[must_use]
-    pub fn new(node: NodeId, incarnation: Incarnation) -> Self {
+    pub(super) fn new(node: NodeId, incarnation: Incarnation) -> Self {
         Self {
             key: (node, incarnation),
             draining: false,
@@ -108,12 +108,12 @@ impl Worker {
 
     /// Whether it has nothing in hand and nothing to say.
     #[must_use]
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.running.is_empty() && self.results.is_empty() && self.outstanding.is_none()
     }
 
     /// The leader renewed the lease that was asked for at `monotonic`, or `sent` in ms of the world.
-    pub fn renewed(&mut self, monotonic: u64, sent: u64, witness: &mut [Attempt]) {
+    pub(super) fn renewed(&mut self, monotonic: u64, sent: u64, witness: &mut [Attempt]) {
         self.lease_until = self.lease_until.max(monotonic + LEASE_TAKEN_MS);
         self.leased = self.leased.max(sent + LEASE_TAKEN_MS);
         for running in self.running.values() {
@@ -122,7 +122,7 @@ impl Worker {
     }
 
     /// Its process died, and all that it ran.
-    pub fn die(&mut self, now: u64, witness: &mut [Attempt]) {
+    pub(super) fn die(&mut self, now: u64, witness: &mut [Attempt]) {
         for running in self.running.values() {
             let attempt = &mut witness[running.attempt];
             (attempt.ended, attempt.how) = (now, Ended::Died);
@@ -132,13 +132,13 @@ impl Worker {
 
     /// Whether the cluster gave it up, as far as its replica knows; it must start anew then.
     #[must_use]
-    pub fn is_given_up(&self, replica: &Replica) -> bool {
+    pub(super) fn is_given_up(&self, replica: &Replica) -> bool {
         let known = replica.workers().get(&self.key);
         self.joined && known.is_none_or(|worker| worker.condition == Condition::Lost)
     }
 
     /// Kills what it runs, and says a last time what it has to say.
-    pub fn give_up(&mut self, moment: &Moment<'_>, witness: &mut [Attempt]) -> Option<Message> {
+    pub(super) fn give_up(&mut self, moment: &Moment<'_>, witness: &mut [Attempt]) -> Option<Message> {
         self.kill_all(moment, witness);
         let results = std::mem::take(&mut self.results);
         self.outstanding.take().map(Message::Report).or_else(|| {
@@ -151,7 +151,12 @@ impl Worker {
     }
 
     /// Takes a step: kill, finish, stop, start, report, renew.
-    pub fn step(&mut self, moment: &Moment<'_>, witness: &mut Vec<Attempt>, chance: &mut Chance) -> Vec<Message> {
+    pub(super) fn step(
+        &mut self,
+        moment: &Moment<'_>,
+        witness: &mut Vec<Attempt>,
+        chance: &mut Chance,
+    ) -> Vec<Message> {
         let known = moment.replica.workers().get(&self.key);
         self.joined |= known.is_some();
         let careless = moment.planted.has(Plant::LeaseIgnored);
@@ -183,8 +188,16 @@ impl Worker {
         messages
     }
 
-    fn start(&mut self, open: &Execution, moment: &Moment<'_>, witness: &mut Vec<Attempt>, chance: &mut Chance) {
-        let Some(grant) = open.grant().filter(|grant| (grant.node, grant.incarnation) == self.key) else { return };
+    fn start(
+        &mut self,
+        open: &Execution,
+        moment: &Moment<'_>,
+        witness: &mut Vec<Attempt>,
+        chance: &mut Chance,
+    ) {
+        let Some(grant) = open.grant().filter(|grant| (grant.node, grant.incarnation) == self.key) else {
+            return;
+        };
         if !self.handled.insert((open.id, grant.token)) {
             return;
         }
@@ -223,8 +236,12 @@ impl Worker {
     }
 
     fn finish(&mut self, moment: &Moment<'_>, witness: &mut [Attempt]) {
-        let over: Vec<_> =
-            self.running.iter().filter(|(_, running)| running.ends <= moment.now).map(|(key, _)| *key).collect();
+        let over: Vec<_> = self
+            .running
+            .iter()
+            .filter(|(_, running)| running.ends <= moment.now)
+            .map(|(key, _)| *key)
+            .collect();
         for key in over {
             let Some(running) = self.running.get(&key) else { continue };
             let (outcome, how) = match &running.outcome {
@@ -236,9 +253,8 @@ impl Worker {
     }
 
     fn stop(&mut self, moment: &Moment<'_>, witness: &mut [Attempt]) {
-        let told = |id: &ExecutionId| {
-            moment.replica.execution(*id).is_some_and(|open| open.cancelling.is_some())
-        };
+        let told =
+            |id: &ExecutionId| moment.replica.execution(*id).is_some_and(|open| open.cancelling.is_some());
         let stopped: Vec<_> = self.running.keys().filter(|(id, _)| told(id)).copied().collect();
         for key in stopped {
             self.end(key, AttemptOutcome::Cancelled, Ended::Stopped, moment.now, moment.wall, witness);
@@ -249,7 +265,11 @@ impl Worker {
         let keys: Vec<_> = self.running.keys().copied().collect();
         for key in keys {
             // A process that was frozen while its lease ended does nothing before it is killed.
-            let ended = if moment.planted.has(Plant::LeaseIgnored) { moment.now } else { moment.now.min(self.leased) };
+            let ended = if moment.planted.has(Plant::LeaseIgnored) {
+                moment.now
+            } else {
+                moment.now.min(self.leased)
+            };
             self.end(key, AttemptOutcome::HandedBack, Ended::Killed, ended, moment.wall, witness);
         }
     }

@@ -5,9 +5,10 @@
 
 use escapement_domain::timestamp::Span;
 
-const UNITS: [&str; 22] = [
+const UNITS: &[&str] = &[
     "ms", "msec", "millis", "s", "sec", "secs", "second", "seconds", "m", "min", "mins", "minute", "minutes", "h",
     "hr", "hrs", "hour", "hours", "d", "day", "days", "w",
+    "week", "weeks",
 ];
 /// Bytes of the longest text that is looked at.
 const TEXT_BYTES_MAX: usize = 64;

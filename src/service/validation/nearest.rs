@@ -18,6 +18,12 @@ pub(super) fn nearest<'w>(found: &str, allowed: &[&'w str]) -> Option<&'w str> {
     (wrong <= DISTANCE_MAX && wrong * 2 <= word.len().max(found.len())).then_some(word)
 }
 
+/// Says what is allowed in place of a word that is not, with a guess of what was meant.
+#[must_use]
+pub fn guess(found: &str, allowed: &[&str]) -> String {
+    format!("`{}` is not known; {}", shown(found), instead(found, allowed))
+}
+
 /// Says what is allowed in place of `found`, with a guess of what was meant.
 pub(super) fn instead(found: &str, allowed: &[&str]) -> String {
     match nearest(found, allowed) {

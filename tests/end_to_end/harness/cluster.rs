@@ -162,7 +162,8 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn mint(&self, subject: &str, tenant: &str, roles: &[&str]) -> String {
         let key = self.directory.path().join("jwt.key").display().to_string();
-        let mut arguments = vec!["token", "mint", "--key-file", &key, "--subject", subject, "--tenant", tenant];
+        let mut arguments =
+            vec!["token", "mint", "--key-file", &key, "--subject", subject, "--tenant", tenant];
         roles.iter().for_each(|role| arguments.extend(["--role", role]));
         escapement(&arguments).expect(0).out.trim().to_owned()
     }

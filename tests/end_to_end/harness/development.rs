@@ -3,13 +3,14 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::api::Api;
 use super::node::Node;
 use super::ports::{Permit, free_port};
-use super::program::command;
+use super::program::{PROGRAM, command};
 
 /// A development node in a directory of its own.
 #[derive(Debug)]
@@ -31,6 +32,18 @@ impl Development {
         let mut development = Self { node, address, directory, _permit: permit };
         development.node.await_ready();
         development
+    }
+
+    /// Starts it again on the same data, where no file may grow beyond so many bytes: a disk that fills up.
+    #[track_caller]
+    pub(crate) fn restart_bounded(&mut self, file_bytes: u64) {
+        let arguments = arguments(self.address, &self.directory);
+        // A file too large is an error for the program, not its death by SIGXFSZ.
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", file_bytes / 512);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &script, "sh", PROGRAM]).args(arguments);
+        self.node = Node::start(command, self.address, &self.directory.path().join("node.log"));
+        self.node.await_ready();
     }
 
     /// Starts it again on the same data.
@@ -58,8 +71,13 @@ impl Development {
     }
 }
 
+fn arguments(address: SocketAddr, directory: &TempDir) -> [String; 5] {
+    let data = directory.path().join("data").display().to_string();
+    ["dev".into(), "--listen".into(), address.to_string(), "--data".into(), data]
+}
+
 fn launch(address: SocketAddr, directory: &TempDir) -> Node {
-    let data = directory.path().join("data");
-    let arguments = ["dev", "--listen", &address.to_string(), "--data", &data.to_string_lossy()];
-    Node::start(command(&arguments), address, &directory.path().join("node.log"))
+    let arguments = arguments(address, directory);
+    let command = command(&arguments.each_ref().map(String::as_str));
+    Node::start(command, address, &directory.path().join("node.log"))
 }

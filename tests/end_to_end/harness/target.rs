@@ -97,7 +97,9 @@ impl Target {
             let (path, key) = (call.path.clone(), call.headers.get("idempotency-key").cloned());
             let earlier = {
                 let mut calls = self.lock();
-                let same = |other: &&Call| other.path == path && other.headers.get("idempotency-key") == key.as_ref();
+                let same = |other: &&Call| {
+                    other.path == path && other.headers.get("idempotency-key") == key.as_ref()
+                };
                 let earlier = calls.iter().filter(same).count();
                 calls.push(call);
                 earlier

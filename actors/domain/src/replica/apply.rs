@@ -133,6 +133,7 @@ impl<'a> Step<'a> {
     fn remember(&mut self, client: &Client, answer: &Answer) {
         let event = Event::CommandAnswered {
             command: client.command,
+            issued_at: client.issued_at,
             idempotency: client.idempotency.clone(),
             answer: Box::new(answer.clone()),
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bulk::{Bulk, Commit};
 use super::placement::{Condition, Worker};
+use super::window::Moments;
 use super::{Replica, Tenant};
 use crate::event::{Event, RequeueCause};
 use crate::execution::state::{Execution, Grant, Occurrence, Stage, Status};
@@ -33,19 +34,21 @@ impl Replica {
             Event::WorkerJoined { .. }
             | Event::WorkerDraining { .. }
             | Event::WorkerLost { .. }
-            | Event::WorkerReported { .. } => self.evolve_worker(&record.event),
+            | Event::WorkerReported { .. } => self.evolve_worker(&record.event, header.at),
             Event::TenantAdded { number, name } => {
                 debug_assert_eq!(number.0 as usize, self.tenants.len());
                 self.tenants.push(Tenant { name: name.clone(), head: ChainHead::default() });
                 self.tenant_numbers.insert(name.clone(), *number);
             }
-            Event::CommandAnswered { command, idempotency, answer } => {
-                self.window.remember(header.at, header.tenant, *command, idempotency.as_ref(), answer);
+            Event::CommandAnswered { command, issued_at, idempotency, answer } => {
+                let moments = Moments { at: header.at, issued_at: *issued_at };
+                self.window.remember(moments, header.tenant, *command, idempotency.as_ref(), answer);
             }
             Event::WindowAdvanced { commands, keys } => {
                 self.window.advance(*commands, *keys);
                 // A proposal that rests on older read models is refused as expired from here on.
                 self.reopened.retain(|_, (_, at)| *at >= *commands);
+                self.gone.retain(|_, at| *at >= *commands);
             }
             Event::TasksStaged { .. }
             | Event::BulkCommitted { .. }
@@ -303,7 +306,7 @@ impl Replica {
             Some(LastExecution { id, status, scheduled_at: open.scheduled_at, finished_at: at });
     }
 
-    fn evolve_worker(&mut self, event: &Event) {
+    fn evolve_worker(&mut self, event: &Event, at: Timestamp) {
         match event {
             Event::WorkerJoined { node, incarnation, slots, offers } => {
                 let worker = Worker {
@@ -322,6 +325,7 @@ impl Replica {
             }
             Event::WorkerLost { node, incarnation } => {
                 let key = (*node, *incarnation);
+                self.gone.insert(key, at);
                 let Some(worker) = self.workers.get_mut(&key) else { return };
                 worker.condition = Condition::Lost;
                 if worker.held.is_empty() {

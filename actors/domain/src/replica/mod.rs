@@ -25,7 +25,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::execution::state::Execution;
-use crate::identifier::{CommandId, ExecutionId, TaskId, TenantId};
+use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::record::ChainHead;
 use crate::task::state::Task;
 use crate::timestamp::Timestamp;
@@ -50,6 +50,8 @@ pub struct Replica {
     reopened: BTreeMap<ExecutionId, (u64, Timestamp)>,
     queue: Queue,
     workers: Workers,
+    /// Starts of workers that were lost, and when, for as long as commands are remembered.
+    gone: BTreeMap<(NodeId, Incarnation), Timestamp>,
     window: Window,
     bulks: BTreeMap<CommandId, Bulk>,
     turns: u64,
@@ -78,6 +80,7 @@ impl Default for Replica {
             reopened: BTreeMap::new(),
             queue: Queue::default(),
             workers: Workers::new(),
+            gone: BTreeMap::new(),
             window: Window::default(),
             bulks: BTreeMap::new(),
             turns: 0,

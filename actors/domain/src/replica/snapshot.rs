@@ -19,7 +19,7 @@ use super::window::Window;
 use super::{Replica, Tenant};
 use crate::codec::{self, CodecError};
 use crate::execution::state::{Execution, Stage};
-use crate::identifier::{CommandId, ExecutionId};
+use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId};
 use crate::limits::SNAPSHOT_PART_BYTES_MAX;
 use crate::record::Hash;
 use crate::timestamp::Timestamp;
@@ -33,6 +33,7 @@ pub struct Snapshot {
     executions: BTreeMap<ExecutionId, Arc<Execution>>,
     reopened: BTreeMap<ExecutionId, (u64, Timestamp)>,
     workers: Workers,
+    gone: BTreeMap<(NodeId, Incarnation), Timestamp>,
     window: Window,
     bulks: BTreeMap<CommandId, Bulk>,
     turns: u64,
@@ -74,6 +75,7 @@ impl Replica {
             executions: self.executions.clone(),
             reopened: self.reopened.clone(),
             workers: self.workers.clone(),
+            gone: self.gone.clone(),
             window: self.window.clone(),
             bulks: self.bulks.clone(),
             turns: self.turns,
@@ -99,6 +101,7 @@ impl Replica {
         }
         let reopened = read_part("snapshot retries", reader)?;
         let workers: Vec<_> = read_part("snapshot workers", reader)?;
+        let gone = read_part("snapshot lost workers", reader)?;
         let window = read_part("snapshot window", reader)?;
         let bulks: Vec<(CommandId, Bulk)> = read_part("snapshot bulks", reader)?;
         let tasks = Slots::from_chunks(chunks);
@@ -118,6 +121,7 @@ impl Replica {
             reopened,
             queue,
             workers: workers.into_iter().collect(),
+            gone,
             window,
             bulks: bulks.into_iter().collect(),
             turns: header.turns,
@@ -173,6 +177,7 @@ impl Snapshot {
         }
         write_part(&self.reopened, writer)?;
         write_part(&self.workers.iter().collect::<Vec<_>>(), writer)?;
+        write_part(&self.gone, writer)?;
         write_part(&self.window, writer)?;
         write_part(&self.bulks.iter().collect::<Vec<_>>(), writer)
     }

@@ -53,7 +53,7 @@ impl Window {
     /// refused can be mended and sent again under the same key.
     pub fn remember(
         &mut self,
-        at: Timestamp,
+        moments: Moments,
         tenant: TenantId,
         command: CommandId,
         idempotency: Option<&Idempotency>,
@@ -63,10 +63,11 @@ impl Window {
         if let Some(Idempotency { key, digest }) = idempotency
             && answer.outcome.is_ok()
         {
-            self.keyed.insert((at, tenant, key.clone()), ());
+            self.keyed.insert((moments.at, tenant, key.clone()), ());
             self.keys.insert((tenant, key.clone()), Keyed { digest: *digest, answer: answer.clone() });
         }
-        self.answered.insert((at, command), ());
+        // Not forgotten before it would be refused as expired: the client's clock may be ahead.
+        self.answered.insert((moments.at.max(moments.issued_at), command), ());
         self.answers.insert(command, answer);
     }
 
@@ -97,6 +98,15 @@ impl Window {
         let key = self.keyed.first_key_value().map(|((at, ..), ())| *at);
         command.into_iter().chain(key).min()
     }
+}
+
+/// The moments of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moments {
+    /// When it was logged.
+    pub at: Timestamp,
+    /// When the client issued it, by its own clock.
+    pub issued_at: Timestamp,
 }
 
 /// What is known of a command that was heard before.

@@ -13,6 +13,10 @@ impl Step<'_> {
     pub(super) fn change_worker(&mut self, request: &Request) -> Result<Accepted, Rejection> {
         match request {
             Request::JoinWorker { node, incarnation, slots, offers } => {
+                // A join that comes late must not push out the start that took the lost one's place.
+                if self.replica.gone.contains_key(&(*node, *incarnation)) {
+                    return Err(Rejection::UnknownWorker);
+                }
                 if self.replica.workers.contains_key(&(*node, *incarnation)) {
                     return Ok(Accepted::Done);
                 }

@@ -93,7 +93,9 @@ fn item(task: &Task, timetable: &Timetable, instant: Timestamp, now: Timestamp) 
     if task.rules.timing != Timing::Recurring || instant >= hopeless {
         return single();
     }
-    let bound = Timestamp(hopeless.0 - 1);
+    let before_hopeless = Timestamp(hopeless.0 - 1);
+    // What lies after the task's end is not an instant of it, and so was never missed.
+    let bound = timetable.end_at.map_or(before_hopeless, |end| end.min(before_hopeless));
     let run = timetable.schedule.overdue(instant, bound);
     let next = timetable.within(run.next);
     let latest_is_run = misfire.policy == MisfirePolicy::RunLatest && next.is_none_or(|next| next > now);

@@ -27,7 +27,7 @@ use super::keys;
 use crate::ports::{Storage, Tree, Write};
 use chain::{Chain, Flushing};
 
-pub use reading::EventPage;
+pub use reading::{EventPage, Records};
 pub use verification::Verification;
 
 /// Bytes of open blocks that stay in memory after they were flushed; beyond it they are loaded again when needed.

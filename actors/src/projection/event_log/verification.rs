@@ -3,6 +3,7 @@
 use escapement_domain::identifier::TenantId;
 use escapement_domain::record::{ChainHead, Record};
 
+use super::super::block::first_sequence;
 use super::super::failure::{Fault, FaultKind};
 use super::EventLog;
 
@@ -81,6 +82,10 @@ impl Verification<'_> {
         }
         if block.first < next {
             return Err(self.fault(next, FaultKind::OutOfOrder { found: block.first }));
+        }
+        // A block under another's key is told from one whose beginning was changed.
+        if let Some(found) = first_sequence(&block.bytes).filter(|found| *found != next) {
+            return Err(self.fault(next, FaultKind::OutOfOrder { found }));
         }
         let walk = block.walk()?;
         if walk.previous() != self.verified.hash {

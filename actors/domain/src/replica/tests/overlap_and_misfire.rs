@@ -138,6 +138,39 @@ fn within_the_grace_a_fire_is_late_and_not_missed() {
     check_misfire(late, 2, 9);
 }
 
+/// A task that slept beyond its end missed what it was due until then, and nothing after it.
+#[track_caller]
+fn check_end(policy: MisfirePolicy, ran: &[i64], passed_over: u32) {
+    let mut world = World::new();
+    let ends = Definition {
+        trigger: Trigger::Interval { every: Span::seconds(1), anchor: Some(Timestamp(0)) },
+        misfire: misfire(policy),
+        end_at: Some(Timestamp(1_005_000)),
+        ..definition()
+    };
+    let task = world.create(1, &ends, Some(1_001_000));
+    world.now = 1_060_500;
+    let timetable = Timetable::compile(&ends, task, Timestamp(0)).expect("valid");
+    let mut total = 0;
+    for item in due(world.task(task), &timetable, Timestamp(world.now), 16) {
+        total += world.fire_item(item).1;
+    }
+    let mut instants: Vec<i64> = world.open().iter().map(|open| open.scheduled_at.0).collect();
+    instants.sort_unstable();
+    assert_eq!((instants.as_slice(), total), (ran, passed_over));
+    assert_eq!(world.task(task).phase, crate::task::state::Phase::Finished);
+}
+
+#[test]
+fn nothing_after_the_end_of_a_task_was_missed() {
+    check_end(MisfirePolicy::Skip, &[], 5);
+}
+
+#[test]
+fn nothing_after_the_end_of_a_task_is_made_good() {
+    check_end(MisfirePolicy::RunLatest, &[1_005_000], 4);
+}
+
 #[test]
 fn thousands_of_missed_instants_are_one_event() {
     let mut world = World::new();

@@ -252,3 +252,18 @@ fn an_ended_execution_is_retried_by_hand_as_its_next_attempt() {
     let done = crate::command::Reopening { status: Status::Succeeded, ..reopening };
     assert_eq!(world.client(retry(&done)), Err(Rejection::WrongStatus { status: Status::Succeeded }));
 }
+
+/// A join that lay in a mailbox or in an old leader's hands is heard after the process that sent it is gone.
+#[test]
+fn a_late_join_of_an_earlier_start_does_not_push_the_present_one_out() {
+    const RESTARTED: (NodeId, Incarnation) = (NodeId(1), Incarnation(12));
+    let mut world = World::with_worker(8);
+    world.join(RESTARTED, 8);
+    running(&mut world, &definition());
+    let offers = Offers { http: true, builtin: true, programs: Programs::Any };
+    let late = Request::JoinWorker { node: WORKER.0, incarnation: WORKER.1, slots: 8, offers };
+    assert_eq!(world.scheduler(late), Err(Rejection::UnknownWorker));
+    let grant = *world.only_open().grant().expect("still in the same hands");
+    assert_eq!((grant.node, grant.incarnation), RESTARTED);
+    assert!(!world.replica.workers().contains_key(&WORKER));
+}

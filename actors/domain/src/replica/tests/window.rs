@@ -43,6 +43,27 @@ fn a_command_older_than_the_window_is_refused_as_expired() {
     assert_eq!(world.replica.tasks().len(), 1);
 }
 
+/// The client's clock is ahead of the leader's: what was forgotten must be refused by the same measure.
+#[test]
+fn a_command_from_a_clock_that_is_ahead_is_not_carried_out_again_when_it_was_forgotten() {
+    let mut world = World::new();
+    let mut ahead =
+        world.client_command("acme", Request::CreateTasks(vec![new_task(1, &definition(), None)]));
+    if let Origin::Client(client) = &mut ahead.origin {
+        client.issued_at = Timestamp(world.now + 60_000);
+    }
+    let first = world.apply(&ahead);
+    world.client(Request::DeleteTask { task: TaskId(1), expected_version: None }).expect("deleted");
+    world.now += 1_000_000;
+    let floor = Timestamp(1_030_000);
+    world.scheduler(Request::AdvanceWindow { commands: floor, keys: floor }).expect("advances");
+    assert_eq!(world.apply(&ahead), first, "it is remembered as long as it is not too old to be told apart");
+    let floor = Timestamp(1_060_001);
+    world.scheduler(Request::AdvanceWindow { commands: floor, keys: floor }).expect("advances");
+    assert_eq!(world.apply(&ahead).outcome, Err(Rejection::Expired { floor }));
+    assert_eq!(world.replica.tasks().len(), 0);
+}
+
 #[test]
 fn an_idempotency_key_returns_the_first_answer_under_another_command_id() {
     let mut world = World::new();

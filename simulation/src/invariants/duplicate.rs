@@ -1,0 +1,70 @@
+//! Nothing happens twice: one occurrence is one execution, and one grant is one attempt, or exactly-once is a word.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use escapement_domain::event::{Event, RequeueCause};
+use escapement_domain::task::definition::Delivery;
+
+use super::story::Lives;
+use crate::evidence::Evidence;
+
+pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
+    let mut found = Vec::new();
+    let (mut occurrences, mut executions, mut ended) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let mut granted = BTreeMap::new();
+    let mut deliveries = BTreeMap::new();
+    for record in &evidence.records {
+        let tenant = record.header.tenant;
+        match &record.event {
+            Event::TaskCreated { task, rules, .. } | Event::TaskUpdated { task, rules, .. } => {
+                deliveries.insert((tenant, *task), rules.delivery);
+            }
+            Event::TaskScheduled { task, execution, occurrence, .. } => {
+                if !occurrences.insert((tenant, *task, *occurrence)) {
+                    found.push(format!("{occurrence:?} of task {task} fired twice"));
+                }
+                if executions.insert(*execution) {
+                    granted.insert(*execution, (false, deliveries.get(&(tenant, *task)).copied()));
+                } else {
+                    found.push(format!("execution {execution} was scheduled twice"));
+                }
+            }
+            Event::TaskStarted { execution, .. } => {
+                if let Some((in_hand, _)) = granted.get_mut(execution)
+                    && std::mem::replace(in_hand, true)
+                {
+                    found.push(format!("execution {execution} was granted while it was in a worker's hands"));
+                }
+            }
+            Event::TaskRetry { execution, .. } => release(&mut granted, execution),
+            Event::TaskRequeued { execution, cause, .. } => {
+                let delivery = granted.get(execution).and_then(|(_, delivery)| *delivery);
+                if *cause != RequeueCause::RetryDue && delivery == Some(Delivery::AtMostOnce) {
+                    found
+                        .push(format!("execution {execution} is at-most-once and was made again: {cause:?}"));
+                }
+                release(&mut granted, execution);
+            }
+            Event::TaskCompleted { execution, .. } if !ended.insert(*execution) => {
+                found.push(format!("execution {execution} succeeded twice"));
+            }
+            _ => {}
+        }
+    }
+    let mut started = BTreeSet::new();
+    for attempt in &evidence.attempts {
+        if !started.insert((attempt.execution, attempt.token)) {
+            found.push(format!(
+                "execution {} was started twice under token {}",
+                attempt.execution, attempt.token
+            ));
+        }
+    }
+    found
+}
+
+fn release<E: Ord, D>(granted: &mut BTreeMap<E, (bool, D)>, execution: &E) {
+    if let Some((in_hand, _)) = granted.get_mut(execution) {
+        *in_hand = false;
+    }
+}

@@ -1,0 +1,28 @@
+//! Nothing runs before its instant, less the skew that is declared: a report for a day that is not over is wrong.
+
+use escapement_domain::schedule::jitter_of;
+
+use super::story::Lives;
+use crate::evidence::Evidence;
+use crate::profile::SKEW_MS;
+
+pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
+    let mut found = Vec::new();
+    for ((_, task), life) in lives {
+        for settled in &life.settled {
+            let Some(segment) = life.segments.get(settled.segment) else { continue };
+            let due = settled.last.plus(jitter_of(*task, settled.last, segment.definition.jitter));
+            let early = evidence.world_time(due) - settled.at.cast_signed();
+            if early > SKEW_MS {
+                found.push(format!("task {task}: {} was settled {early} ms early", settled.last));
+            }
+        }
+    }
+    for attempt in &evidence.attempts {
+        let early = evidence.world_time(attempt.scheduled_at) - attempt.started.cast_signed();
+        if early > SKEW_MS {
+            found.push(format!("execution {} began {early} ms early", attempt.execution));
+        }
+    }
+    found
+}

@@ -1,0 +1,26 @@
+//! Nothing is settled late while nothing was broken: a scheduler that is late for no reason cannot be planned with.
+
+use escapement_domain::schedule::jitter_of;
+
+use super::story::Lives;
+use crate::evidence::Evidence;
+use crate::profile::LATENESS_MS;
+
+pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
+    let mut found = Vec::new();
+    for ((_, task), life) in lives {
+        for settled in &life.settled {
+            let Some(segment) = life.segments.get(settled.segment) else { continue };
+            let due = settled.first.plus(jitter_of(*task, settled.first, segment.definition.jitter));
+            let due = evidence.world_time(due).max(settled.changed.cast_signed());
+            let late = settled.at.cast_signed() - due;
+            if late > LATENESS_MS && !evidence.disturbed(due, settled.at.cast_signed()) {
+                found.push(format!(
+                    "task {task}: {} was settled {late} ms late in quiet times",
+                    settled.first
+                ));
+            }
+        }
+    }
+    found
+}

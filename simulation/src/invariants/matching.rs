@@ -1,0 +1,102 @@
+//! A second opinion that looks at no identifier: runs are matched to the windows in which one was due, earliest deadline
+//! first, so that a fault in the names of things cannot hide in them.
+//!
+//! For tasks of which somebody outside can tell what must run: they recur, never fail, and were never changed, paused,
+//! deleted or cancelled. Runs must not outnumber the instants that had come, but for those whose worker was lost
+//! before it was heard; and each instant of quiet times must have a run of its own.
+
+use std::collections::BTreeSet;
+
+use escapement_domain::event::Event;
+use escapement_domain::identifier::TaskId;
+use escapement_domain::timestamp::Timestamp;
+
+use super::story::{Life, Lives};
+use crate::definitions::is_plain;
+use crate::evidence::{Ended, Evidence, Wish};
+use crate::profile::SKEW_MS;
+
+/// How long after its instant a run may begin when workers have others to run first, in ms.
+const WINDOW_MS: i64 = 30_000;
+
+pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
+    let lost: BTreeSet<_> = evidence
+        .records
+        .iter()
+        .filter_map(|record| match record.event {
+            Event::WorkerLost { incarnation, .. } => Some(incarnation),
+            _ => None,
+        })
+        .collect();
+    let mut found = Vec::new();
+    for ((_, task), life) in lives {
+        let left_alone = life.segments.len() == 1
+            && !life.cancelled
+            && life.deleted.is_none()
+            && !by_hand(evidence, *task)
+            && life.phases.iter().all(|(at, paused)| !paused || *at > evidence.quiesced);
+        if !left_alone || !is_plain(&life.segments[0].definition) {
+            continue;
+        }
+        let of_task = evidence.attempts.iter().filter(|attempt| attempt.task == *task);
+        let runs: Vec<_> = of_task
+            .filter(|attempt| attempt.how == Ended::Succeeded )
+            .collect();
+        let mut starts: Vec<i64> = runs.iter().map(|attempt| attempt.started.cast_signed()).collect();
+        starts.sort_unstable();
+        let unheard = runs.iter().filter(|attempt| lost.contains(&attempt.incarnation)).count();
+        let instants = instants(evidence, *task, life);
+        let surplus = surplus(&starts, &instants);
+        if surplus > unheard {
+            found.push(format!(
+                "task {task} ran {surplus} times more than it was due, {unheard} of them unheard"
+            ));
+        }
+        let quiet: Vec<i64> =
+            instants.iter().copied().filter(|at| *at + SKEW_MS < evidence.quiesced.cast_signed())
+            .filter(|at| !evidence.disturbed(*at, *at + WINDOW_MS)).collect();
+        if let Some(instant) = unmatched(&starts, &quiet) {
+            found.push(format!(
+                "task {task} was due at {instant} ms in quiet times, and no run is left for it"
+            ));
+        }
+    }
+    found
+}
+
+/// Whether somebody may have run the task by hand: then its runs cannot be told apart without names.
+fn by_hand(evidence: &Evidence, task: TaskId) -> bool {
+    evidence.operations.iter().any(|operation| matches!(operation.wish, Wish::Run(run) if run == task))
+}
+
+/// The instants up to the pause, in ms of the world.
+fn instants(evidence: &Evidence, task: TaskId, life: &Life) -> Vec<i64> {
+    let Some(timetable) = life.timetable(task, 0) else { return Vec::new() };
+    let end = Timestamp(evidence.epoch + evidence.quiesced.cast_signed() + 2 * SKEW_MS);
+    std::iter::successors(life.segments[0].next, |instant| timetable.next_after(*instant))
+        .take_while(|instant| *instant <= end)
+        .map(|instant| evidence.world_time(instant))
+        .collect()
+}
+
+/// How many runs find no instant that had come.
+fn surplus(starts: &[i64], instants: &[i64]) -> usize {
+    let (mut used, mut surplus) = (0, 0);
+    for start in starts {
+        if instants.get(used).is_some_and(|instant| *instant - SKEW_MS <= *start) {
+            used += 1;
+        } else {
+            surplus += 1;
+        }
+    }
+    surplus
+}
+
+/// The first instant that finds no run in its window, when each takes the earliest that is left.
+fn unmatched(starts: &[i64], instants: &[i64]) -> Option<i64> {
+    let mut left = starts.iter().copied().peekable();
+    instants.iter().copied().find(|instant| {
+        while left.next_if(|start| *start < instant - SKEW_MS).is_some() {}
+        left.next_if(|start| *start <= instant + WINDOW_MS).is_none()
+    })
+}

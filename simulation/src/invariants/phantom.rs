@@ -1,0 +1,76 @@
+//! Nothing runs that nobody asked for, or after it was taken back: work has effects outside that no log undoes.
+
+use std::collections::BTreeMap;
+
+use escapement_domain::event::Event;
+use escapement_domain::execution::state::Occurrence;
+
+use super::story::Lives;
+use crate::evidence::{Evidence, Wish};
+use crate::profile::LEASE_MS;
+
+/// A lease by two clocks, and the step in which it is noticed, in ms.
+const TOLERANCE_MS: u64 = 60;
+
+pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut grants = BTreeMap::new();
+    let mut tasks = BTreeMap::new();
+    let runs: BTreeMap<_, _> = evidence
+        .operations
+        .iter()
+        .filter_map(|operation| match operation.wish {
+            Wish::Run(task) => Some((operation.command, task)),
+            _ => None,
+        })
+        .collect();
+    for record in &evidence.records {
+        let at = evidence.committed_at(record);
+        match &record.event {
+            Event::TaskStarted { task, execution, node, incarnation, .. } => {
+                grants.insert((*execution, record.header.sequence), (*node, *incarnation, at));
+                let life = lives.get(&(record.header.tenant, *task));
+                tasks.insert(*execution, life.and_then(|life| life.deleted));
+                if life.is_none_or(|life| life.deleted.is_some_and(|deleted| deleted < at)) {
+                    found.push(format!(
+                        "execution {execution} was granted, and its task is gone or never was"
+                    ));
+                }
+            }
+            Event::TaskScheduled { task, occurrence: Occurrence::Manual(command), .. }
+                if runs.get(command) != Some(task) =>
+            {
+                found.push(format!("task {task} was run by hand under {command}, and nobody asked for it"));
+            }
+            Event::TaskScheduled { task, .. } => {
+                let life = lives.get(&(record.header.tenant, *task));
+                if life
+                    .is_none_or(|life| life.segments.is_empty() || life.deleted.is_some_and(|gone| gone < at))
+                {
+                    found.push(format!("task {task} fired, and does not exist"));
+                }
+            }
+            _ => {}
+        }
+    }
+    for attempt in &evidence.attempts {
+        let (execution, token) = (attempt.execution, attempt.token);
+        match grants.get(&(execution, token)) {
+            Some((node, incarnation, at))
+                if (*node, *incarnation) == (attempt.node, attempt.incarnation) && *at <= attempt.started => {
+            }
+            _ => found.push(format!("execution {execution} began under token {token} without a grant")),
+        }
+        if attempt.started > attempt.leased {
+            found.push(format!("execution {execution} began after the lease of {}", attempt.node));
+        }
+        if attempt.ended > attempt.leased + TOLERANCE_MS {
+            found.push(format!("execution {execution} outlived the lease of {}", attempt.node));
+        }
+        let deleted = tasks.get(&execution).copied().flatten();
+        if deleted.is_some_and(|deleted| attempt.started > deleted + LEASE_MS) {
+            found.push(format!("execution {execution} began long after its task was deleted"));
+        }
+    }
+    found
+}

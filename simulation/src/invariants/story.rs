@@ -1,0 +1,143 @@
+//! The life of each task as the records tell it: definitions, instants that were settled, pauses, its end.
+//!
+//! Only what the log says and when it said it; what should have been is worked out by the invariants.
+
+use std::collections::BTreeMap;
+
+use escapement_domain::event::Event;
+use escapement_domain::execution::state::Occurrence;
+use escapement_domain::identifier::{TaskId, TenantId};
+use escapement_domain::task::definition::Definition;
+use escapement_domain::task::plan::Timetable;
+use escapement_domain::timestamp::Timestamp;
+
+use crate::evidence::Evidence;
+
+/// What became of instants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// An execution.
+    Fired,
+    /// Skipped or missed, with a reason.
+    PassedOver,
+}
+
+/// Instants that were settled together.
+#[derive(Clone, Debug)]
+pub(super) struct Settled {
+    /// Under which definition: its place.
+    pub(super) segment: usize,
+    /// The first of them.
+    pub(super) first: Timestamp,
+    /// The last of them.
+    pub(super) last: Timestamp,
+    /// How many.
+    pub(super) count: u32,
+    /// What was said to follow.
+    pub(super) next: Option<Timestamp>,
+    /// When, in ms of the world.
+    pub(super) at: u64,
+    /// When the task last changed before that, in ms of the world.
+    pub(super) changed: u64,
+    /// What became of them.
+    pub(super) fate: Fate,
+}
+
+/// A definition while it was the task's.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    /// From when, in ms of the world.
+    pub(super) from: u64,
+    /// The definition.
+    pub(super) definition: Definition,
+    /// The first instant under it.
+    pub(super) next: Option<Timestamp>,
+}
+
+/// The life of one task.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Life {
+    /// Its definitions.
+    pub(super) segments: Vec<Segment>,
+    /// What was settled.
+    pub(super) settled: Vec<Settled>,
+    /// When its definition or phase changed, in ms of the world, and whether it was paused from then on.
+    pub(super) phases: Vec<(u64, bool)>,
+    /// When it was deleted.
+    pub(super) deleted: Option<u64>,
+    /// Whether any of its executions was told to stop.
+    pub(super) cancelled: bool,
+}
+
+impl Life {
+    /// The timetable of a segment, anchored where the task's own series was.
+    #[must_use]
+    pub(super) fn timetable(&self, task: TaskId, segment: usize) -> Option<Timetable> {
+        let segment = self.segments.get(segment)?;
+        Timetable::compile(&segment.definition, task, segment.next.unwrap_or_default()).ok()
+    }
+
+    /// Whether it was paused at a time of the world.
+    #[must_use]
+    pub(super) fn paused_at(&self, time: u64) -> bool {
+        self.phases.iter().rev().find(|(at, _)| *at <= time).is_some_and(|(_, paused)| *paused)
+    }
+
+    fn settle(
+        &mut self,
+        first: Timestamp,
+        last: Timestamp,
+        count: u32,
+        next: Option<Timestamp>,
+        at: u64,
+        fate: Fate,
+    ) {
+        let changed = self.phases.last().map_or(0, |(at, _)| *at);
+        let segment = self.segments.len().saturating_sub(1);
+        self.settled.push(Settled { segment, first, last, count, next, at, changed, fate });
+    }
+}
+
+/// The lives of all tasks.
+pub(super) type Lives = BTreeMap<(TenantId, TaskId), Life>;
+
+/// Reads the lives of all tasks from the records.
+#[must_use]
+pub(super) fn lives(evidence: &Evidence) -> Lives {
+    let mut lives = Lives::new();
+    for record in &evidence.records {
+        let Some(task) = record.event.task() else { continue };
+        let life = lives.entry((record.header.tenant, task)).or_default();
+        tell(life, &record.event, evidence.committed_at(record));
+    }
+    lives
+}
+
+fn tell(life: &mut Life, event: &Event, at: u64) {
+    match event {
+        Event::TaskCreated { definition, next, .. } | Event::TaskUpdated { definition, next, .. } => {
+            let paused = match event {
+                Event::TaskCreated { paused, .. } => *paused,
+                _ => life.phases.last().is_some_and(|(_, paused)| *paused),
+            };
+            if let Ok(definition) = definition.open_definition() {
+                life.segments.push(Segment { from: at, definition, next: *next });
+            }
+            life.phases.push((at, paused));
+        }
+        Event::TaskPaused { .. } => life.phases.push((at, true)),
+        Event::TaskResumed { .. } => life.phases.push((at, false)),
+        Event::TaskDeleted { .. } => life.deleted = Some(at),
+        Event::TaskScheduled { occurrence: Occurrence::Scheduled(instant), next, .. } => {
+            life.settle(*instant, *instant, 1, *next, at, Fate::Fired);
+        }
+        Event::TaskSkipped { occurrence: Occurrence::Scheduled(instant), next, .. } => {
+            life.settle(*instant, *instant, 1, *next, at, Fate::PassedOver);
+        }
+        Event::TaskMissed { first, last, count, next, .. } => {
+            life.settle(*first, *last, *count, *next, at, Fate::PassedOver);
+        }
+        Event::TaskCancelRequested { .. } | Event::TaskCancelled { .. } => life.cancelled = true,
+        _ => {}
+    }
+}

@@ -1,0 +1,67 @@
+//! One run of one seed: made, run to its end, judged.
+
+use escapement_domain::event::Event;
+
+use crate::evidence::{Counts, Violation};
+use crate::invariants;
+use crate::plants::Planted;
+use crate::profile::Profile;
+use crate::trace::TraceDigest;
+use crate::world::World;
+
+/// What to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Order {
+    /// The seed.
+    pub seed: u64,
+    /// How rough it is.
+    pub profile: Profile,
+    /// How long clients and faults go on, in ms; the profile's own time if absent.
+    pub active_ms: Option<u64>,
+    /// The planted bug.
+    pub planted: Planted,
+    /// Whether every happening is written out.
+    pub spoken: bool,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// What must not be.
+    pub violations: Vec<Violation>,
+    /// The trace.
+    pub trace: TraceDigest,
+    /// How often what happened.
+    pub counts: Counts,
+    /// Occurrences that were settled and checked.
+    pub settled: u64,
+    /// Attempts that the witness saw.
+    pub attempts: u64,
+    /// Operations of clients.
+    pub operations: u64,
+}
+
+/// Runs a seed and judges it.
+#[must_use]
+pub fn run(order: Order) -> Verdict {
+    let world = World::new(order.seed, order.profile, order.active_ms, order.planted, order.spoken);
+    let (evidence, trace) = world.run();
+    let violations = invariants::judge(&evidence);
+    let settled = evidence
+        .records
+        .iter()
+        .map(|record| match &record.event {
+            Event::TaskScheduled { .. } | Event::TaskSkipped { .. } => 1,
+            Event::TaskMissed { count, .. } => u64::from(*count),
+            _ => 0,
+        })
+        .sum();
+    Verdict {
+        violations,
+        trace,
+        counts: evidence.counts,
+        settled,
+        attempts: evidence.attempts.len() as u64,
+        operations: evidence.operations.len() as u64,
+    }
+}

@@ -1,0 +1,249 @@
+//! One node put together: the only wiring there is, for the program and for the simulation alike.
+//!
+//! Everything that touches the world comes in with [`Parts`]. The actors run in the `LocalSet` around the caller; the log
+//! runs on the runtime that the parts name, or on the caller's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use escapement_actors::dispatcher::{Dispatcher, DispatcherParts};
+use escapement_actors::machine::Machine;
+use escapement_actors::ports::{Clock, Entropy, Executors, Leadership, Observer, Storage};
+use escapement_actors::projection::{OutputCapture, Projections};
+use escapement_actors::task::{Front, FrontParts, IDLE};
+use escapement_actors::wheel::{WheelHandle, WheelParts};
+use escapement_actors::worker::clocks::ClockWatch;
+use escapement_actors::worker::{LEASE, Leases, LeasesParts};
+use escapement_domain::command::Offers;
+use escapement_domain::identifier::NodeId;
+use escapement_raft::{DataDirectory, Formation, Group, Options, StartError, Transport, form};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::desk::{NodeDesk, PeerDesk};
+use super::history::PeerHistory;
+use super::leader::{Desk, LeaderFinder};
+use super::log::{GroupLog, follow_leadership};
+use super::state_machine::StateMachine;
+
+/// How long before the end of a lease attempts are killed.
+const LEASE_MARGIN: Duration = Duration::from_millis(500);
+
+/// What a node is made of.
+pub struct Parts {
+    /// Its number.
+    pub node: NodeId,
+    /// How the log runs.
+    pub raft: Options,
+    /// Its directory.
+    pub directory: DataDirectory,
+    /// The way to its peers.
+    pub transport: Arc<dyn Transport>,
+    /// How it comes to belong to a cluster.
+    pub formation: Formation,
+    /// Where its read models are.
+    pub storage: Arc<dyn Storage>,
+    /// Where the log runs; the caller's runtime if absent.
+    pub log_runtime: Option<Handle>,
+    /// What its actors get.
+    pub surroundings: Surroundings,
+}
+
+/// What the actors of a node get from outside.
+pub struct Surroundings {
+    /// Its clock.
+    pub clock: Arc<dyn Clock>,
+    /// Its random numbers.
+    pub entropy: Arc<dyn Entropy>,
+    /// What carries attempts out; made once the read models are there, which housekeeping needs.
+    pub executors: ExecutorsMaker,
+    /// Attempts at once.
+    pub slots: u32,
+    /// What it can carry out.
+    pub offers: Offers,
+    /// Hears what the actors do.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// Makes the executors of a node whose read models are there.
+pub type ExecutorsMaker = Box<dyn FnOnce(&Projections) -> Result<Executors, String>>;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AssemblyError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] StartError),
+    /// The read models.
+    #[error(transparent)]
+    Projections(#[from] escapement_actors::projection::Failure),
+    /// The executors.
+    #[error("the executors cannot be made: {0}")]
+    Executors(String),
+    /// The runtime of the log ended.
+    #[error("the log's runtime ended")]
+    Runtime,
+}
+
+/// A running node.
+pub struct Node {
+    /// Its number.
+    pub id: NodeId,
+    /// The replicated state.
+    pub machine: Arc<Machine>,
+    /// The replicated log.
+    pub group: Group,
+    /// The log behind its port.
+    pub log: Arc<GroupLog>,
+    /// The way to the leader.
+    pub leader: LeaderFinder,
+    /// The read models.
+    pub projections: Projections,
+    /// The node's worker.
+    pub dispatcher: Dispatcher,
+    /// The timer wheel.
+    pub wheel: WheelHandle,
+    /// What is known of everybody's clocks.
+    pub clocks: Arc<ClockWatch>,
+    /// The way to the peers.
+    pub transport: Arc<dyn Transport>,
+    leadership: watch::Receiver<Leadership>,
+}
+
+impl Node {
+    /// Puts a node together and starts it. It serves as soon as it belongs to a cluster that has a leader.
+    ///
+    /// # Errors
+    /// [`AssemblyError`]; nothing is left running.
+    pub async fn start(parts: Parts) -> Result<Self, AssemblyError> {
+        let Parts { node, raft, directory, transport, formation, storage, log_runtime, surroundings } = parts;
+        let machine = Arc::new(Machine::default());
+        let projections = Projections::start(machine.clone(), storage)?;
+        let runtime = log_runtime.unwrap_or_else(Handle::current);
+        let state_machine = Arc::new(StateMachine::new(machine.clone(), projections.clone()));
+        let starting = Group::start(raft, directory, state_machine, transport.clone());
+        let group = runtime.spawn(starting).await.map_err(|_| AssemblyError::Runtime)??;
+        projections.fetch_from(Arc::new(PeerHistory::new(node, group.clone(), transport.clone())));
+        let (told, leadership) = watch::channel(Leadership::default());
+        runtime.spawn(follow_leadership(group.leadership(), told));
+        let log = Arc::new(GroupLog::new(group.clone(), machine.clone(), leadership.clone()));
+        let leader = LeaderFinder::new(node, transport.clone(), leadership.clone(), surroundings.clock.clone());
+        let clocks = ClockWatch::new(node, surroundings.clock.clone());
+        let core = Core { node, machine, group, log, leader, projections, clocks, transport, leadership };
+        let running = core.start_actors(surroundings)?;
+        let (group, transport) = (running.group.clone(), running.transport.clone());
+        runtime.spawn(async move {
+            if let Err(error) = form(&group, &*transport, &formation).await {
+                tracing::error!(%error, "this node does not come to belong to the cluster");
+            }
+        });
+        Ok(running)
+    }
+
+    /// Who leads, as this node sees it.
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        *self.leadership.borrow()
+    }
+
+    /// Resolves with the reason when the node can no longer be trusted; the process must then end.
+    pub async fn failed(&self) -> String {
+        tokio::select! {
+            failure = self.group.failed() => failure.to_string(),
+            failure = self.projections.failed() => failure.to_string(),
+        }
+    }
+
+    /// Leaves in good order: what runs may end until `patience` is over and is handed back otherwise, the leadership is
+    /// handed over, and everything is on the disk.
+    pub async fn stop(self, patience: Duration) {
+        self.dispatcher.drain(patience).await;
+        if self.leadership().leading
+            && self.group.status().members.len() > 1
+            && let Err(error) = self.group.transfer_leadership(None).await
+        {
+            tracing::warn!(%error, "the leadership was not handed over");
+        }
+        self.group.shutdown().await;
+        if let Err(error) = self.projections.stop().await {
+            tracing::error!(%error, "the read models were not synced");
+        }
+    }
+}
+
+/// A node whose log runs and whose actors do not yet.
+struct Core {
+    node: NodeId,
+    machine: Arc<Machine>,
+    group: Group,
+    log: Arc<GroupLog>,
+    leader: LeaderFinder,
+    projections: Projections,
+    clocks: Arc<ClockWatch>,
+    transport: Arc<dyn Transport>,
+    leadership: watch::Receiver<Leadership>,
+}
+
+impl Core {
+    fn start_actors(self, surroundings: Surroundings) -> Result<Node, AssemblyError> {
+        let Self { node, machine, group, log, leader, projections, clocks, transport, leadership } = self;
+        let Surroundings { clock, entropy, executors, slots, offers, observer } = surroundings;
+        let executors = executors(&projections).map_err(AssemblyError::Executors)?;
+        let front = Front::start(FrontParts {
+            log: log.clone(),
+            machine: machine.clone(),
+            clock: clock.clone(),
+            clocks: clocks.clone(),
+            observer: observer.clone(),
+            idle: IDLE,
+        });
+        let leases = Leases::start(LeasesParts {
+            log: log.clone(),
+            machine: machine.clone(),
+            clock: clock.clone(),
+            clocks: clocks.clone(),
+            lease: LEASE,
+        });
+        let desk: Arc<dyn Desk> = Arc::new(NodeDesk { front, leases });
+        leader.open_desk(desk.clone());
+        transport.register(Arc::new(PeerDesk { desk, projections: projections.clone() }));
+        let wheel = WheelHandle::start(WheelParts {
+            log: log.clone(),
+            machine: machine.clone(),
+            clock: clock.clone(),
+            clocks: clocks.clone(),
+            observer: observer.clone(),
+        });
+        let dispatcher = Dispatcher::start(DispatcherParts {
+            node,
+            slots,
+            offers,
+            leader: Arc::new(leader.clone()),
+            machine: machine.clone(),
+            clock,
+            entropy,
+            executors: Arc::new(executors),
+            outputs: Arc::new(OutputCapture(projections.output().clone())),
+            observer,
+            renew_every: LEASE / 3,
+            margin: LEASE_MARGIN,
+        });
+        tokio::task::spawn_local(step_down_with_a_bad_clock(group.clone(), clocks.clone()));
+        let (id, wheel) = (node, wheel);
+        Ok(Node { id, machine, group, log, leader, projections, dispatcher, wheel, clocks, transport, leadership })
+    }
+}
+
+/// Lets another node lead when this one's clock turns out to be off: one wild clock must poison nothing.
+async fn step_down_with_a_bad_clock(group: Group, clocks: Arc<ClockWatch>) {
+    let mut trouble = clocks.trouble();
+    while trouble.changed().await.is_ok() {
+        let Some(found) = trouble.borrow_and_update().clone() else { continue };
+        tracing::error!(?found, "this node's clock is off: it stops leading");
+        if group.status().members.len() > 1
+            && let Err(error) = group.transfer_leadership(None).await
+        {
+            tracing::warn!(%error, "no other node takes the lead");
+        }
+    }
+}

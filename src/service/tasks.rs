@@ -1,0 +1,266 @@
+//! What clients do with one task.
+
+use escapement_actors::intent::{Draft, Intent};
+use escapement_domain::answer::Accepted;
+use escapement_domain::identifier::{ExecutionId, TaskId};
+use escapement_domain::task::plan::Timetable;
+use escapement_domain::task::rules::Timing;
+use escapement_domain::task::state::Task;
+use escapement_domain::timestamp::Timestamp;
+
+use super::Service;
+use super::caller::{Caller, Consistency};
+use super::failure::ServiceError;
+use super::history::ExecutionRow;
+use super::json::Node;
+use super::validation::{self, Checked, Fault, ProgramsOffered, Purpose, Surroundings, WantedState};
+use super::view::{TaskState, TaskView};
+use crate::security::Permission;
+
+impl Service {
+    /// Checks what a client wrote about a new task; `pointer` is where it is in the document.
+    ///
+    /// # Errors
+    /// Every fault, at least one.
+    pub fn check_new(&self, node: Node<'_>, pointer: &str) -> Result<Checked, Vec<Fault>> {
+        let programs = self.programs_offered();
+        let surroundings = Surroundings { now: self.now(), purpose: Purpose::Create, programs: &programs };
+        validation::check(node, pointer, &surroundings)
+    }
+
+    pub(super) fn programs_offered(&self) -> ProgramsOffered {
+        self.parts.machine.read(|replica| ProgramsOffered::by(replica.workers()))
+    }
+
+    /// Creates a task.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn create_task(&self, caller: &Caller, task: Checked) -> Result<TaskView, ServiceError> {
+        caller.may(Permission::CreateTask)?;
+        let paused = task.state == Some(WantedState::Paused);
+        let draft = Draft { task: self.fresh_task(), definition: task.definition, paused };
+        let carried = self.carry_out(caller, Intent::CreateTasks(vec![draft])).await?;
+        let Accepted::Tasks(answers) = carried.accepted else {
+            return Err(ServiceError::broken("a create was answered with something else"));
+        };
+        // Under an idempotency key this is the task of the first answer.
+        let created = answers.into_iter().next();
+        let created = created.ok_or_else(|| ServiceError::broken("a create was answered with nothing"))??;
+        self.view(caller, created)
+    }
+
+    /// Returns a task.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn task(&self, caller: &Caller, id: TaskId) -> Result<TaskView, ServiceError> {
+        caller.may(Permission::Read)?;
+        self.settle_read(caller.consistency).await?;
+        self.view(caller, id)
+    }
+
+    /// Checks what a client wrote to replace a task's definition.
+    ///
+    /// # Errors
+    /// [`ServiceError::Invalid`] with every fault, or that there is no such task for this caller to change.
+    pub async fn check_replacement(
+        &self,
+        caller: &Caller,
+        id: TaskId,
+        node: Node<'_>,
+    ) -> Result<Checked, ServiceError> {
+        let task = self.seen_task(caller, id).await?;
+        caller.may(Permission::ChangeTask { owner: &task.owner })?;
+        let once_at = match task.rules.timing {
+            Timing::Once { at, .. } => Some(at),
+            Timing::Recurring | Timing::Unscheduled => None,
+        };
+        let programs = self.programs_offered();
+        let purpose = Purpose::Replace { once_at };
+        let surroundings = Surroundings { now: self.now(), purpose, programs: &programs };
+        validation::check(node, "", &surroundings).map_err(|faults| ServiceError::Invalid { faults })
+    }
+
+    /// Replaces a task's definition, and pauses or resumes it if the client asks for another state than it has.
+    ///
+    /// The two are commands of their own: when the second has no answer, the first one stands, and asking again does the
+    /// rest.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn update_task(
+        &self,
+        caller: &Caller,
+        id: TaskId,
+        expected_version: Option<u32>,
+        task: Checked,
+    ) -> Result<TaskView, ServiceError> {
+        let owner = self.seen_task(caller, id).await?.owner;
+        caller.may(Permission::ChangeTask { owner: &owner })?;
+        let definition = Box::new(task.definition);
+        self.carry_out(caller, Intent::UpdateTask { task: id, expected_version, definition }).await?;
+        let view = self.view(caller, id)?;
+        match (task.state, view.state) {
+            (Some(WantedState::Paused), TaskState::Active) => {
+                self.carry_out_under(caller, None, Intent::PauseTask { task: id }).await?;
+            }
+            (Some(WantedState::Active), TaskState::Paused) => {
+                self.carry_out_under(caller, None, Intent::ResumeTask { task: id }).await?;
+            }
+            _ => return Ok(view),
+        }
+        self.view(caller, id)
+    }
+
+    /// Deletes a task; its open executions are cancelled.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn delete_task(
+        &self,
+        caller: &Caller,
+        id: TaskId,
+        expected_version: Option<u32>,
+    ) -> Result<(), ServiceError> {
+        let intent = Intent::DeleteTask { task: id, expected_version };
+        match self.seen_task(caller, id).await {
+            Ok(task) => caller.may(Permission::ChangeTask { owner: &task.owner })?,
+            // Repeated under the same key, a delete gets its first answer, and its task is gone by then.
+            Err(ServiceError::NoSuchTask) if caller.idempotency.is_some() => caller.may(Permission::CreateTask)?,
+            Err(error) => return Err(error),
+        }
+        self.carry_out(caller, intent).await.map(|_| ())
+    }
+
+    /// Stops a task from firing.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn pause_task(&self, caller: &Caller, id: TaskId) -> Result<TaskView, ServiceError> {
+        self.operate(caller, id, Intent::PauseTask { task: id }).await?;
+        self.view(caller, id)
+    }
+
+    /// Lets a paused task fire again.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn resume_task(&self, caller: &Caller, id: TaskId) -> Result<TaskView, ServiceError> {
+        self.operate(caller, id, Intent::ResumeTask { task: id }).await?;
+        self.view(caller, id)
+    }
+
+    /// Runs a task by hand, now; its overlap policy decides whether it starts, waits or is skipped.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn run_task(
+        &self,
+        caller: &Caller,
+        id: TaskId,
+    ) -> Result<std::sync::Arc<ExecutionRow>, ServiceError> {
+        let carried = self.operate(caller, id, Intent::RunTask { task: id }).await?;
+        let Accepted::Execution { execution, .. } = carried.accepted else {
+            return Err(ServiceError::broken("a run was answered with something else"));
+        };
+        self.recorded_execution(caller, carried.index, execution).await
+    }
+
+    async fn operate(
+        &self,
+        caller: &Caller,
+        id: TaskId,
+        intent: Intent,
+    ) -> Result<super::submitting::Carried, ServiceError> {
+        let task = self.seen_task(caller, id).await?;
+        caller.may(Permission::OperateTask { owner: &task.owner })?;
+        self.carry_out(caller, intent).await
+    }
+
+    /// An execution, once the read models have folded the entry at `index`.
+    pub(super) async fn recorded_execution(
+        &self,
+        caller: &Caller,
+        index: u64,
+        execution: ExecutionId,
+    ) -> Result<std::sync::Arc<ExecutionRow>, ServiceError> {
+        self.await_folded(index).await?;
+        let tenant = self.tenant_number(caller.tenant()).ok_or(ServiceError::NoSuchExecution)?;
+        self.parts.read_models.execution(tenant, execution)?.ok_or(ServiceError::NoSuchExecution)
+    }
+
+    /// The next instants for which a task fires; none unless it is active.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn next_fires(
+        &self,
+        caller: &Caller,
+        id: TaskId,
+        count: usize,
+    ) -> Result<Vec<Timestamp>, ServiceError> {
+        caller.may(Permission::Read)?;
+        self.settle_read(caller.consistency).await?;
+        let task = self.find_task(caller.tenant(), id).ok_or(ServiceError::NoSuchTask)?;
+        Ok(Fires::of(&task)?.take(count).collect())
+    }
+
+    /// A task that this caller's tenant has, asked of the whole cluster before it is said that there is none.
+    pub(super) async fn seen_task(&self, caller: &Caller, id: TaskId) -> Result<Task, ServiceError> {
+        if let Some(task) = self.find_task(caller.tenant(), id) {
+            return Ok(task);
+        }
+        if caller.consistency == Consistency::Linearizable {
+            self.barrier().await?;
+        }
+        self.find_task(caller.tenant(), id).ok_or(ServiceError::NoSuchTask)
+    }
+
+    pub(super) fn find_task(&self, tenant: &str, id: TaskId) -> Option<Task> {
+        self.parts.machine.read(|replica| replica.task(replica.tenant_number(tenant)?, id).cloned())
+    }
+
+    fn view(&self, caller: &Caller, id: TaskId) -> Result<TaskView, ServiceError> {
+        let task = self.find_task(caller.tenant(), id).ok_or(ServiceError::NoSuchTask)?;
+        Ok(TaskView::of(&task, caller.tenant())?)
+    }
+
+    pub(super) fn tenant_number(&self, name: &str) -> Option<escapement_domain::identifier::TenantId> {
+        self.parts.machine.read(|replica| replica.tenant_number(name))
+    }
+}
+
+/// The instants for which a task fires, from its next one on, as long as nothing changes.
+#[derive(Debug)]
+pub(super) struct Fires {
+    timetable: Option<Timetable>,
+    next: Option<Timestamp>,
+    left: u32,
+}
+
+impl Fires {
+    pub(super) fn of(task: &Task) -> Result<Self, ServiceError> {
+        let next = task.next.filter(|_| TaskState::from(task.phase) == TaskState::Active);
+        let left = task.rules.max_runs.map_or(u32::MAX, |most| most.saturating_sub(task.runs));
+        let timetable = if next.is_none() || task.rules.timing != Timing::Recurring {
+            None
+        } else {
+            let definition = task.definition.open_definition()?;
+            let compiled = Timetable::compile(&definition, task.id, task.created_at);
+            Some(compiled.map_err(|error| ServiceError::broken(error.to_string()))?)
+        };
+        Ok(Self { timetable, next, left })
+    }
+}
+
+impl Iterator for Fires {
+    type Item = Timestamp;
+
+    fn next(&mut self) -> Option<Timestamp> {
+        self.left = self.left.checked_sub(1)?;
+        let fire = self.next.take()?;
+        self.next = self.timetable.as_ref().and_then(|timetable| timetable.next_after(fire));
+        Some(fire)
+    }
+}

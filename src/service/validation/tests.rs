@@ -1,0 +1,1 @@
+//! What is refused, where, and why; one line a claim.

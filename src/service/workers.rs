@@ -1,0 +1,105 @@
+//! The workers and what they hold.
+
+use std::sync::Arc;
+
+use escapement_domain::command::Programs;
+use escapement_domain::identifier::{ExecutionId, Incarnation, NodeId, TaskId};
+use escapement_domain::replica::placement::Condition;
+
+use super::Service;
+use super::caller::Caller;
+use super::failure::ServiceError;
+use crate::security::Permission;
+
+/// Executions of one worker that are told by name.
+const HELD_SHOWN_MAX: usize = 1_000;
+
+/// One worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerView {
+    /// Its node.
+    pub node: NodeId,
+    /// Its start.
+    pub incarnation: Incarnation,
+    /// Whether it takes something new.
+    pub state: WorkerState,
+    /// Attempts at once.
+    pub slots: u32,
+    /// Attempts that it has, of all tenants.
+    pub running: usize,
+    /// The attempts that it has of the caller's tenant: execution and task.
+    pub holds: Vec<(ExecutionId, TaskId)>,
+    /// Whether it calls URLs.
+    pub http: bool,
+    /// Whether it carries out the scheduler's own operations.
+    pub builtin: bool,
+    /// Which programs it runs; none means any.
+    pub programs: Option<Vec<Arc<str>>>,
+}
+
+/// Whether a worker takes something new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerState {
+    /// It does.
+    Ready,
+    /// It finishes what it has.
+    Draining,
+    /// It is gone; what it held is being taken back.
+    Lost,
+}
+
+impl WorkerState {
+    /// The name that the API uses.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl Service {
+    /// The workers, by node, and what they hold of the caller's tenant.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn workers(&self, caller: &Caller) -> Result<Vec<WorkerView>, ServiceError> {
+        caller.may(Permission::Read)?;
+        self.settle_read(caller.consistency).await?;
+        Ok(self.parts.machine.read(|replica| {
+            let tenant = replica.tenant_number(caller.tenant());
+            let held = |id: &ExecutionId| {
+                let open = replica.execution(*id)?;
+                (Some(open.tenant) == tenant).then_some((*id, open.task))
+            };
+            let workers = replica.workers().iter().map(|((node, incarnation), worker)| WorkerView {
+                node: *node,
+                incarnation: *incarnation,
+                state: match worker.condition {
+                    Condition::Ready => WorkerState::Ready,
+                    Condition::Draining => WorkerState::Draining,
+                    Condition::Lost => WorkerState::Lost,
+                },
+                slots: worker.slots,
+                running: worker.held.len(),
+                holds: worker.held.iter().filter_map(held).take(HELD_SHOWN_MAX).collect(),
+                http: worker.offers.http,
+                builtin: worker.offers.builtin,
+                programs: match &worker.offers.programs {
+                    Programs::Any => None,
+                    Programs::Listed(listed) => Some(listed.clone()),
+                },
+            });
+            workers.collect()
+        }))
+    }
+
+    /// How many workers take something new.
+    pub(super) fn workers_ready(&self) -> usize {
+        self.parts.machine.read(|replica| {
+            replica.workers().values().filter(|worker| worker.condition == Condition::Ready).count()
+        })
+    }
+}

@@ -1,0 +1,284 @@
+//! Three nodes: any of them answers, any of them may die, and each occurrence still becomes one execution.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::api::{Api, items, text};
+use crate::harness::cluster::Cluster;
+use crate::harness::definitions::{
+    await_count, await_status, call, every_second, execution, executions, manual, noop, run, with,
+};
+use crate::harness::program::ask;
+use crate::harness::target::{Call, Target};
+use crate::harness::wait::{eventually, instant_in, millis, now_ms, until, within};
+
+/// Every execution there is, page by page.
+#[track_caller]
+pub(crate) fn all_executions(api: &Api) -> Vec<Value> {
+    let mut found = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = api.get(&format!("/api/executions/?limit=1000{cursor}"));
+        found.extend(items(&page));
+        let Some(next) = page["next_cursor"].as_str() else { return found };
+        cursor = format!("&cursor={next}");
+    }
+}
+
+/// The node that holds or held the last attempt of an execution.
+fn worker_of(execution: &Value) -> Option<u64> {
+    let worker = &execution["attempts"].as_array()?.last()?["worker"];
+    worker.as_u64().or_else(|| {
+        let digits: String = worker
+            .as_str()?
+            .chars()
+            .skip_while(|c| !c.is_ascii_digit())
+            .take_while(char::is_ascii_digit)
+            .collect();
+        digits.parse().ok()
+    })
+}
+
+/// Demands that what the target saw is at least once under one key each, in order of attempt and token.
+#[track_caller]
+fn check_calls(calls: &[Call]) -> BTreeMap<String, Vec<Call>> {
+    let mut by_key: BTreeMap<String, Vec<Call>> = BTreeMap::new();
+    calls.iter().for_each(|call| by_key.entry(call.key()).or_default().push(call.clone()));
+    for (key, calls) in &by_key {
+        for pair in calls.windows(2) {
+            assert!(pair[0].attempt() < pair[1].attempt(), "{key}: {calls:?}");
+            assert!(pair[0].fencing() < pair[1].fencing(), "{key}: {calls:?}");
+        }
+    }
+    by_key
+}
+
+#[test]
+fn a_follower_answers_and_forwards() {
+    let cluster = Cluster::start(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let api = cluster.api(follower);
+    let task = api.create_id(&noop("forwarded", &manual()));
+    // What one node acknowledged every node tells, at once.
+    for id in cluster.running() {
+        assert_eq!(cluster.api(id).get(&format!("/api/scheduled-tasks/{task}"))["name"], "forwarded");
+    }
+    let id = run(&api, &task);
+    await_status(&api, &id, "succeeded");
+    await_status(&cluster.api(leader), &id, "succeeded");
+    let repeated = |api: &Api| {
+        let body = noop("keyed", &manual()).to_string();
+        api.send("POST", "/api/scheduled-tasks/", &[("Idempotency-Key", "k")], Some(&body)).expect(201)
+    };
+    assert_eq!(repeated(&api)["id"], repeated(&cluster.api(leader))["id"], "a key holds on every node");
+    let status = cluster.status(follower);
+    assert_eq!(status["leader"], leader);
+    let nodes = status["nodes"].as_array().expect("a list");
+    assert_eq!(nodes.iter().filter(|node| node["role"] == "leader").count(), 1, "{status}");
+    assert_eq!(nodes.iter().filter(|node| node["role"] == "follower").count(), 2, "{status}");
+    let path = format!("/api/scheduled-tasks/{task}?consistency=local");
+    until("a local read catches up", || api.send("GET", &path, &[], None).status == 200);
+}
+
+/// 500 tasks, one every 20 ms; the leader dies after a third of them.
+#[test]
+fn the_leader_dies_while_500_tasks_fall_due_and_each_fires_once() {
+    let (mut cluster, target) = (Cluster::start(3), Target::start());
+    let begin = 5_000;
+    let tasks: Vec<Value> = (0..500)
+        .map(|n| {
+            let at = json!({ "type": "once", "at": instant_in(begin + n * 20) });
+            call(&format!("due-{n}"), &at, &target.url("/ok"))
+        })
+        .collect();
+    let created = cluster.any().post("/api/scheduled-tasks/bulk?atomic=true", &json!(tasks)).expect(200);
+    assert_eq!(items(&created).len(), 500);
+    until("a third has fired", || target.calls().len() >= 170);
+    let leader = cluster.leader();
+    cluster.kill(leader);
+    let killed_at = now_ms();
+    let api = cluster.any();
+    eventually("every task is finished", || {
+        let path = "/api/scheduled-tasks/?state=active&limit=1";
+        let reply = api.try_send("GET", path, &[], None).ok().filter(|reply| reply.status == 200)?;
+        items(&reply.json()).is_empty().then_some(())
+    });
+    let ran = eventually("every execution has ended", || {
+        let ran = all_executions(&api);
+        ran.iter().all(|execution| execution["status"] == "succeeded").then_some(ran)
+    });
+    let tasks: BTreeSet<String> = ran.iter().map(|execution| text(execution, "task_id")).collect();
+    assert_eq!((ran.len(), tasks.len()), (500, 500), "each task has one execution");
+    let by_key = check_calls(&target.calls());
+    assert_eq!(by_key.len(), 500, "the target saw each of them under one key");
+    assert!(ran.iter().all(|execution| by_key.contains_key(&text(execution, "id"))));
+    let doubled = by_key.values().filter(|calls| calls.len() > 1).count();
+    let first_after = target.calls().iter().map(|call| call.at_ms).find(|&at| at > killed_at + 50);
+    eprintln!(
+        "calls made again: {doubled}; first call {:?} ms after the kill",
+        first_after.map(|at| at - killed_at)
+    );
+    for execution in &ran {
+        let lateness = millis(&execution["fired_at"]) - millis(&execution["scheduled_at"]);
+        assert!((0..10_000).contains(&lateness), "{execution}");
+    }
+    cluster.start_again(leader);
+    cluster.await_ready();
+    cluster.await_caught_up(leader);
+    assert_eq!(all_executions(&cluster.api(leader)).len(), 500);
+}
+
+/// Kills the node that holds attempts, and demands each of them elsewhere within five seconds.
+#[track_caller]
+fn check_handover(leader_dies: bool) {
+    let (mut cluster, target) = (Cluster::start(3), Target::start());
+    let api = cluster.any();
+    let victim = if leader_dies { cluster.leader() } else { cluster.follower() };
+    let held: Vec<String> = (0..12)
+        .map(|n| {
+            let task = with(
+                call(&format!("held-{n}"), &manual(), &target.url("/slow/30000")),
+                json!({ "timeout": "1m" }),
+            );
+            let task = api.create_id(&task);
+            run(&api, &task)
+        })
+        .collect();
+    until("all are with the target", || target.calls().len() == held.len());
+    let on_victim: Vec<String> =
+        held.into_iter().filter(|id| worker_of(&execution(&api, id)) == Some(victim)).collect();
+    assert!(!on_victim.is_empty(), "work is spread over the nodes");
+    cluster.kill(victim);
+    let killed_at = now_ms();
+    let again = within(Duration::from_secs(15), "each is made again", || {
+        let calls = target.calls();
+        let again: Vec<Call> = calls.into_iter().filter(|call| call.attempt() == 2).collect();
+        (again.len() >= on_victim.len()).then_some(again)
+    });
+    check_calls(&target.calls());
+    let keys: BTreeSet<String> = again.iter().map(Call::key).collect();
+    assert_eq!(keys, on_victim.into_iter().collect(), "only what was lost is made again");
+    let slowest = again.iter().map(|call| call.at_ms - killed_at).max().expect("some");
+    eprintln!("made again at most {slowest} ms after the kill");
+    assert!(slowest <= 5_000, "{slowest} ms");
+}
+
+#[test]
+fn what_a_dead_follower_held_starts_elsewhere_within_five_seconds() {
+    check_handover(false);
+}
+
+#[test]
+fn what_a_dead_leader_held_starts_elsewhere_within_five_seconds() {
+    check_handover(true);
+}
+
+#[test]
+fn an_attempt_at_most_once_is_lost_with_its_node_and_not_made_again() {
+    let (mut cluster, target) = (Cluster::start(3), Target::start());
+    let api = cluster.any();
+    let task = with(
+        call("once", &manual(), &target.url("/slow/30000")),
+        json!({ "delivery": "at_most_once", "timeout": "1m", "retry": { "max_attempts": 3 } }),
+    );
+    let task = api.create_id(&task);
+    let id = run(&api, &task);
+    until("it is with the target", || target.calls().len() == 1);
+    let victim = worker_of(&execution(&api, &id)).expect("a node");
+    cluster.kill(victim);
+    let api = cluster.any();
+    await_status(&api, &id, "lost");
+    assert_eq!(target.calls().len(), 1);
+}
+
+#[test]
+fn leadership_is_handed_over_when_asked_and_tasks_go_on() {
+    let cluster = Cluster::start(3);
+    let old = cluster.leader();
+    let api = cluster.any();
+    let task = api.create_id(&with(noop("beat", &every_second()), json!({ "overlap": "allow" })));
+    await_count(&api, &task, "succeeded", 2);
+    let goal = cluster.follower();
+    ask(&cluster.api(goal), &["cluster", "transfer-leadership", &goal.to_string()], None).expect(0);
+    assert_eq!(cluster.leader(), goal);
+    ask(&cluster.api(old), &["cluster", "transfer-leadership"], None).expect(0);
+    until("somebody else leads", || cluster.leader() != goal);
+    let before = executions(&api, &task).len();
+    check_no_hole(&await_count(&api, &task, "succeeded", before + 2));
+}
+
+/// Demands that each second from the first to the last is there once.
+#[track_caller]
+pub(crate) fn check_no_hole(executions: &[Value]) {
+    let mut instants: Vec<i64> =
+        executions.iter().map(|execution| millis(&execution["scheduled_at"])).collect();
+    instants.sort_unstable();
+    assert!(instants.windows(2).all(|pair| pair[1] - pair[0] == 1_000), "{instants:?}");
+}
+
+/// A leader that is frozen does not know that it was replaced.
+#[test]
+fn a_frozen_leader_is_replaced_and_does_no_harm_when_it_wakes() {
+    let (cluster, target) = (Cluster::start(3), Target::start());
+    let leader = cluster.leader();
+    let other = cluster.api(cluster.follower());
+    let beat = with(call("beat", &every_second(), &target.url("/ok")), json!({ "overlap": "allow" }));
+    let task = other.create_id(&beat);
+    await_count(&other, &task, "succeeded", 2);
+    cluster.node(leader).freeze();
+    let frozen_at = now_ms();
+    until("the beat goes on", || {
+        target
+            .calls()
+            .iter()
+            .any(|call| millis(&json!(call.header("Escapement-Scheduled-At"))) > frozen_at + 4_000)
+    });
+    cluster.node(leader).thaw();
+    cluster.await_caught_up(leader);
+    let before = target.calls().len();
+    until("the beat goes on", || target.calls().len() >= before + 3);
+    let seen = check_calls(&target.calls());
+    check_no_hole(&executions(&other, &task));
+    assert!(seen.len() >= 6);
+}
+
+#[test]
+fn without_a_majority_a_node_says_so_and_recovers_when_it_is_back() {
+    let mut cluster = Cluster::start(3);
+    let alone = cluster.leader();
+    let task = cluster.api(alone).create_id(&noop("before", &manual()));
+    let others: Vec<u64> = cluster.running().into_iter().filter(|&id| id != alone).collect();
+    others.iter().for_each(|&id| cluster.kill(id));
+    let api = cluster.api(alone);
+    let refused = eventually("a write is refused", || {
+        let reply = api.post("/api/scheduled-tasks/", &noop("never", &manual()));
+        (reply.status == 503).then_some(reply)
+    });
+    assert!(refused.header("Retry-After").is_some(), "{refused:?}");
+    api.send("GET", &format!("/api/scheduled-tasks/{task}"), &[], None).expect(503);
+    api.get(&format!("/api/scheduled-tasks/{task}?consistency=local"));
+    assert_eq!(api.anonymous().send("GET", "/healthz", &[], None).status, 200, "it lives");
+    until("it is not ready", || api.anonymous().send("GET", "/readyz", &[], None).status == 503);
+    cluster.start_again(others[0]);
+    cluster.await_ready();
+    cluster.any().create(&noop("after", &manual()));
+}
+
+#[test]
+fn a_leader_that_is_asked_to_end_hands_over_first() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let api = cluster.api(cluster.follower());
+    let task = api.create_id(&with(noop("beat", &every_second()), json!({ "overlap": "allow" })));
+    await_count(&api, &task, "succeeded", 2);
+    assert_eq!(cluster.terminate(leader), Some(0));
+    assert_ne!(cluster.leader(), leader);
+    let api = cluster.any();
+    let before = executions(&api, &task).len();
+    let ran = await_count(&api, &task, "succeeded", before + 2);
+    check_no_hole(&ran);
+    let latest = ran.iter().filter_map(|execution| execution["lateness_ms"].as_i64()).max();
+    assert!(latest.is_some_and(|latest| latest < 3_000), "nobody waited for an election: {latest:?}");
+}

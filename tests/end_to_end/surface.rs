@@ -1,0 +1,84 @@
+//! What the API looks like from far: its description, its metrics, its health.
+
+use crate::harness::definitions::{await_status, manual, noop, run};
+use crate::harness::development::Development;
+
+#[test]
+fn the_description_names_every_call() {
+    let development = Development::start();
+    let api = development.api();
+    let description = api.get("/openapi.json");
+    assert!(description["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")));
+    let paths = description["paths"].as_object().expect("paths");
+    for (path, methods) in [
+        ("/api/scheduled-tasks", &["get", "post"][..]),
+        ("/api/scheduled-tasks/bulk", &["post"]),
+        ("/api/scheduled-tasks/upcoming", &["get"]),
+        ("/api/scheduled-tasks/{id}", &["get", "put", "delete"]),
+        ("/api/scheduled-tasks/{id}/run", &["post"]),
+        ("/api/scheduled-tasks/{id}/pause", &["post"]),
+        ("/api/scheduled-tasks/{id}/resume", &["post"]),
+        ("/api/scheduled-tasks/{id}/next", &["get"]),
+        ("/api/scheduled-tasks/{id}/events", &["get"]),
+        ("/api/executions", &["get"]),
+        ("/api/executions/{id}", &["get"]),
+        ("/api/executions/{id}/logs", &["get"]),
+        ("/api/executions/{id}/cancel", &["post"]),
+        ("/api/executions/{id}/retry", &["post"]),
+        ("/api/executions/status", &["get"]),
+        ("/api/audit/events", &["get"]),
+        ("/api/cluster/status", &["get"]),
+        ("/api/cluster/nodes", &["post"]),
+        ("/api/cluster/nodes/{id}", &["delete"]),
+        ("/api/cluster/leader", &["post"]),
+    ] {
+        let described = paths.iter().find(|(name, _)| name.trim_end_matches('/') == path);
+        let (_, described) = described.unwrap_or_else(|| panic!("{path} in {:?}", paths.keys()));
+        for method in methods {
+            assert!(described[method]["responses"].is_object(), "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn metrics_count_what_matters() {
+    let development = Development::start();
+    let api = development.api();
+    let task = api.create_id(&noop("counted", &manual()));
+    let id = run(&api, &task);
+    await_status(&api, &id, "succeeded");
+    let metrics = api.send("GET", "/metrics", &[], None);
+    assert_eq!(metrics.status, 200);
+    for word in ["fire", "lateness", "queue", "execution", "commit", "leader", "lag"] {
+        assert!(metrics.body.contains(word), "{word} in\n{}", metrics.body);
+    }
+    let shaped = |line: &str| line.starts_with('#') || line.is_empty() || line.starts_with("escapement_");
+    assert!(metrics.body.lines().all(shaped), "{}", metrics.body);
+}
+
+#[test]
+fn the_front_page_and_health_are_open() {
+    let development = Development::start();
+    let api = development.api().anonymous();
+    let page = api.send("GET", "/", &[], None);
+    assert_eq!(page.status, 200);
+    assert!(page.header("Content-Type").is_some_and(|kind| kind.starts_with("text/html")), "{page:?}");
+    for path in ["/healthz", "/readyz", "/healthz/"] {
+        assert_eq!(api.send("GET", path, &[], None).status, 200, "{path}");
+    }
+}
+
+/// A request's id is on everything that follows from it.
+#[test]
+fn a_correlation_id_is_carried_from_the_request_to_the_execution() {
+    let development = Development::start();
+    let api = development.api();
+    let task = api.create_id(&noop("traced", &manual()));
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+    let path = format!("/api/scheduled-tasks/{task}/run");
+    let reply = api.send("POST", &path, &[("traceparent", &parent)], None);
+    let id = reply.expect(202)["id"].as_str().expect("an id").to_owned();
+    let ended = await_status(&api, &id, "succeeded");
+    assert!(ended["correlation_id"].as_str().is_some_and(|id| id.contains(trace)), "{ended}");
+}
