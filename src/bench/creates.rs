@@ -40,7 +40,7 @@ pub(super) async fn measure(
     let watch = Stopwatch::start();
     let longest = Duration::from_secs(seconds);
     let connections =
-        (0..clients).map(|number| create(load.client(), format!("{run} {number}"), watch, longest));
+        (0..clients).map(|number| create(load.client(), format!("{run}-{number}"), watch, longest));
     let all = try_join_all(connections).await?;
     let elapsed = watch.elapsed().as_secs_f64();
     let mut seen = Seen::default();
@@ -72,7 +72,7 @@ async fn create(
     let mut seen = Seen::default();
     let mut number = 0_u64;
     while watch.elapsed() < longest {
-        let name = format!("{prefix} {number}");
+        let name = format!("{prefix}-{number}");
         number += 1;
         let body = definition(&name).to_string();
         let request = Request::post(["api", "scheduled-tasks", ""]).key(&name)?.body(body);

@@ -91,7 +91,7 @@ impl Load {
     async fn create_some(&self, tasks: &[Value]) -> Result<(), Failure> {
         let body = serde_json::json!({ "tasks": tasks }).to_string();
         let request =
-            Request::post(["api", "scheduled-tasks", "bulk"]).key(&system::fresh_id().to_string())?;
+            Request::post(["api", "scheduled-tasks", "bulk"]).keyed()?;
         let answer = self.client().ask(&request.body(body).timeout(BULK_TIMEOUT)).await?.json()?;
         let results = answer["items"]
             .as_array()

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::connection::{Connection, is_loopback};
 use super::failure::Failure;
 use super::problem::Problem;
+use super::system;
 
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,6 +72,11 @@ impl Request {
     pub(crate) fn idempotent(mut self) -> Self {
         self.idempotent = true;
         self
+    }
+
+    /// Gives the request a name of its own.
+    pub(crate) fn keyed(self) -> Result<Self, Failure> {
+        self.key(&system::fresh_id().to_string())
     }
 
     /// Names the request, so that its repetition is known for one.

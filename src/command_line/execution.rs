@@ -111,11 +111,11 @@ impl ExecutionCommand {
                 screen.answer(&answer, sheet)
             }
             Self::Cancel(execution) => {
-                let answer = client.ask(&Request::post(execution.path(&["cancel"])).idempotent()).await?;
+                let answer = client.ask(&Request::post(execution.path(&["cancel"])).keyed()?).await?;
                 screen.answer(&answer, |_, _| format!("execution {} is being cancelled\n", execution.id))
             }
             Self::Retry(execution) => {
-                let answer = client.ask(&Request::post(execution.path(&["retry"]))).await?;
+                let answer = client.ask(&Request::post(execution.path(&["retry"])).keyed()?).await?;
                 screen.answer(&answer, |_, _| format!("execution {} gets another attempt\n", execution.id))
             }
         }

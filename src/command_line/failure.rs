@@ -40,6 +40,11 @@ impl Failure {
         Self::Stopped { message: message.to_string(), advice: None }
     }
 
+    /// A failure that an error explains, with what caused it, since that is what a person can mend.
+    pub(crate) fn caused_by(error: &dyn std::error::Error) -> Self {
+        Self::stopped(with_causes(error))
+    }
+
     /// Says what to do next.
     pub(crate) fn advise(self, advice: impl Into<String>) -> Self {
         match self {
@@ -51,6 +56,15 @@ impl Failure {
     /// A file or directory that could not be used.
     pub(crate) fn file(what: &str, path: &std::path::Path, error: &io::Error) -> Self {
         Self::stopped(format!("cannot {what} {}: {error}", path.display()))
+    }
+
+    /// Says whether what was asked may have been done all the same.
+    pub(crate) fn leaves_open(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } => true,
+            Self::Refused(problem) => problem.answered >= 500,
+            _ => false,
+        }
     }
 
     fn advice(&self) -> Option<String> {
@@ -95,6 +109,20 @@ impl Failure {
             _ => ExitCode::from(1),
         }
     }
+}
+
+/// Returns an error with its causes; a cause that its error quotes is not repeated.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.ends_with(&inner_text) {
+            text.push_str(&format!(": {inner_text}"));
+        }
+        cause = inner.source();
+    }
+    text
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
+use escapement_domain::identifier::NodeId;
 
 use super::failure::Failure;
+use crate::node::{DevOptions, ServerOptions, run_dev, run_server};
 
 const DEV_EXAMPLES: &str = "\
 Examples:
@@ -61,7 +63,8 @@ pub struct ServerCommand {
 impl DevCommand {
     pub(super) fn run(self) -> Result<(), Failure> {
         self.check()?;
-        Err(Failure::stopped("this build has no node in it"))
+        let options = DevOptions { listen: self.listen, data: self.data };
+        run_dev(&options).map_err(|error| Failure::caused_by(&error))
     }
 
     /// A node that runs any program for whoever has its token does not listen to the world by accident.
@@ -77,7 +80,8 @@ impl DevCommand {
 
 impl ServerCommand {
     pub(super) fn run(self) -> Result<(), Failure> {
-        Err(Failure::stopped("this build has no node in it"))
+        let options = ServerOptions { config: self.config, node: NodeId(self.node), join: self.join };
+        run_server(&options).map_err(|error| Failure::caused_by(&error))
     }
 }
 

@@ -187,7 +187,7 @@ impl TaskCommand {
                 screen.answer(&answer, sheet)
             }
             Self::Update { task, file, if_version } => {
-                let mut request = Request::put(task.path(&[])).body(read_json(&file)?);
+                let mut request = Request::put(task.path(&[])).keyed()?.body(read_json(&file)?);
                 if let Some(version) = if_version {
                     request = request.header("if-match", &format!("\"{version}\""))?;
                 }
@@ -195,22 +195,22 @@ impl TaskCommand {
                 screen.answer(&answer, |task, zone| changed("updated", task, zone))
             }
             Self::Delete(task) => {
-                client.ask(&Request::delete(task.path(&[]))).await?;
+                client.ask(&Request::delete(task.path(&[])).keyed()?).await?;
                 note(&format!("deleted task {}", task.id));
                 Ok(())
             }
             Self::Run(task) => {
-                let answer = client.ask(&Request::post(task.path(&["run"]))).await?;
+                let answer = client.ask(&Request::post(task.path(&["run"])).keyed()?).await?;
                 screen.answer(&answer, |execution, _| {
                     format!("execution {} is {}\n", field(execution, "/id"), field(execution, "/status"))
                 })
             }
             Self::Pause(task) => {
-                let answer = client.ask(&Request::post(task.path(&["pause"])).idempotent()).await?;
+                let answer = client.ask(&Request::post(task.path(&["pause"])).keyed()?).await?;
                 screen.answer(&answer, |task, zone| changed("paused", task, zone))
             }
             Self::Resume(task) => {
-                let answer = client.ask(&Request::post(task.path(&["resume"])).idempotent()).await?;
+                let answer = client.ask(&Request::post(task.path(&["resume"])).keyed()?).await?;
                 screen.answer(&answer, |task, zone| changed("resumed", task, zone))
             }
             Self::Next { task, count } => {
@@ -231,7 +231,7 @@ async fn create(
     let key = key.unwrap_or_else(|| system::fresh_id().to_string());
     let request = Request::post(["api", "scheduled-tasks", ""]).key(&key)?.body(read_json(file)?);
     let answer = client.ask(&request).await.inspect_err(|failure| {
-        if matches!(failure, Failure::NoAnswer { .. }) {
+        if failure.leaves_open() {
             note(&format!("the task may exist: the same command with --idempotency-key {key} answers with it or creates it"));
         }
     })?;

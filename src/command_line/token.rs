@@ -72,7 +72,7 @@ impl TokenCommand {
         let Self::Mint { key_file, subject, tenant, roles, ttl } = self;
         let keys = Keys::load(&key_file).map_err(|error| {
             let advice = "a cluster's key is `security.jwt_key_file` of its configuration; `dev` keeps one in its data directory";
-            Failure::stopped(with_causes(&error)).advise(advice)
+            Failure::caused_by(&error).advise(advice)
         })?;
         let mut distinct: Vec<Role> = Vec::new();
         for role in roles.into_iter().map(Role::from) {
@@ -83,27 +83,13 @@ impl TokenCommand {
         let token =
             keys.mint(&subject, &tenant, &distinct, ttl, system::now()).map_err(|error| match error {
                 MintError::Name(_) | MintError::TimeToLive => Failure::Usage(error.to_string()),
-                other => Failure::stopped(with_causes(&other)),
+                other => Failure::caused_by(&other),
             })?;
         match screen.output {
             Output::Table => screen.line(&token),
             Output::Json => screen.line(&json!({ "token": token }).to_string()),
         }
     }
-}
-
-/// Returns an error with what caused it, since the cause is what a person can mend.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text.push_str(&format!(": {inner_text}"));
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 fn parse_ttl(text: &str) -> Result<Duration, String> {

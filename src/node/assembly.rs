@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::desk::{NodeDesk, PeerDesk};
+use super::evidence::Witness;
 use super::history::PeerHistory;
 use super::leader::{Desk, LeaderFinder};
 use super::log::{GroupLog, follow_leadership};
@@ -108,6 +109,7 @@ pub struct Node {
     /// The way to the peers.
     pub transport: Arc<dyn Transport>,
     leadership: watch::Receiver<Leadership>,
+    witness: Witness,
 }
 
 impl Node {
@@ -127,9 +129,11 @@ impl Node {
         let (told, leadership) = watch::channel(Leadership::default());
         runtime.spawn(follow_leadership(group.leadership(), told));
         let log = Arc::new(GroupLog::new(group.clone(), machine.clone(), leadership.clone()));
-        let leader = LeaderFinder::new(node, transport.clone(), leadership.clone(), surroundings.clock.clone());
+        let witness = Witness::new(machine.clone());
+        let clock = surroundings.clock.clone();
+        let leader = LeaderFinder::new(node, transport.clone(), leadership.clone(), clock, witness.clone());
         let clocks = ClockWatch::new(node, surroundings.clock.clone());
-        let core = Core { node, machine, group, log, leader, projections, clocks, transport, leadership };
+        let core = Core { node, machine, group, log, leader, projections, clocks, transport, leadership, witness };
         let running = core.start_actors(surroundings)?;
         let (group, transport) = (running.group.clone(), running.transport.clone());
         runtime.spawn(async move {
@@ -151,6 +155,7 @@ impl Node {
         tokio::select! {
             failure = self.group.failed() => failure.to_string(),
             failure = self.projections.failed() => failure.to_string(),
+            reason = self.witness.diverged() => reason,
         }
     }
 
@@ -182,11 +187,12 @@ struct Core {
     clocks: Arc<ClockWatch>,
     transport: Arc<dyn Transport>,
     leadership: watch::Receiver<Leadership>,
+    witness: Witness,
 }
 
 impl Core {
     fn start_actors(self, surroundings: Surroundings) -> Result<Node, AssemblyError> {
-        let Self { node, machine, group, log, leader, projections, clocks, transport, leadership } = self;
+        let Self { node: id, machine, group, log, leader, projections, clocks, transport, leadership, witness } = self;
         let Surroundings { clock, entropy, executors, slots, offers, observer } = surroundings;
         let executors = executors(&projections).map_err(AssemblyError::Executors)?;
         let front = Front::start(FrontParts {
@@ -215,7 +221,7 @@ impl Core {
             observer: observer.clone(),
         });
         let dispatcher = Dispatcher::start(DispatcherParts {
-            node,
+            node: id,
             slots,
             offers,
             leader: Arc::new(leader.clone()),
@@ -229,8 +235,20 @@ impl Core {
             margin: LEASE_MARGIN,
         });
         tokio::task::spawn_local(step_down_with_a_bad_clock(group.clone(), clocks.clone()));
-        let (id, wheel) = (node, wheel);
-        Ok(Node { id, machine, group, log, leader, projections, dispatcher, wheel, clocks, transport, leadership })
+        Ok(Node {
+            id,
+            machine,
+            group,
+            log,
+            leader,
+            projections,
+            dispatcher,
+            wheel,
+            clocks,
+            transport,
+            leadership,
+            witness,
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use escapement_domain::command::Report;
 use escapement_raft::{NodeId, PeerService};
 use futures::future::BoxFuture;
 
+use super::evidence::contradiction;
 use super::leader::Desk;
 use super::peer::{Question, Reply};
 
@@ -51,7 +52,10 @@ impl PeerService for PeerDesk {
             let reply = match Question::decode(&request).map_err(|error| error.to_string())? {
                 Question::Submit(submission) => Reply::Answer(desk.submit(*submission).await),
                 Question::Report(report) => Reply::Answer(desk.report(report).await),
-                Question::Renew(renewal) => Reply::Renewed(desk.renew(renewal).await),
+                Question::Renew(renewal, evidence) => match contradiction(&projections, &evidence) {
+                    Some(found) => Reply::Diverged(found),
+                    None => Reply::Renewed(desk.renew(renewal).await),
+                },
                 Question::Blocks { tenant, after } => Reply::Blocks(
                     projections
                         .blocks_after(tenant, after, BLOCK_BYTES_PER_ANSWER)

@@ -14,6 +14,7 @@ use escapement_raft::{Transport, TransportError};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
+use super::evidence::Witness;
 use super::peer::{Question, Reply};
 
 /// How long a request looks for a leader that answers.
@@ -38,6 +39,7 @@ pub struct LeaderFinder {
     transport: Arc<dyn Transport>,
     leadership: watch::Receiver<Leadership>,
     clock: Arc<dyn Clock>,
+    witness: Witness,
 }
 
 impl LeaderFinder {
@@ -46,8 +48,9 @@ impl LeaderFinder {
         transport: Arc<dyn Transport>,
         leadership: watch::Receiver<Leadership>,
         clock: Arc<dyn Clock>,
+        witness: Witness,
     ) -> Self {
-        Self { node, desk: Arc::default(), transport, leadership, clock }
+        Self { node, desk: Arc::default(), transport, leadership, clock, witness }
     }
 
     /// Sets up this node's own desk; once.
@@ -124,10 +127,15 @@ impl Leader for LeaderFinder {
     }
 
     fn renew(&self, renewal: Renewal) -> BoxFuture<'static, Result<Renewed, SubmitError>> {
-        let question = Question::Renew(renewal.clone());
+        let question = Question::Renew(renewal.clone(), self.witness.evidence());
+        let witness = self.witness.clone();
         let here = move |desk: &dyn Desk| desk.renew(renewal.clone());
-        let read = |reply| match reply {
+        let read = move |reply| match reply {
             Reply::Renewed(renewed) => Some(renewed),
+            Reply::Diverged(found) => {
+                witness.contradict(found);
+                None
+            }
             _ => None,
         };
         Box::pin(self.clone().ask(question, RENEWAL_PATIENCE, here, read))

@@ -6,6 +6,7 @@
 pub mod assembly;
 pub mod clock;
 mod desk;
+mod evidence;
 mod history;
 mod leader;
 mod log;

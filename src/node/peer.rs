@@ -10,6 +10,8 @@ use escapement_domain::command::Report;
 use escapement_domain::identifier::{ExecutionId, TenantId};
 use serde::{Deserialize, Serialize};
 
+use super::evidence::Evidence;
+
 /// Bytes of one question or answer.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -20,8 +22,8 @@ pub(super) enum Question {
     Submit(Box<Submission>),
     /// To the leader: attempts ended.
     Report(Report),
-    /// To the leader: a worker lives.
-    Renew(Renewal),
+    /// To the leader: a worker lives, and the ends of its node's chains.
+    Renew(Renewal, Vec<Evidence>),
     /// To anyone: blocks of a tenant's event log after a sequence.
     Blocks { tenant: TenantId, after: u64 },
     /// To the node that made an attempt: what it wrote.
@@ -35,6 +37,8 @@ pub(super) enum Reply {
     Answer(Result<Answer, SubmitError>),
     /// To a renewal.
     Renewed(Result<Renewed, SubmitError>),
+    /// To a renewal: the chains differ.
+    Diverged(Evidence),
     /// Encoded blocks; empty when there is nothing after the sequence, an error when they cannot be read here.
     Blocks(Result<Vec<Vec<u8>>, String>),
     /// An encoded page of output.

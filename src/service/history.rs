@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 pub use escapement_actors::projection::{
-    EventPage, ExecutionPage, ExecutionQuery, ExecutionRow, LineStream, OutputCursor, OutputLine, OutputPage,
+    AttemptRow, EventPage, ExecutionPage, ExecutionQuery, ExecutionRow, LineStream, OutputCursor, OutputLine, OutputPage,
     Statistics, StreamPage,
 };
 

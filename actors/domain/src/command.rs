@@ -196,6 +196,8 @@ pub struct NewTask {
     pub rules: Box<Rules>,
     /// Its definition.
     pub definition: Sealed,
+    /// When it is created, by the proposer: the instant from which `next` was computed, and which anchors an interval.
+    pub created_at: Timestamp,
     /// Its first instant.
     pub next: Option<Timestamp>,
     /// Whether it starts out paused.

@@ -36,6 +36,8 @@ pub enum Event {
         rules: Box<Rules>,
         /// Its definition.
         definition: Sealed,
+        /// When it was created, by its proposer's clock.
+        created_at: Timestamp,
         /// Its first instant.
         next: Option<Timestamp>,
         /// Whether it starts out paused.

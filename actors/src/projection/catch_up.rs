@@ -75,7 +75,8 @@ impl CatchUp {
         while tail.front().is_some_and(|record| record.header.sequence <= head) {
             tail.pop_front();
         }
-        tail.pop_front_if(|record| record.header.sequence == head + 1)
+        let follows = tail.front().is_some_and(|record| record.header.sequence == head + 1);
+        if follows { tail.pop_front() } else { None }
     }
 
     /// Closes a tenant's gap if the log has come to its end.

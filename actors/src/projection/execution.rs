@@ -192,7 +192,9 @@ impl ExecutionRow {
                 row.fired_at = Some(header.at);
                 Some(row)
             }
-            Event::TaskSkipped { task, execution, occurrence, scheduled_at, task_version, reason, .. } => {
+            Event::TaskSkipped {
+                task, execution, occurrence, scheduled_at, task_version, reason, ..
+            } => {
                 let mut row = Self::new(header, *execution, *task, *task_version, *occurrence, *scheduled_at);
                 row.status = Status::Skipped;
                 row.finished_at = Some(header.at);
@@ -200,7 +202,14 @@ impl ExecutionRow {
                 Some(row)
             }
             Event::TaskReopened {
-                task, execution, occurrence, scheduled_at, task_version, attempts, status, ..
+                task,
+                execution,
+                occurrence,
+                scheduled_at,
+                task_version,
+                attempts,
+                status,
+                ..
             } => {
                 let mut row = Self::new(header, *execution, *task, *task_version, *occurrence, *scheduled_at);
                 row.attempt = *attempts;
@@ -272,8 +281,15 @@ impl ExecutionRow {
         if self.attempts.len() >= ATTEMPTS_KEPT {
             self.attempts.remove(0);
         }
-        let attempt =
-            AttemptRow { number, worker, token, started_at: at, finished_at: None, outcome: None, error: None };
+        let attempt = AttemptRow {
+            number,
+            worker,
+            token,
+            started_at: at,
+            finished_at: None,
+            outcome: None,
+            error: None,
+        };
         self.attempts.push(attempt);
     }
 

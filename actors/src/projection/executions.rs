@@ -5,6 +5,7 @@
 //!
 //! Invariant: what is written of an execution depends on its records alone, so folding them again gives the same rows.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -63,13 +64,15 @@ impl Executions {
             self.dirty.insert(key);
             return Ok(Some(moved));
         }
-        if !self.entries.contains_key(&key) {
-            let stored = load(storage, key)?;
-            let Some(row) = stored.clone().or(made) else { return Ok(None) };
-            let stored = stored.map(|row| row.status);
-            self.entries.insert(key, Entry { row: Arc::new(row), stored, listed: true });
-        }
-        let Some(entry) = self.entries.get_mut(&key) else { return Ok(None) };
+        let entry = match self.entries.entry(key) {
+            Slot::Occupied(occupied) => occupied.into_mut(),
+            Slot::Vacant(vacant) => {
+                let stored = load(storage, key)?;
+                let status = stored.as_ref().map(|row| row.status);
+                let Some(row) = stored.or(made) else { return Ok(None) };
+                vacant.insert(Entry { row: Arc::new(row), stored: status, listed: true })
+            }
+        };
         // Retention may have removed one that had ended, or be about to.
         entry.listed &= !reopens;
         let before = entry.row.status;

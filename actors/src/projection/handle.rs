@@ -108,7 +108,8 @@ impl Projections {
         let applied = core.machine.applied();
         Box::pin(async move {
             let light = core.until(&core.load, |load| {
-                load.unflushed < BACKLOG_RECORDS_MAX && applied.saturating_sub(load.seen) < BACKLOG_ENTRIES_MAX
+                load.unflushed < BACKLOG_RECORDS_MAX
+                    && applied.saturating_sub(load.seen) < BACKLOG_ENTRIES_MAX
             });
             // After a failure the node stops; an entry that waits here would only hold that up.
             let _ = light.await;
@@ -250,7 +251,11 @@ impl Projections {
     ///
     /// # Errors
     /// [`Failure`] when the storage fails or the row cannot be read.
-    pub fn execution(&self, tenant: TenantId, execution: ExecutionId) -> Result<Option<Arc<ExecutionRow>>, Failure> {
+    pub fn execution(
+        &self,
+        tenant: TenantId,
+        execution: ExecutionId,
+    ) -> Result<Option<Arc<ExecutionRow>>, Failure> {
         if let Some(row) = self.0.models.read().executions.get(tenant, execution) {
             return Ok(Some(row));
         }

@@ -93,8 +93,7 @@ pub(super) fn list(
     let wanted = query.limit.saturating_add(1);
     let mut range = query.range();
     let mut found = BTreeMap::new();
-    let in_memory =
-        models.read().executions.newest(tenant, range.clone(), |row| query.fits(row), wanted);
+    let in_memory = models.read().executions.newest(tenant, range.clone(), |row| query.fits(row), wanted);
     if in_memory.len() == wanted {
         // What is older than these is on no account part of the page.
         range.start = in_memory.last().map_or(range.start, |row| row.id);

@@ -40,8 +40,10 @@ pub use failure::{Failure, Fault, FaultKind, FetchFault};
 pub use handle::{Projections, Pruned};
 pub use listing::{ExecutionPage, ExecutionQuery};
 pub use models::Checkpoint;
-pub use output::{CapturedOutput, LineStream, OUTPUT_BYTES_MAX, OutputCapture, OutputCursor, OutputLine, OutputPage};
-pub use replay::{Merged, Replayed, Until, merged, replay, replay_with};
+pub use output::{
+    CapturedOutput, LineStream, OUTPUT_BYTES_MAX, OutputCapture, OutputCursor, OutputLine, OutputPage,
+};
+pub use replay::{Merged, Replayed, Until, merged, merged_from, replay, replay_with};
 pub use statistics::Statistics;
 pub use streams::StreamPage;
 

@@ -72,7 +72,9 @@ impl Models {
             }
         }
         for (tenant, bytes) in rows(storage, Tree::Checkpoints)? {
-            models.folded.insert(tenant, decoded(Tree::Checkpoints, codec::decode::<_, 64>("checkpoint", &bytes))?);
+            models
+                .folded
+                .insert(tenant, decoded(Tree::Checkpoints, codec::decode::<_, 64>("checkpoint", &bytes))?);
         }
         for (tenant, bytes) in rows(storage, Tree::Statistics)? {
             models.statistics.insert(tenant, decoded(Tree::Statistics, Statistics::decode(&bytes))?);
@@ -126,8 +128,7 @@ impl Models {
             Event::TaskMissed { count, .. } => statistics.passed_by(*count),
             _ => {}
         }
-        let checkpoint =
-            Checkpoint { sequence: record.header.sequence, log_index: record.header.log_index };
+        let checkpoint = Checkpoint { sequence: record.header.sequence, log_index: record.header.log_index };
         self.folded.insert(tenant, checkpoint);
         self.dirty.insert(tenant);
         self.unflushed += 1;
@@ -137,8 +138,10 @@ impl Models {
     /// Adds to a batch what changed, and how far that goes.
     pub(super) fn flush_into(&mut self, batch: &mut Vec<Write>) -> ModelsFlush {
         self.unflushed = 0;
-        let flush =
-            ModelsFlush { executions: self.executions.flush_into(batch), notes: self.notes.flush_into(batch) };
+        let flush = ModelsFlush {
+            executions: self.executions.flush_into(batch),
+            notes: self.notes.flush_into(batch),
+        };
         for tenant in std::mem::take(&mut self.dirty) {
             let statistics = self.statistics.get(&tenant).map(Statistics::encode);
             batch.push(Write { tree: Tree::Statistics, key: keys::scope(tenant), value: statistics });

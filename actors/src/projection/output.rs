@@ -230,7 +230,13 @@ impl CapturedOutput {
     }
 
     /// Puts a line into the open pack of its attempt, or a new one if a flush took that; `false` when too much waits.
-    fn take(&self, execution: ExecutionId, open: &mut Option<u32>, line: OutputLine, even_if_full: bool) -> bool {
+    fn take(
+        &self,
+        execution: ExecutionId,
+        open: &mut Option<u32>,
+        line: OutputLine,
+        even_if_full: bool,
+    ) -> bool {
         let mut waiting = self.waiting.lock();
         let bytes = line.text.len();
         if waiting.bytes + bytes > WAITING_BYTES_MAX && !even_if_full {

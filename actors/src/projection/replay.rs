@@ -85,9 +85,20 @@ pub fn replay_with(
 /// # Errors
 /// [`Fault`] when the first record of a chain is not sound; later faults come in the place of the record.
 pub fn merged(log: &EventLog) -> Result<Merged<'_>, Fault> {
+    merged_from(log, log.heads().into_keys().map(|tenant| (tenant, 1)))
+}
+
+/// The records of some tenants, of each from a sequence on, in the order in which they were made.
+///
+/// # Errors
+/// As [`merged`].
+pub fn merged_from(
+    log: &EventLog,
+    chains: impl IntoIterator<Item = (TenantId, u64)>,
+) -> Result<Merged<'_>, Fault> {
     let mut merged = Merged { chains: BTreeMap::new(), heads: BTreeMap::new(), fault: None };
-    for tenant in log.heads().into_keys() {
-        merged.chains.insert(tenant, log.walk_from(tenant, 1));
+    for (tenant, first) in chains {
+        merged.chains.insert(tenant, log.walk_from(tenant, first));
         merged.pull(tenant)?;
     }
     Ok(merged)

@@ -71,7 +71,10 @@ impl Notes {
     /// The last note that memory has.
     pub(super) fn last(&self, tenant: TenantId, task: TaskId) -> Option<Stream> {
         let range = (tenant, task, 0)..=(tenant, task, u64::MAX);
-        self.pending.range(range).next_back().map(|((_, _, length), last)| Stream { length: *length, last: *last })
+        self.pending
+            .range(range)
+            .next_back()
+            .map(|((_, _, length), last)| Stream { length: *length, last: *last })
     }
 }
 

@@ -48,7 +48,8 @@ pub(super) fn new_task(draft: Draft, moments: Moments) -> Result<NewTask, Submit
     if next.is_none() && rules.timing != Timing::Unscheduled {
         return Err(never(&definition, rules.timing));
     }
-    Ok(NewTask { task, rules: Box::new(rules), definition: seal(&definition)?, next, paused })
+    let (rules, definition) = (Box::new(rules), seal(&definition)?);
+    Ok(NewTask { task, rules, definition, created_at: moments.at, next, paused })
 }
 
 /// Makes the tasks of a list; a pointer of an error begins with the index of its task.

@@ -86,7 +86,10 @@ impl Proposer {
         let overdue = self.machine.read(|replica| {
             let task = replica.task(replica.tenant_number(tenant)?, task)?;
             match timetable_of(task) {
-                Ok(timetable) => Some(plan::due(task, &timetable, at, FIRES_PER_COMMAND_MAX)),
+                Ok(timetable) => Some(match plan::gap(task, &timetable, at) {
+                    Some(gap) => vec![gap],
+                    None => plan::due(task, &timetable, at, FIRES_PER_COMMAND_MAX),
+                }),
                 Err(error) => {
                     tracing::error!(task = %task.id, %error, "a task cannot be planned; nothing of it is settled");
                     None

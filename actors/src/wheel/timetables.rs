@@ -31,18 +31,10 @@ pub(crate) enum TimetableError {
 
 /// Compiles the timetable of a task.
 ///
-/// A series that is anchored at the task's creation goes on from its next instant instead, which is one of the
-/// series: the log may have moved the creation by a moment after the first instant was computed.
-///
 /// # Errors
 /// [`TimetableError`]; only another program can help.
 pub(crate) fn timetable_of(task: &Task) -> Result<Timetable, TimetableError> {
     let definition = task.definition.open_definition()?;
-    if let Some(next) = task.next
-        && let Ok(timetable) = Timetable::compile(&definition, task.id, next)
-    {
-        return Ok(timetable);
-    }
     Ok(Timetable::compile(&definition, task.id, task.created_at)?)
 }
 

@@ -72,6 +72,7 @@ fn filled(definition: &Definition, next: Timestamp) -> Arc<Machine> {
         task: TaskId(id as u128 + 1),
         rules: Box::new(Rules::of(definition)),
         definition: Sealed::definition(definition),
+        created_at: BEGIN,
         next: Some(next),
         paused: false,
     };

@@ -166,6 +166,7 @@ fn a_task_that_cannot_be_planned_holds_up_nobody() {
             task: TaskId(6),
             rules: Box::new(Rules::of(&definition)),
             definition: Sealed::in_clear(vec![0, 1, 2]),
+            created_at: BEGIN,
             next: Some(at(9)),
             paused: false,
         };

@@ -39,9 +39,7 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
             continue;
         }
         let of_task = evidence.attempts.iter().filter(|attempt| attempt.task == *task);
-        let runs: Vec<_> = of_task
-            .filter(|attempt| attempt.how == Ended::Succeeded )
-            .collect();
+        let runs: Vec<_> = of_task.filter(|attempt| attempt.how == Ended::Succeeded).collect();
         let mut starts: Vec<i64> = runs.iter().map(|attempt| attempt.started.cast_signed()).collect();
         starts.sort_unstable();
         let unheard = runs.iter().filter(|attempt| lost.contains(&attempt.incarnation)).count();
@@ -52,9 +50,12 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
                 "task {task} ran {surplus} times more than it was due, {unheard} of them unheard"
             ));
         }
-        let quiet: Vec<i64> =
-            instants.iter().copied().filter(|at| *at + SKEW_MS < evidence.quiesced.cast_signed())
-            .filter(|at| !evidence.disturbed(*at, *at + WINDOW_MS)).collect();
+        let quiet: Vec<i64> = instants
+            .iter()
+            .copied()
+            .filter(|at| *at + SKEW_MS < evidence.quiesced.cast_signed())
+            .filter(|at| !evidence.disturbed(*at, *at + WINDOW_MS))
+            .collect();
         if let Some(instant) = unmatched(&starts, &quiet) {
             found.push(format!(
                 "task {task} was due at {instant} ms in quiet times, and no run is left for it"

@@ -177,7 +177,11 @@ impl World {
             Knowledge::Unknown => return,
             Knowledge::Answered(first) => {
                 let same = **first == answer;
-                let forgotten = matches!(answer.outcome, Err(Rejection::Expired { .. }));
+                // Nothing was carried out and nothing is remembered: whoever proposes settles first and asks again.
+                let asks_again = |answer: &Answer| matches!(answer.outcome, Err(Rejection::Overdue { .. }));
+                let forgotten = matches!(answer.outcome, Err(Rejection::Expired { .. }))
+                    || asks_again(first)
+                    || asks_again(&answer);
                 if !same && !forgotten {
                     let detail = format!("operation {number} was answered {first:?}, and then {answer:?}");
                     self.violate("acknowledged", detail);

@@ -21,9 +21,10 @@ impl World {
     pub(super) fn arrive(&mut self, number: usize, place: usize) {
         let node = &self.nodes[place];
         let leads = node.leader.as_ref().is_some_and(|leader| leader.ready);
-        if !node.is_awake(self.now) || !leads {
+        if !node.is_awake(self.now) || !leads || !self.may_stamp(place) {
             return;
         }
+        let node = &self.nodes[place];
         let at = node.clock.wall(self.now).max(node.replica.logged());
         let wish = self.operations[number].wish.clone();
         let request = self.draft(wish, at);
@@ -74,6 +75,7 @@ impl World {
                     task,
                     rules: Box::new(Rules::of(definition)),
                     definition: Sealed::definition(definition),
+                    created_at: at,
                     next: first(definition, task, at),
                     paused: self.chance.per_mille(60),
                 }

@@ -84,20 +84,31 @@ impl World {
         walls.get(walls.len().saturating_sub(1) / 2).copied().unwrap_or_default()
     }
 
+    /// Whether a leader may stamp. One whose clock is off steps down instead.
+    pub(super) fn may_stamp(&mut self, place: usize) -> bool {
+        let (now, median) = (self.now, self.median());
+        let node = &self.nodes[place];
+        let (wall, monotonic) = (node.clock.wall(now), node.clock.monotonic(now));
+        let Some(leader) = &node.leader else { return false };
+        // Who is cut off hears no peers, and holds its clock against itself only.
+        let peers = if node.cut { wall } else { median };
+        if !leader.clock_is_off(wall, monotonic, peers) || self.has(Plant::WildClock) {
+            return true;
+        }
+        self.counts.wild_leaders += 1;
+        self.step_down(place);
+        false
+    }
+
     /// What a node does if it believes that it leads.
     pub(super) fn lead(&mut self, place: usize) {
-        let median = self.median();
+        if !self.may_stamp(place) {
+            return;
+        }
         let (now, planted) = (self.now, self.planted);
         let node = &mut self.nodes[place];
         let (wall, monotonic) = (node.clock.wall(now), node.clock.monotonic(now));
         let Some(leader) = &mut node.leader else { return };
-        // Who is cut off hears no peers, and holds its clock against itself only.
-        let peers = if node.cut { wall } else { median };
-        if leader.clock_is_off(wall, monotonic, peers) && !planted.has(Plant::WildClock) {
-            self.counts.wild_leaders += 1;
-            self.step_down(place);
-            return;
-        }
         if !leader.ready {
             if node.applied < leader.barrier || node.cut || leader.term != self.term {
                 return;

@@ -30,6 +30,9 @@ pub(super) struct Proposal {
 
 impl World {
     pub(super) fn propose_as_scheduler(&mut self, place: usize, request: Request, bound: bool) {
+        if !self.may_stamp(place) {
+            return;
+        }
         let node = &self.nodes[place];
         let at = node.clock.wall(self.now).max(node.replica.logged());
         self.propose(place, &Command { at, origin: Origin::Scheduler, request }, bound);
@@ -93,7 +96,9 @@ impl World {
             self.counts.lost += 1;
             return;
         }
-        let Some(to) = self.believed_leader() else { return };
+        // Whoever believes that they lead ask themselves.
+        let own = self.nodes[from].leader.is_some().then_some(from);
+        let Some(to) = own.or_else(|| self.believed_leader()) else { return };
         let slow = broken && self.chance.per_mille(self.settings.late_share);
         let delay = if slow { self.chance.between(200, 4_000) } else { self.chance.between(1, 20) };
         if from == to || !(self.nodes[from].cut || self.nodes[to].cut) {

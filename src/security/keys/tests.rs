@@ -1,23 +1,49 @@
 //! Every kind of key, and every known way to fool one.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use escapement_domain::timestamp::Timestamp;
+use rsa::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
 
 use super::super::permission::Role;
 use super::*;
 
+/// A key of each kind, made for this run of the tests.
+struct Pair {
+    private: Vec<u8>,
+    public: Vec<u8>,
+}
+
+/// The pair of a private key that can write itself and its public key.
+fn pair(private: &impl EncodePrivateKey, public: &impl EncodePublicKey) -> Pair {
+    Pair {
+        private: private.to_pkcs8_pem(LineEnding::LF).expect("a key").as_bytes().to_vec(),
+        public: public.to_public_key_pem(LineEnding::LF).expect("a key").into_bytes(),
+    }
+}
+
+fn rsa_pair(bits: usize) -> Pair {
+    let private = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, bits).expect("a key");
+    pair(&private, &private.to_public_key())
+}
+
+static RSA: LazyLock<Pair> = LazyLock::new(|| rsa_pair(2048));
+static P256: LazyLock<Pair> = LazyLock::new(|| {
+    let private = p256::SecretKey::random(&mut rsa::rand_core::OsRng);
+    pair(&private, &private.public_key())
+});
+static P384: LazyLock<Pair> = LazyLock::new(|| {
+    let private = p384::SecretKey::random(&mut rsa::rand_core::OsRng);
+    pair(&private, &private.public_key())
+});
+static ED: LazyLock<Pair> = LazyLock::new(|| {
+    let private = ed25519_dalek::SigningKey::generate(&mut rsa::rand_core::OsRng);
+    pair(&private, &private.verifying_key())
+});
+
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
-const RSA: &[u8] = include_bytes!("../testdata/rsa.pem");
-const RSA_PUBLIC: &[u8] = include_bytes!("../testdata/rsa-public.pem");
-const RSA_SHORT: &[u8] = include_bytes!("../testdata/rsa1024.pem");
-const P256: &[u8] = include_bytes!("../testdata/p256.pem");
-const P256_PUBLIC: &[u8] = include_bytes!("../testdata/p256-public.pem");
-const P384: &[u8] = include_bytes!("../testdata/p384.pem");
-const P384_PUBLIC: &[u8] = include_bytes!("../testdata/p384-public.pem");
-const ED: &[u8] = include_bytes!("../testdata/ed.pem");
-const ED_PUBLIC: &[u8] = include_bytes!("../testdata/ed-public.pem");
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 fn keys(contents: &[u8]) -> Keys {
@@ -30,7 +56,8 @@ fn mint(keys: &Keys) -> Result<String, MintError> {
 
 /// A token by `private` is good for itself and for `public`, names `algorithm`, and `public` makes none.
 #[track_caller]
-fn check_pair(private: &[u8], public: &[u8], algorithm: Algorithm) {
+fn check_pair(pair: &Pair, algorithm: Algorithm) {
+    let (private, public) = (pair.private.as_slice(), pair.public.as_slice());
     let token = mint(&keys(private)).expect("minted");
     assert_eq!(jsonwebtoken::decode_header(&token).expect("header").alg, algorithm);
     assert_eq!(keys(private).verify(&token, NOW).expect("good").subject, "ada");
@@ -40,15 +67,15 @@ fn check_pair(private: &[u8], public: &[u8], algorithm: Algorithm) {
 
 #[test]
 fn private_keys_sign_and_public_keys_check() {
-    check_pair(RSA, RSA_PUBLIC, Algorithm::RS256);
-    check_pair(P256, P256_PUBLIC, Algorithm::ES256);
-    check_pair(P384, P384_PUBLIC, Algorithm::ES384);
-    check_pair(ED, ED_PUBLIC, Algorithm::EdDSA);
+    check_pair(&RSA, Algorithm::RS256);
+    check_pair(&P256, Algorithm::ES256);
+    check_pair(&P384, Algorithm::ES384);
+    check_pair(&ED, Algorithm::EdDSA);
 }
 
 #[test]
 fn a_public_key_taken_for_a_secret_signs_nothing_that_is_accepted() {
-    for public in [RSA_PUBLIC, P256_PUBLIC, ED_PUBLIC] {
+    for public in [&RSA.public, &P256.public, &ED.public] {
         let forger = EncodingKey::from_secret(public);
         let claims =
             serde_json::json!({"sub": "eve", "tenant": "acme", "roles": ["admin"], "exp": 4_000_000_000_u64});
@@ -110,7 +137,7 @@ fn a_key_of_no_use_says_why() {
     check(b"", "the secret has 0 bytes; HS256 takes at least 32");
     check(b"0123456789abcdef0123456789abcde\n", "the secret has 31 bytes");
     check(b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "holds no RSA");
-    check(RSA_SHORT, "the RSA key has 1024 bits; at least 2048");
+    check(&rsa_pair(1024).private, "the RSA key has 1024 bits; at least 2048");
     let missing = Keys::load(Path::new("/nowhere/jwt.key")).expect_err("missing").to_string();
     assert!(missing.starts_with("the key file /nowhere/jwt.key cannot be read"), "{missing}");
 }
@@ -122,8 +149,8 @@ fn a_key_set_checks_by_key_id_and_kind() {
         jwk.common.key_id = Some(id.into());
         jwk
     };
-    let p256 = EncodingKey::from_ec_pem(P256).expect("key");
-    let ed = EncodingKey::from_ed_pem(ED).expect("key");
+    let p256 = EncodingKey::from_ec_pem(&P256.private).expect("key");
+    let ed = EncodingKey::from_ed_pem(&ED.private).expect("key");
     let set = JwkSet { keys: vec![jwk(&p256, Algorithm::ES256, "a"), jwk(&ed, Algorithm::EdDSA, "b")] };
     let json = serde_json::to_vec(&set).expect("JSON");
     let set = Keys::from_key_set(&json).expect("key set");
@@ -141,7 +168,7 @@ fn a_key_set_checks_by_key_id_and_kind() {
         "without an id every key is tried"
     );
     assert!(set.verify(&signed(Algorithm::ES256, Some("b"), &p256), NOW).is_err());
-    assert!(set.verify(&mint(&keys(RSA)).expect("minted"), NOW).is_err());
+    assert!(set.verify(&mint(&keys(&RSA.private)).expect("minted"), NOW).is_err());
 
     for nonsense in ["", "{}", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct","k":"c2hvcnQ"}]}"#] {
         assert!(Keys::from_key_set(nonsense.as_bytes()).is_err(), "{nonsense}");

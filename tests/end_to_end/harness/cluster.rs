@@ -135,12 +135,6 @@ impl Cluster {
         (member.api.to_string(), member.peer.to_string())
     }
 
-    /// Waits until a node ended by itself, and returns its exit code.
-    #[track_caller]
-    pub(crate) fn await_end(&mut self, id: u64, patience: Duration) -> Option<i32> {
-        self.node_mut(id).await_end(patience)
-    }
-
     /// Asks a node to end and returns its exit code.
     #[track_caller]
     pub(crate) fn terminate(&mut self, id: u64) -> Option<i32> {

@@ -71,7 +71,7 @@ impl Replica {
     fn evolve_definition(&mut self, record: &Record) {
         let (tenant, at) = (record.header.tenant, record.header.at);
         match &record.event {
-            Event::TaskCreated { slot, task, owner, rules, definition, next, paused } => {
+            Event::TaskCreated { slot, task, owner, rules, definition, created_at, next, paused } => {
                 self.revisions += 1;
                 let phase = if *paused { Phase::Paused } else { Phase::Active };
                 let created = Task {
@@ -83,10 +83,10 @@ impl Replica {
                     revision: self.revisions,
                     phase,
                     // An instant that was past from the start (`if_past: run`) is not settled yet.
-                    settled: next.map_or(at, |next| at.min(Timestamp(next.0 - 1))),
+                    settled: next.map_or(*created_at, |next| (*created_at).min(Timestamp(next.0 - 1))),
                     next: *next,
                     runs: 0,
-                    created_at: at,
+                    created_at: *created_at,
                     updated_at: at,
                     rules: Arc::new((**rules).clone()),
                     definition: definition.clone(),

@@ -39,6 +39,7 @@ impl Step<'_> {
             owner: owner.clone(),
             rules: new.rules.clone(),
             definition: new.definition.clone(),
+            created_at: new.created_at,
             next: new.next,
             paused: new.paused,
         };

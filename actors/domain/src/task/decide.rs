@@ -29,7 +29,6 @@ pub type OpenExecutions = BTreeMap<ExecutionId, Arc<Execution>>;
 pub fn fire(task: &Task, open: &OpenExecutions, item: &Due, now: Timestamp) -> Vec<Event> {
     let last = item.missed_through.map_or(item.due, |(last, _)| last);
     let plausible = task.revision == item.revision
-        && task.phase == Phase::Active
         && task.next == Some(item.due)
         && item.due <= last
         && item.next.is_none_or(|next| next > last);
@@ -37,13 +36,16 @@ pub fn fire(task: &Task, open: &OpenExecutions, item: &Due, now: Timestamp) -> V
         return Vec::new();
     }
     if let Some((last, count)) = item.missed_through {
-        return if passes_over_all(task, last, item.next, now) && count > 0 {
+        // What passed while the task was paused runs no more once its definition changes: it is proposed as a gap.
+        let gap = task.phase == Phase::Paused && last <= now;
+        let hopeless = task.phase == Phase::Active && passes_over_all(task, last, item.next, now);
+        return if (gap || hopeless) && count > 0 {
             vec![missed(task, item.due, last, count, item.next)]
         } else {
             Vec::new()
         };
     }
-    if item.due.plus(jitter_of(task.id, item.due, task.rules.jitter)) > now {
+    if task.phase != Phase::Active || item.due.plus(jitter_of(task.id, item.due, task.rules.jitter)) > now {
         return Vec::new();
     }
     if runs(task, item.due, item.next, now) {
@@ -195,7 +197,7 @@ pub fn release(task: &Task, open: &OpenExecutions) -> Option<Event> {
 pub fn nothing_overdue(task: &Task, now: Timestamp) -> Result<(), Rejection> {
     match task.next {
         Some(due)
-            if task.phase == Phase::Active && due.plus(jitter_of(task.id, due, task.rules.jitter)) <= now =>
+            if task.phase != Phase::Finished && due.plus(jitter_of(task.id, due, task.rules.jitter)) <= now =>
         {
             Err(Rejection::Overdue { due })
         }

@@ -76,6 +76,19 @@ pub fn due(task: &Task, timetable: &Timetable, now: Timestamp, limit: usize) -> 
     items
 }
 
+/// Everything that passed while a task was paused, as one item: to be settled before its definition changes.
+#[must_use]
+pub fn gap(task: &Task, timetable: &Timetable, now: Timestamp) -> Option<Due> {
+    let first = task.next.filter(|next| task.phase == Phase::Paused && *next <= now)?;
+    let passed = timetable.schedule.overdue(first, timetable.end_at.map_or(now, |end| end.min(now)));
+    let (last, count) = match passed.last {
+        Some(last) => (last, u32::try_from(passed.count).unwrap_or(u32::MAX)),
+        None => (first, 1),
+    };
+    let next = timetable.within(passed.next);
+    Some(Due { slot: task.slot, revision: task.revision, due: first, missed_through: Some((last, count)), next })
+}
+
 fn item(task: &Task, timetable: &Timetable, instant: Timestamp, now: Timestamp) -> Due {
     let single = || Due {
         slot: task.slot,

@@ -55,7 +55,9 @@ impl Chain {
         let head = self.head;
         self.head = ChainHead { sequence: record.header.sequence, hash: record.hash };
         match &mut self.open {
-            Some(open) if open.bytes.len() + frame.len() <= BLOCK_BYTES_MAX => open.bytes.extend_from_slice(&frame),
+            Some(open) if open.bytes.len() + frame.len() <= BLOCK_BYTES_MAX => {
+                open.bytes.extend_from_slice(&frame)
+            }
             open => {
                 let begun = OpenBlock::with(head, &frame);
                 if let Some(full) = open.replace(begun)

@@ -57,9 +57,12 @@ struct Chains {
 /// Blocks read lately for single records. A block that grew since is read again when a record beyond it is wanted.
 #[derive(Debug, Default)]
 struct Cache {
-    blocks: BTreeMap<(TenantId, u64), (u64, Arc<[u8]>)>,
+    blocks: BTreeMap<(TenantId, u64), CachedBlock>,
     order: VecDeque<(TenantId, u64)>,
 }
+
+/// The sequence of a block's last record, and its bytes.
+type CachedBlock = (u64, Arc<[u8]>);
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +100,9 @@ impl EventLog {
         let mut tenants = BTreeMap::new();
         let mut from = Vec::new();
         let end = keys::end_of(Vec::new());
-        while let Some((key, _)) = log.storage.scan(Tree::EventBlocks, &from, &end, 1, false)?.into_iter().next() {
+        while let Some((key, _)) =
+            log.storage.scan(Tree::EventBlocks, &from, &end, 1, false)?.into_iter().next()
+        {
             let Some((tenant, _)) = keys::first_of_block(&key) else {
                 let detail = format!("a key of {} bytes", key.len());
                 return Err(Failure::Row { tree: Tree::EventBlocks.name(), detail });
@@ -168,7 +173,8 @@ impl EventLog {
             return Ok(());
         }
         let head = self.head(tenant);
-        let stored = if head.sequence == made.sequence { head.hash } else { self.hash(tenant, made.sequence)? };
+        let stored =
+            if head.sequence == made.sequence { head.hash } else { self.hash(tenant, made.sequence)? };
         if stored == made.hash {
             Ok(())
         } else {

@@ -153,7 +153,8 @@ impl EventLog {
         if let Some((first, bytes)) = found {
             return Ok(Some(Loaded { tenant, first, bytes }));
         }
-        let stored = self.stored_block_at(tenant, sequence).map_err(|error| unreadable(tenant, sequence, &error))?;
+        let stored =
+            self.stored_block_at(tenant, sequence).map_err(|error| unreadable(tenant, sequence, &error))?;
         let Some((first, bytes)) = stored else { return Ok(None) };
         let bytes: Arc<[u8]> = bytes.into();
         let loaded = Loaded { tenant, first, bytes };
@@ -164,7 +165,8 @@ impl EventLog {
 
     /// The first block that begins after a sequence.
     pub(super) fn block_after(&self, tenant: TenantId, sequence: u64) -> Result<Option<Loaded>, Fault> {
-        let in_memory = self.chains.read().by_tenant.get(&tenant).and_then(|chain| chain.block_after(sequence));
+        let in_memory =
+            self.chains.read().by_tenant.get(&tenant).and_then(|chain| chain.block_after(sequence));
         let from = keys::block(tenant, sequence.saturating_add(1));
         let stored = self
             .storage
@@ -181,7 +183,11 @@ impl EventLog {
     }
 
     /// The block in the storage that begins nearest at or before a sequence.
-    pub(super) fn stored_block_at(&self, tenant: TenantId, sequence: u64) -> std::io::Result<Option<(u64, Vec<u8>)>> {
+    pub(super) fn stored_block_at(
+        &self,
+        tenant: TenantId,
+        sequence: u64,
+    ) -> std::io::Result<Option<(u64, Vec<u8>)>> {
         let mut to = keys::block(tenant, sequence);
         to.push(0);
         let found = self.storage.scan(Tree::EventBlocks, &keys::scope(tenant), &to, 1, true)?;

@@ -10,15 +10,21 @@ use super::*;
 use crate::machine::Machine;
 use crate::ports::History;
 
+/// What becomes of a peer's answer.
+type Spoil = fn(Vec<Bytes>) -> io::Result<Vec<Bytes>>;
+
 /// A peer that answers from its own storage, at first with what `spoil` makes of it.
 struct Peer {
     log: EventLog,
-    spoil: parking_lot::Mutex<Vec<fn(Vec<Bytes>) -> io::Result<Vec<Bytes>>>>,
+    spoil: parking_lot::Mutex<Vec<Spoil>>,
 }
 
 impl Peer {
-    fn of(storage: &Arc<FakeStorage>, spoil: Vec<fn(Vec<Bytes>) -> io::Result<Vec<Bytes>>>) -> Arc<Self> {
-        Arc::new(Self { log: EventLog::open(storage.clone()).expect("opens"), spoil: parking_lot::Mutex::new(spoil) })
+    fn of(storage: &Arc<FakeStorage>, spoil: Vec<Spoil>) -> Arc<Self> {
+        Arc::new(Self {
+            log: EventLog::open(storage.clone()).expect("opens"),
+            spoil: parking_lot::Mutex::new(spoil),
+        })
     }
 }
 
@@ -71,7 +77,9 @@ fn a_gap_is_fetched_and_the_models_are_as_if_there_had_been_none() {
         tokio::time::sleep(std::time::Duration::from_millis(120)).await;
         assert!(!projections.complete(), "history reads go elsewhere");
         assert!(projections.folded() < machine.applied());
-        let heads = machine.read(|replica| (0..).map(TenantId).zip(replica.tenants().iter().map(|t| t.head)).collect::<Vec<_>>());
+        let heads = machine.read(|replica| {
+            (0..).map(TenantId).zip(replica.tenants().iter().map(|t| t.head)).collect::<Vec<_>>()
+        });
         let missing = projections.log().missing(heads);
         assert!(missing.iter().any(|missing| missing.tenant == ACME && missing.replica == world.head(ACME)));
         projections.fetch_from(Peer::of(&full, Vec::new()));
@@ -105,7 +113,7 @@ fn records_that_come_while_others_are_missing_are_there_in_the_end() {
 fn a_peer_that_sends_nonsense_is_asked_no_further_and_another_one_is() {
     let (world, full) = folded(busy);
     let storage = Arc::new(FakeStorage::default());
-    let spoil: Vec<fn(Vec<Bytes>) -> io::Result<Vec<Bytes>>> = vec![
+    let spoil: Vec<Spoil> = vec![
         |_| Err(io::Error::other("connection reset")),
         |_| Ok(Vec::new()),
         |_| Ok(vec![Bytes::from_static(b"nonsense")]),

@@ -167,7 +167,10 @@ fn row_of(definition: &Definition, play: impl FnOnce(&mut World)) -> ExecutionRo
     let records = world.records();
     let execution = records.iter().find_map(|record| record.event.execution()).expect("fired");
     let rows = dump(&*storage, Tree::Executions).expect("memory");
-    let rows = rows.iter().filter(|(key, _)| !key.is_empty()).map(|(_, row)| ExecutionRow::decode(row).expect("a row"));
+    let rows = rows
+        .iter()
+        .filter(|(key, _)| !key.is_empty())
+        .map(|(_, row)| ExecutionRow::decode(row).expect("a row"));
     rows.into_iter().find(|row| row.id == execution).expect("written")
 }
 
@@ -244,7 +247,11 @@ fn a_reopened_execution_goes_on_where_it_was() {
         projections.synced(world.machine.applied()).await.expect("written");
         let row = projections.execution(ACME, open.id).expect("memory").expect("there");
         assert_eq!((row.status, row.attempt, row.attempts.len()), (Status::Succeeded, 2, 2));
-        assert_eq!(dump(&*storage, Tree::ExecutionStatuses).expect("memory").len(), 1, "only the marker is left");
+        assert_eq!(
+            dump(&*storage, Tree::ExecutionStatuses).expect("memory").len(),
+            1,
+            "only the marker is left"
+        );
     });
 }
 
@@ -265,7 +272,8 @@ fn attempts_of_a_row_are_bounded() {
 fn lateness_and_fires_are_counted() {
     local(async {
         let mut world = World::default();
-        let projections = Projections::start(world.machine.clone(), Arc::new(FakeStorage::default())).expect("empty");
+        let projections =
+            Projections::start(world.machine.clone(), Arc::new(FakeStorage::default())).expect("empty");
         world.join(4);
         world.create("acme", 1, &world::definition());
         for late in [1, 1, 1, 1, 1, 1, 1, 1, 1, 700] {
@@ -286,10 +294,13 @@ fn lateness_and_fires_are_counted() {
 fn the_last_word_of_a_deleted_task_is_found() {
     local(async {
         let mut world = World::default();
-        let projections = Projections::start(world.machine.clone(), Arc::new(FakeStorage::default())).expect("empty");
+        let projections =
+            Projections::start(world.machine.clone(), Arc::new(FakeStorage::default())).expect("empty");
         world.create("acme", 1, &world::definition());
         world.client("acme", Request::PauseTask { task: TaskId(1) }).expect("paused");
-        world.client("acme", Request::DeleteTask { task: TaskId(1), expected_version: None }).expect("deleted");
+        world
+            .client("acme", Request::DeleteTask { task: TaskId(1), expected_version: None })
+            .expect("deleted");
         projections.wait_folded(world.machine.applied()).await.expect("folded");
         let head = projections.last_of_stream(ACME, TaskId(1)).expect("memory").expect("noted");
         let page = projections.stream(ACME, TaskId(1), head, 0, 100).expect("threaded");

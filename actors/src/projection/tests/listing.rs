@@ -58,15 +58,21 @@ fn lists_are_complete_across_memory_and_storage() {
             };
             assert_eq!(by_status(Status::Running) + by_status(Status::Succeeded), 40);
             assert_eq!(by_status(Status::Running), world.open().len());
-            let both =
-                ExecutionQuery { task: Some(TaskId(2)), status: Some(Status::Succeeded), ..ExecutionQuery::newest(limit) };
+            let both = ExecutionQuery {
+                task: Some(TaskId(2)),
+                status: Some(Status::Succeeded),
+                ..ExecutionQuery::newest(limit)
+            };
             assert!(!all(&projections, both).is_empty());
         }
         let rows = projections.executions(ACME, &ExecutionQuery::newest(100)).expect("memory").items;
         let (from, to) = (rows[30].scheduled_at, rows[10].scheduled_at);
         let between = ExecutionQuery { from: Some(from), to: Some(to), ..ExecutionQuery::newest(4) };
-        let expected: Vec<_> =
-            rows.iter().filter(|row| from <= row.scheduled_at && row.scheduled_at < to).map(|row| world::name(row)).collect();
+        let expected: Vec<_> = rows
+            .iter()
+            .filter(|row| from <= row.scheduled_at && row.scheduled_at < to)
+            .map(|row| world::name(row))
+            .collect();
         assert_eq!(all(&projections, between), expected);
     });
 }
@@ -75,7 +81,8 @@ fn lists_are_complete_across_memory_and_storage() {
 fn a_stream_of_many_events_is_paged_oldest_first() {
     local(async {
         let mut world = World::default();
-        let projections = Projections::start(world.machine.clone(), Arc::new(FakeStorage::default())).expect("empty");
+        let projections =
+            Projections::start(world.machine.clone(), Arc::new(FakeStorage::default())).expect("empty");
         twice(&world::definition())(&mut world);
         for round in 0..500 {
             world.fire(ACME, 1, 0);
@@ -123,7 +130,8 @@ fn events_are_paged_by_sequence_and_by_instant() {
     assert_eq!(found, records);
     let (from, to) = (records[20].header.at, records[70].header.at);
     let between = log.after(ACME, 0, 1_000, Some(from), Some(to)).expect("intact").records;
-    let expected: Vec<_> = records.into_iter().filter(|record| from <= record.header.at && record.header.at < to).collect();
+    let expected: Vec<_> =
+        records.into_iter().filter(|record| from <= record.header.at && record.header.at < to).collect();
     assert_eq!(between, expected);
     assert_eq!(log.first_at(ACME, Timestamp::MAX), Ok(log.head(ACME).sequence + 1));
 }
@@ -146,7 +154,11 @@ fn what_ended_long_ago_is_removed_and_nothing_else() {
         }
         projections.synced(world.machine.applied()).await.expect("written");
         let later = Timestamp(world.now + 3_600_000);
-        assert_eq!(projections.prune(later, Span::hours(2), 1_000).expect("memory").executions, 0, "too young");
+        assert_eq!(
+            projections.prune(later, Span::hours(2), 1_000).expect("memory").executions,
+            0,
+            "too young"
+        );
         assert_eq!(projections.prune(later, Span::minutes(30), 1_000).expect("memory").executions, 5);
         assert_eq!(projections.prune(later, Span::minutes(30), 1_000).expect("memory"), Pruned::default());
         assert_eq!(all(&projections, ExecutionQuery::newest(10)), [kept], "the open one stays");

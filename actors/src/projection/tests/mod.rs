@@ -29,8 +29,10 @@ pub(super) fn folded(act: impl FnOnce(&mut World)) -> (World, Arc<FakeStorage>) 
     (world, storage)
 }
 
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What the read models and the event log have in a storage.
-fn everything(storage: &dyn Storage) -> Vec<(Tree, Vec<(Vec<u8>, Vec<u8>)>)> {
+fn everything(storage: &dyn Storage) -> Vec<(Tree, Pairs)> {
     Tree::ALL.iter().map(|tree| (*tree, dump(storage, *tree).expect("memory"))).collect()
 }
 

@@ -38,7 +38,11 @@ fn a_replay_ends_where_it_is_told() {
         let instant = escapement_domain::timestamp::Timestamp(at);
         assert_eq!(replay(&log, Some(Until::Instant(instant))).expect("intact").replica.state_hash(), hash);
     }
-    let paused = world.records().iter().find(|record| record.event.task() == Some(TaskId(1))).map(|record| record.header.clone());
+    let paused = world
+        .records()
+        .iter()
+        .find(|record| record.event.task() == Some(TaskId(1)))
+        .map(|record| record.header.clone());
     let header = paused.expect("created");
     let until = Until::Record { tenant: header.tenant, sequence: header.sequence };
     let replayed = replay(&log, Some(until)).expect("intact");

@@ -54,7 +54,10 @@ fn an_intact_log_verifies_to_the_head_of_the_state() {
     let (world, storage) = long_log();
     let log = EventLog::open(storage).expect("intact");
     assert_eq!(log.verify(ACME, Some(world.head(ACME))), Ok(world.head(ACME)));
-    assert_eq!(log.verify(TenantId::CLUSTER, Some(world.head(TenantId::CLUSTER))), Ok(log.head(TenantId::CLUSTER)));
+    assert_eq!(
+        log.verify(TenantId::CLUSTER, Some(world.head(TenantId::CLUSTER))),
+        Ok(log.head(TenantId::CLUSTER))
+    );
 }
 
 #[test]
@@ -89,7 +92,8 @@ fn a_changed_hash_is_named() {
 
 #[test]
 fn a_record_that_was_cut_out_is_named() {
-    let change = |blocks: &mut Vec<(Vec<u8>, Vec<u8>)>| rewrite(&mut blocks[1], |records| drop(records.remove(9)));
+    let change =
+        |blocks: &mut Vec<(Vec<u8>, Vec<u8>)>| rewrite(&mut blocks[1], |records| drop(records.remove(9)));
     let (_, storage) = long_log();
     let missing = second_block(&storage) + 9;
     check(change, (missing, FaultKind::OutOfOrder { found: missing + 1 }));
@@ -116,7 +120,8 @@ fn a_removed_end_is_named() {
     let (world, storage) = long_log();
     let log = EventLog::open(storage.clone()).expect("intact");
     let blocks = dump(&*storage, Tree::EventBlocks).expect("memory");
-    let last = blocks.iter().filter_map(|(key, _)| keys::first_of_block(key)).rfind(|(tenant, _)| *tenant == ACME);
+    let last =
+        blocks.iter().filter_map(|(key, _)| keys::first_of_block(key)).rfind(|(tenant, _)| *tenant == ACME);
     let (_, first) = last.expect("blocks");
     drop(log);
     check(|blocks| drop(blocks.pop()), (first, FaultKind::Missing));
@@ -148,6 +153,7 @@ fn a_read_never_returns_what_was_changed() {
 
 fn second_block(storage: &FakeStorage) -> u64 {
     let blocks = dump(storage, Tree::EventBlocks).expect("memory");
-    let mut firsts = blocks.iter().filter_map(|(key, _)| keys::first_of_block(key)).filter(|(tenant, _)| *tenant == ACME);
+    let mut firsts =
+        blocks.iter().filter_map(|(key, _)| keys::first_of_block(key)).filter(|(tenant, _)| *tenant == ACME);
     firsts.nth(1).expect("several blocks").1
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use escapement_domain::answer::{Accepted, Answer, Rejection};
 use escapement_domain::command::{
-    AttemptOutcome, AttemptResult, Client, Command, Due, NewTask, Offers, Origin, Programs, Reopening, Report, Request,
+    AttemptOutcome, AttemptResult, Client, Command, Due, NewTask, Offers, Origin, Programs, Reopening,
+    Report, Request,
 };
 use escapement_domain::execution::state::{Execution, Status};
 use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
@@ -92,7 +93,8 @@ impl World {
         self.workers += 1;
         let offers = Offers { http: true, builtin: true, programs: Programs::Any };
         let (node, incarnation) = (NodeId(1), Incarnation(self.workers));
-        self.scheduler(Request::JoinWorker { node, incarnation, slots, offers }).expect("a worker may always join");
+        self.scheduler(Request::JoinWorker { node, incarnation, slots, offers })
+            .expect("a worker may always join");
     }
 
     pub(in super::super) fn create(&mut self, tenant: &str, id: u128, definition: &Definition) {
@@ -100,6 +102,7 @@ impl World {
             task: TaskId(id),
             rules: Box::new(Rules::of(definition)),
             definition: Sealed::definition(definition),
+            created_at: Timestamp(self.now),
             next: Some(Timestamp(self.now + 100)),
             paused: false,
         };
@@ -152,7 +155,11 @@ impl World {
         let _ = self.scheduler(Request::LoseWorker { node, incarnation });
     }
 
-    pub(in super::super) fn retry(&mut self, tenant: &str, row: &ExecutionRow) -> Result<Accepted, Rejection> {
+    pub(in super::super) fn retry(
+        &mut self,
+        tenant: &str,
+        row: &ExecutionRow,
+    ) -> Result<Accepted, Rejection> {
         let reopening = Reopening {
             execution: row.id,
             task: row.task,
@@ -390,7 +397,11 @@ impl Storage for FakeStorage {
         let Some(pairs) = fake.trees.get(&tree).filter(|_| from < to) else { return Ok(Vec::new()) };
         let range = pairs.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
         let owned = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
-        Ok(if reverse { range.rev().take(limit).map(owned).collect() } else { range.take(limit).map(owned).collect() })
+        Ok(if reverse {
+            range.rev().take(limit).map(owned).collect()
+        } else {
+            range.take(limit).map(owned).collect()
+        })
     }
 
     fn clear(&self, tree: Tree) -> io::Result<()> {
@@ -405,7 +416,11 @@ impl Storage for FakeStorage {
         let mut fake = self.0.lock();
         fake.durable = fake.trees.clone();
         fake.unsynced.clear();
-        Box::pin(std::future::ready(if fake.failing { Err(io::Error::other("no space left")) } else { Ok(()) }))
+        Box::pin(std::future::ready(if fake.failing {
+            Err(io::Error::other("no space left"))
+        } else {
+            Ok(())
+        }))
     }
 }
 

@@ -156,6 +156,27 @@ fn a_paused_task_leaves_the_wheel_and_resuming_settles_the_gap() {
 }
 
 #[test]
+fn what_passed_during_a_pause_is_recorded_before_the_definition_changes() {
+    let mut world = World::with_worker(8);
+    let task = world.create(1, &definition(), Some(1_001_000));
+    world.client(Request::PauseTask { task }).expect("paused");
+    world.now = 1_003_500;
+    let update = || Request::UpdateTask {
+        task,
+        expected_version: None,
+        rules: Box::new(Rules::of(&definition())),
+        definition: Sealed::definition(&definition()),
+        next: Some(Timestamp(1_004_000)),
+    };
+    assert_eq!(world.client(update()), Err(Rejection::Overdue { due: Timestamp(1_001_000) }));
+    let timetable = crate::task::plan::Timetable::compile(&definition(), task, Timestamp(1_000_000)).expect("valid");
+    let gap = crate::task::plan::gap(world.task(task), &timetable, Timestamp(world.now)).expect("a gap");
+    assert_eq!(world.fire_item(gap), (0, 3, 0));
+    assert_eq!(world.names(), ["TaskMissed"]);
+    assert_eq!(world.client(update()), Ok(Accepted::Task { task, version: 2 }));
+}
+
+#[test]
 fn another_tenants_task_does_not_exist() {
     let mut world = World::new();
     let task = world.create(1, &definition(), None);

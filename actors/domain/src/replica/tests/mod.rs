@@ -208,6 +208,7 @@ pub(super) fn new_task(id: u128, definition: &Definition, next: Option<i64>) -> 
         task: TaskId(id),
         rules: Box::new(Rules::of(definition)),
         definition: Sealed::definition(definition),
+        created_at: Timestamp(1_000_000),
         next: next.map(Timestamp),
         paused: false,
     }

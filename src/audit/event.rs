@@ -1,0 +1,262 @@
+//! The facts of an event as a readable JSON object.
+//!
+//! Slots and other places that only the replicated state needs are left out: the hash covers the stored bytes, not this.
+
+use escapement_domain::answer::{Accepted, Answer};
+use escapement_domain::command::{Offers, Programs};
+use escapement_domain::event::{AttemptEnded, Event, RequeueCause, SkipReason};
+use escapement_domain::execution::state::{CancelCause, Occurrence};
+use escapement_domain::identifier::{ExecutionId, TaskId};
+use serde_json::{Map, Value, json};
+
+use super::definition::{instant, sealed_definition, sealed_text};
+
+/// Tells what happened.
+pub(super) fn event_data(event: &Event) -> Value {
+    match event {
+        Event::TenantAdded { number, name } => json!({ "tenant": name, "number": number.0 }),
+        Event::TaskCreated { .. }
+        | Event::TaskUpdated { .. }
+        | Event::TaskPaused { .. }
+        | Event::TaskResumed { .. }
+        | Event::TaskDeleted { .. } => definition_data(event),
+        Event::TaskScheduled { .. } | Event::TaskSkipped { .. } | Event::TaskMissed { .. } => {
+            occurrence_data(event)
+        }
+        Event::WorkerJoined { .. }
+        | Event::WorkerDraining { .. }
+        | Event::WorkerLost { .. }
+        | Event::WorkerReported { .. } => worker_data(event),
+        Event::CommandAnswered { command, idempotency, answer, .. } => json!({
+            "command_id": command.to_string(),
+            "idempotency_key": idempotency.as_ref().map(|idempotency| &*idempotency.key),
+            "answer": answer_data(answer),
+        }),
+        Event::WindowAdvanced { commands, keys } => {
+            json!({ "commands_before": commands.to_string(), "keys_before": keys.to_string() })
+        }
+        Event::TasksStaged { bulk, part, tasks } => {
+            let tasks: Vec<String> = tasks.iter().map(|task| task.task.to_string()).collect();
+            json!({ "bulk_id": bulk.to_string(), "part": part, "task_ids": tasks })
+        }
+        Event::BulkCommitted { bulk, owner } => json!({ "bulk_id": bulk.to_string(), "owner": owner }),
+        Event::BulkContinued { bulk, created } => json!({ "bulk_id": bulk.to_string(), "created": created }),
+        Event::BulkEnded { bulk, created } => json!({ "bulk_id": bulk.to_string(), "created": created }),
+        _ => execution_data(event),
+    }
+}
+
+fn definition_data(event: &Event) -> Value {
+    match event {
+        Event::TaskCreated { task, owner, definition, created_at, next, paused, .. } => json!({
+            "task_id": task.to_string(),
+            "owner": owner,
+            "created_at": created_at.to_string(),
+            "version": 1,
+            "state": if *paused { "paused" } else { "active" },
+            "next_fire_at": instant(*next),
+            "definition": sealed_definition(definition),
+        }),
+        Event::TaskUpdated { task, version, definition, next, .. } => json!({
+            "task_id": task.to_string(),
+            "version": version,
+            "next_fire_at": instant(*next),
+            "definition": sealed_definition(definition),
+        }),
+        Event::TaskPaused { task, .. }
+        | Event::TaskResumed { task, .. }
+        | Event::TaskDeleted { task, .. } => {
+            json!({ "task_id": task.to_string() })
+        }
+        _ => Value::Null,
+    }
+}
+
+fn occurrence_data(event: &Event) -> Value {
+    match event {
+        Event::TaskScheduled {
+            task, execution, occurrence, scheduled_at, task_version, next, held, ..
+        } => json!({
+            "task_id": task.to_string(),
+            "execution_id": execution.to_string(),
+            "trigger": trigger(*occurrence),
+            "scheduled_at": scheduled_at.to_string(),
+            "task_version": task_version,
+            "next_fire_at": instant(*next),
+            "waits_for_an_earlier_one": held,
+        }),
+        Event::TaskSkipped {
+            task, execution, occurrence, scheduled_at, task_version, next, reason, ..
+        } => json!({
+            "task_id": task.to_string(),
+            "execution_id": execution.to_string(),
+            "trigger": trigger(*occurrence),
+            "scheduled_at": scheduled_at.to_string(),
+            "task_version": task_version,
+            "next_fire_at": instant(*next),
+            "reason": skip_reason(*reason),
+            "explanation": reason.explanation(),
+        }),
+        Event::TaskMissed { task, first, last, count, next, .. } => json!({
+            "task_id": task.to_string(),
+            "first": first.to_string(),
+            "last": last.to_string(),
+            "count": count,
+            "next_fire_at": instant(*next),
+        }),
+        _ => Value::Null,
+    }
+}
+
+fn execution_data(event: &Event) -> Value {
+    let of = |task: &TaskId, execution: &ExecutionId, more: Value| {
+        let mut data = Map::new();
+        data.insert("task_id".into(), task.to_string().into());
+        data.insert("execution_id".into(), execution.to_string().into());
+        if let Value::Object(more) = more {
+            data.extend(more);
+        }
+        Value::Object(data)
+    };
+    match event {
+        Event::TaskStarted { task, execution, attempt, node, incarnation } => {
+            let more =
+                json!({ "attempt": attempt, "worker": node.0, "incarnation": incarnation.to_string() });
+            of(task, execution, more)
+        }
+        Event::TaskRetry { task, execution, ended, until } => {
+            of(task, execution, json!({ "ended": attempt_ended(ended), "retry_at": until.to_string() }))
+        }
+        Event::TaskRequeued { task, execution, cause } => of(task, execution, requeue_cause(*cause)),
+        Event::TaskReleased { task, execution } => of(task, execution, Value::Null),
+        Event::TaskCompleted { task, execution, ended, result }
+        | Event::TaskFailed { task, execution, ended, result } => {
+            let result = result.as_ref().map(sealed_text);
+            of(task, execution, json!({ "ended": attempt_ended(ended), "result": result }))
+        }
+        Event::TaskTimedOut { task, execution, ended } => {
+            of(task, execution, json!({ "ended": attempt_ended(ended) }))
+        }
+        Event::TaskCancelRequested { task, execution, cause } => {
+            of(task, execution, json!({ "cause": cancel_cause(*cause) }))
+        }
+        Event::TaskCancelled { task, execution, cause, ended } => {
+            let ended = ended.as_ref().map(attempt_ended);
+            of(task, execution, json!({ "cause": cancel_cause(*cause), "ended": ended }))
+        }
+        Event::TaskLost { task, execution, token } => of(task, execution, json!({ "fencing_token": token })),
+        Event::TaskResultRefused { execution, token, current } => json!({
+            "execution_id": execution.to_string(),
+            "fencing_token": token,
+            "current_token": current,
+        }),
+        Event::TaskReopened {
+            task,
+            execution,
+            occurrence,
+            scheduled_at,
+            task_version,
+            attempts,
+            status,
+            ..
+        } => {
+            let more = json!({
+                "trigger": trigger(*occurrence),
+                "scheduled_at": scheduled_at.to_string(),
+                "task_version": task_version,
+                "attempts": attempts,
+                "previous_status": status.name(),
+            });
+            of(task, execution, more)
+        }
+        _ => Value::Null,
+    }
+}
+
+fn worker_data(event: &Event) -> Value {
+    match event {
+        Event::WorkerJoined { node, incarnation, slots, offers } => json!({
+            "worker": node.0,
+            "incarnation": incarnation.to_string(),
+            "slots": slots,
+            "offers": offered(offers),
+        }),
+        Event::WorkerDraining { node, incarnation } | Event::WorkerLost { node, incarnation } => {
+            json!({ "worker": node.0, "incarnation": incarnation.to_string() })
+        }
+        Event::WorkerReported { node, incarnation, sequence } => {
+            json!({ "worker": node.0, "incarnation": incarnation.to_string(), "report": sequence })
+        }
+        _ => Value::Null,
+    }
+}
+
+fn offered(offers: &Offers) -> Value {
+    let programs = match &offers.programs {
+        Programs::Any => json!("any"),
+        Programs::Listed(programs) => json!(programs.iter().map(|program| &**program).collect::<Vec<&str>>()),
+    };
+    json!({ "http": offers.http, "builtin": offers.builtin, "programs": programs })
+}
+
+fn attempt_ended(ended: &AttemptEnded) -> Value {
+    json!({
+        "fencing_token": ended.token,
+        "started_at": ended.started_at.to_string(),
+        "finished_at": ended.finished_at.to_string(),
+        "timed_out": ended.timed_out,
+        "error": ended.error.as_deref(),
+    })
+}
+
+fn answer_data(answer: &Answer) -> Value {
+    match &answer.outcome {
+        Err(rejection) => json!({ "rejected": rejection.to_string() }),
+        Ok(Accepted::Done) => json!("done"),
+        Ok(Accepted::Task { task, version }) => json!({ "task_id": task.to_string(), "version": version }),
+        Ok(Accepted::Tasks(tasks)) => {
+            let told = tasks.iter().map(|task| match task {
+                Ok(task) => json!({ "task_id": task.to_string() }),
+                Err(rejection) => json!({ "rejected": rejection.to_string() }),
+            });
+            json!({ "tasks": told.collect::<Vec<Value>>() })
+        }
+        Ok(Accepted::Execution { execution, status }) => {
+            json!({ "execution_id": execution.to_string(), "status": status.name() })
+        }
+        Ok(Accepted::Settled { fired, passed_over, ignored }) => {
+            json!({ "fired": fired, "passed_over": passed_over, "ignored": ignored })
+        }
+    }
+}
+
+fn trigger(occurrence: Occurrence) -> &'static str {
+    match occurrence {
+        Occurrence::Scheduled(_) => "schedule",
+        Occurrence::Manual(_) => "manual",
+    }
+}
+
+fn skip_reason(reason: SkipReason) -> &'static str {
+    match reason {
+        SkipReason::Overlap => "overlap",
+        SkipReason::OverlapQueueFull => "overlap_queue_full",
+        SkipReason::TooManyOpen => "too_many_open",
+    }
+}
+
+fn cancel_cause(cause: CancelCause) -> &'static str {
+    match cause {
+        CancelCause::Requested => "requested",
+        CancelCause::Superseded => "superseded",
+        CancelCause::TaskDeleted => "task_deleted",
+    }
+}
+
+fn requeue_cause(cause: RequeueCause) -> Value {
+    match cause {
+        RequeueCause::RetryDue => json!({ "cause": "retry_due" }),
+        RequeueCause::WorkerLost { token } => json!({ "cause": "worker_lost", "fencing_token": token }),
+        RequeueCause::HandedBack { token } => json!({ "cause": "handed_back", "fencing_token": token }),
+    }
+}

@@ -1,0 +1,180 @@
+//! The data directory of a stopped node, or a copy of it, opened for reading.
+//!
+//! Invariant: a directory that a running process holds is refused, and stays held by us while it is read. Opening the
+//! storage may finish what a crash interrupted there; nothing else is written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use escapement_actors::ports::Storage;
+use escapement_actors::projection::{EventLog, Failure, Fault};
+use escapement_domain::event::Event;
+use escapement_domain::identifier::{TaskId, TenantId};
+use escapement_domain::replica::CLUSTER_TENANT;
+
+use crate::store::{OpenError, SledStorage, StorageOptions};
+
+/// The file that a running node holds locked.
+const LOCK: &str = "LOCK";
+/// The directory of the storage.
+const STORE: &str = "store";
+
+/// Why the event log of a stopped node could not be read, or not to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// There is no node's data.
+    #[error("there is no node's data in {}: it has no directory `{STORE}`", path.display())]
+    NoData {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A process runs on it.
+    #[error("{} is held by a running node: ask the node, or stop it first", path.display())]
+    Running {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The storage does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The storage failed, or the log's end cannot be read.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// A record is not what it was.
+    #[error("{fault} (tenant {tenant})")]
+    Broken {
+        /// The tenant's name, as far as it is known.
+        tenant: String,
+        /// What is wrong, and where.
+        fault: Fault,
+    },
+    /// The chains hold, each for itself, but an event between them is missing: the end of one was cut off.
+    #[error(
+        "event {ordinal} of log entry {log_index} is missing, which belongs to a chain whose end was cut off"
+    )]
+    CutOff {
+        /// The log entry.
+        log_index: u64,
+        /// The event's place among those of the entry, from 0.
+        ordinal: u32,
+    },
+    /// There is no such tenant.
+    #[error("there is no tenant `{name}` in this event log")]
+    NoSuchTenant {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// There is no such task.
+    #[error("there is no task {task} in this event log")]
+    NoSuchTask {
+        /// The task that was asked for.
+        task: TaskId,
+    },
+    /// A sequence names a record only within a tenant.
+    #[error("a sequence counts the events of one tenant, and there are {tenants}: say which, or name a task")]
+    WhichTenant {
+        /// How many tenants there are.
+        tenants: usize,
+    },
+    /// What was asked for could not be written.
+    #[error("the output cannot be written")]
+    Write(#[from] io::Error),
+}
+
+/// A stopped node's event log.
+pub struct StoppedNode {
+    log: EventLog,
+    names: BTreeMap<TenantId, Arc<str>>,
+    // Given back when the reading is over.
+    _lock: Option<File>,
+}
+
+impl fmt::Debug for StoppedNode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("StoppedNode").field("tenants", &self.names).finish_non_exhaustive()
+    }
+}
+
+impl StoppedNode {
+    /// Opens the data directory of a stopped node, or a copy of it.
+    ///
+    /// # Errors
+    /// [`AuditError`] when it is none, when a process runs on it, or when its log cannot be read.
+    pub fn open(data: &Path) -> Result<Self, AuditError> {
+        let store = data.join(STORE);
+        if !store.is_dir() {
+            return Err(AuditError::NoData { path: data.to_path_buf() });
+        }
+        let lock = hold(data)?;
+        let storage = SledStorage::open(&store, &StorageOptions::default())?;
+        let mut node = Self::of(Arc::new(storage))?;
+        node._lock = lock;
+        Ok(node)
+    }
+
+    /// Reads the event log in a storage.
+    ///
+    /// # Errors
+    /// [`AuditError`] when it cannot be read.
+    pub fn of(storage: Arc<dyn Storage>) -> Result<Self, AuditError> {
+        let log = EventLog::open(storage)?;
+        let mut names = BTreeMap::from([(TenantId::CLUSTER, Arc::from(CLUSTER_TENANT))]);
+        // A fault in the cluster's chain is named by whoever reads it; names behind it are numbers then.
+        for record in log.walk_from(TenantId::CLUSTER, 1).map_while(Result::ok) {
+            if let Event::TenantAdded { number, name } = record.event {
+                names.insert(number, name);
+            }
+        }
+        Ok(Self { log, names, _lock: None })
+    }
+
+    /// The event log.
+    #[must_use]
+    pub fn log(&self) -> &EventLog {
+        &self.log
+    }
+
+    /// The tenants that have events, and their names.
+    pub fn tenants(&self) -> impl Iterator<Item = (TenantId, String)> + '_ {
+        self.log.heads().into_keys().map(|tenant| (tenant, self.name(tenant)))
+    }
+
+    /// The name of a tenant; its number where the name is not known.
+    #[must_use]
+    pub fn name(&self, tenant: TenantId) -> String {
+        self.names.get(&tenant).map_or_else(|| format!("#{}", tenant.0), ToString::to_string)
+    }
+
+    /// The number of a tenant.
+    ///
+    /// # Errors
+    /// [`AuditError::NoSuchTenant`].
+    pub fn number(&self, name: &str) -> Result<TenantId, AuditError> {
+        let found = self.names.iter().find(|(_, known)| &***known == name);
+        found.map(|(number, _)| *number).ok_or_else(|| AuditError::NoSuchTenant { name: name.into() })
+    }
+
+    /// A fault with the name of its tenant.
+    pub(super) fn broken(&self, fault: Fault) -> AuditError {
+        AuditError::Broken { tenant: self.name(fault.tenant), fault }
+    }
+}
+
+/// Takes the lock that a running node would hold; none if the copy came without the file.
+fn hold(data: &Path) -> Result<Option<File>, AuditError> {
+    let path = data.join(LOCK);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(OpenError::Failed { path, source }.into()),
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(AuditError::Running { path: data.to_path_buf() }),
+        Err(TryLockError::Error(source)) => Err(OpenError::Failed { path, source }.into()),
+    }
+}

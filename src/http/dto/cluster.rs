@@ -1,0 +1,89 @@
+//! The group of nodes.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::service::cluster::{ClusterStatus, NodeStatus};
+
+/// The group of nodes.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Cluster {
+    /// The node that leads, if it is known.
+    #[schema(required = true)]
+    leader: Option<u64>,
+    /// The term.
+    term: u64,
+    /// The members.
+    nodes: Vec<Node>,
+    /// The program's version.
+    version: &'static str,
+}
+
+/// One member.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Node {
+    /// Its number.
+    id: u64,
+    /// `leader`, `follower`, `candidate`, `learner` or `stopped`.
+    role: &'static str,
+    /// Whether it votes.
+    voter: bool,
+    /// Where its HTTP API listens.
+    api: String,
+    /// Where it listens for its peers.
+    peer: String,
+    /// The last entry of the log that it is known to have; null if nobody here knows.
+    #[schema(required = true)]
+    applied: Option<u64>,
+    /// How many entries it is behind; null if nobody here knows.
+    #[schema(required = true)]
+    lag: Option<u64>,
+}
+
+/// A node to add.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(dead_code, reason = "the shape of a schema")]
+pub(in crate::http) struct NewNode {
+    /// Its number, never used before.
+    id: u64,
+    /// Where its HTTP API listens.
+    #[schema(example = "127.0.0.1:7073")]
+    api: String,
+    /// Where it listens for its peers.
+    #[schema(example = "127.0.0.1:7173")]
+    peer: String,
+}
+
+/// Who is to lead.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(dead_code, reason = "the shape of a schema")]
+pub(in crate::http) struct Successor {
+    /// The node; the voter that is furthest if it is left out.
+    #[serde(default)]
+    to: Option<u64>,
+}
+
+impl From<ClusterStatus> for Cluster {
+    fn from(status: ClusterStatus) -> Self {
+        Self {
+            leader: status.leader.map(|node| node.0),
+            term: status.term,
+            nodes: status.nodes.into_iter().map(Node::from).collect(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+impl From<NodeStatus> for Node {
+    fn from(node: NodeStatus) -> Self {
+        Self {
+            id: node.id.0,
+            role: node.role,
+            voter: node.voter,
+            api: node.api,
+            peer: node.peer,
+            applied: node.applied,
+            lag: node.lag,
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! An execution with its attempts, counts of them, and what they wrote.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::service::executions::ExecutionCounts;
+use crate::service::history::{AttemptRow, ExecutionRow, OutputLine};
+use crate::service::WorkerView;
+
+/// An execution: one occurrence of a task with all of its attempts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Execution {
+    /// Its name, and the `Idempotency-Key` that its target sees.
+    #[schema(format = "uuid")]
+    id: String,
+    /// Its task.
+    #[schema(format = "uuid")]
+    task_id: String,
+    /// The version of the definition that it runs.
+    task_version: u32,
+    /// Whose it is.
+    tenant: String,
+    /// What made it.
+    #[schema(value_type = TriggeredBy)]
+    trigger: &'static str,
+    /// How it stands.
+    #[schema(value_type = Status)]
+    status: &'static str,
+    /// The instant it is for.
+    scheduled_at: String,
+    /// When its fire was committed; null if it was skipped.
+    #[schema(required = true)]
+    fired_at: Option<String>,
+    /// When its first attempt was granted.
+    #[schema(required = true)]
+    started_at: Option<String>,
+    /// When it ended.
+    #[schema(required = true)]
+    finished_at: Option<String>,
+    /// Milliseconds from its instant to its committed fire.
+    #[schema(required = true)]
+    lateness_ms: Option<u64>,
+    /// The number of its latest attempt; 0 before the first.
+    attempt: u32,
+    /// Its latest attempts, oldest first.
+    attempts: Vec<Attempt>,
+    /// How far it has come.
+    #[schema(required = true)]
+    progress: Option<Progress>,
+    /// What it returned.
+    #[schema(required = true, value_type = Option<serde_json::Value>)]
+    result: Option<Box<RawValue>>,
+    /// Why its last attempt failed.
+    #[schema(required = true)]
+    error: Option<String>,
+    /// Why it was skipped, cancelled or lost.
+    #[schema(required = true)]
+    reason: Option<String>,
+    /// The index of the log entry that made it.
+    log_index: u64,
+    /// The request that it goes back to.
+    correlation_id: String,
+}
+
+/// One attempt.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Attempt {
+    /// Counted from 1.
+    number: u32,
+    /// The worker that made it.
+    worker: String,
+    /// When it began.
+    started_at: String,
+    /// When it ended.
+    #[schema(required = true)]
+    finished_at: Option<String>,
+    /// How it ended; null while it runs.
+    #[schema(required = true)]
+    outcome: Option<&'static str>,
+    /// Why it failed.
+    #[schema(required = true)]
+    error: Option<String>,
+}
+
+/// How far an execution has come.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Progress {
+    /// From 0 to 100.
+    percent: u8,
+    /// A sentence.
+    message: String,
+}
+
+/// What made an execution.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(dead_code, reason = "the words of a schema")]
+pub(in crate::http) enum TriggeredBy {
+    Schedule,
+    Manual,
+    Event,
+    After,
+    Backfill,
+}
+
+/// How an execution stands.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(dead_code, reason = "the words of a schema")]
+pub(in crate::http) enum Status {
+    Queued,
+    Running,
+    Retrying,
+    Succeeded,
+    Failed,
+    Cancelled,
+    TimedOut,
+    Lost,
+    Skipped,
+}
+
+/// One piece of what an attempt wrote.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct LogLine {
+    /// When it was read.
+    at: String,
+    /// `stdout`, `stderr`, or `system` for what the scheduler says.
+    stream: &'static str,
+    /// The text.
+    text: String,
+    /// Which attempt.
+    attempt: u32,
+}
+
+/// Counts of executions.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Counts {
+    /// How many stand how.
+    counts: BTreeMap<&'static str, u64>,
+    /// Executions that wait for a worker.
+    queue_depth: u64,
+    /// Executions whose attempt is in the hands of a worker.
+    running: u64,
+    /// How late half of the last hour's fires were at most; null without fires.
+    #[schema(required = true)]
+    lateness_p50_ms: Option<u64>,
+    /// How late 99 of 100 of them were at most.
+    #[schema(required = true)]
+    lateness_p99_ms: Option<u64>,
+    /// Workers that take something new.
+    workers: usize,
+}
+
+/// A worker.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Worker {
+    /// Its name, as attempts tell it.
+    id: String,
+    /// Its node.
+    node: u64,
+    /// This start of it.
+    incarnation: String,
+    /// `ready`, `draining` or `lost`.
+    state: &'static str,
+    /// Attempts at once.
+    slots: u32,
+    /// Attempts that it has.
+    running: usize,
+    /// Those of this tenant.
+    holds: Vec<Held>,
+    /// What it can carry out.
+    offers: Offers,
+}
+
+/// An attempt in the hands of a worker.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Held {
+    /// The execution.
+    execution_id: String,
+    /// Its task.
+    task_id: String,
+}
+
+/// What a worker can carry out.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Offers {
+    /// Calls of URLs.
+    http: bool,
+    /// The scheduler's own operations.
+    builtin: bool,
+    /// Programs: these, or any if it is null.
+    #[schema(required = true)]
+    programs: Option<Vec<String>>,
+}
+
+fn worker_name(node: escapement_domain::identifier::NodeId) -> String {
+    format!("node-{node}")
+}
+
+impl Execution {
+    pub(in crate::http) fn of(row: &ExecutionRow, tenant: &str) -> Self {
+        Self {
+            id: row.id.to_string(),
+            task_id: row.task.to_string(),
+            task_version: row.task_version,
+            tenant: tenant.to_owned(),
+            trigger: row.trigger(),
+            status: row.status.name(),
+            scheduled_at: row.scheduled_at.to_string(),
+            fired_at: row.fired_at.map(|instant| instant.to_string()),
+            started_at: row.started_at.map(|instant| instant.to_string()),
+            finished_at: row.finished_at.map(|instant| instant.to_string()),
+            lateness_ms: row.lateness_ms(),
+            attempt: row.attempt,
+            attempts: row.attempts.iter().map(Attempt::from).collect(),
+            progress: row
+                .progress
+                .as_ref()
+                .map(|progress| Progress { percent: progress.percent, message: progress.message.to_string() }),
+            result: row.result_text().and_then(super::raw),
+            error: row.error.as_ref().map(ToString::to_string),
+            reason: row.reason.map(|reason| reason.explanation().to_owned()),
+            log_index: row.log_index,
+            correlation_id: row.correlation(),
+        }
+    }
+}
+
+impl From<&AttemptRow> for Attempt {
+    fn from(attempt: &AttemptRow) -> Self {
+        Self {
+            number: attempt.number,
+            worker: worker_name(attempt.worker),
+            started_at: attempt.started_at.to_string(),
+            finished_at: attempt.finished_at.map(|instant| instant.to_string()),
+            outcome: attempt.outcome.map(|outcome| outcome.name()),
+            error: attempt.error.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl From<OutputLine> for LogLine {
+    fn from(line: OutputLine) -> Self {
+        Self { at: line.at.to_string(), stream: line.stream.name(), text: line.text, attempt: line.attempt }
+    }
+}
+
+impl From<ExecutionCounts> for Counts {
+    fn from(counts: ExecutionCounts) -> Self {
+        let by_status: BTreeMap<&'static str, u64> =
+            counts.by_status.iter().map(|(status, count)| (status.name(), *count)).collect();
+        let of = |name| by_status.get(name).copied().unwrap_or(0);
+        Self {
+            queue_depth: of("queued"),
+            running: of("running"),
+            lateness_p50_ms: counts.lateness_p50_ms,
+            lateness_p99_ms: counts.lateness_p99_ms,
+            workers: counts.workers,
+            counts: by_status,
+        }
+    }
+}
+
+impl From<WorkerView> for Worker {
+    fn from(worker: WorkerView) -> Self {
+        let held = |(execution, task): (_, _)| held(execution, task);
+        Self {
+            id: worker_name(worker.node),
+            node: worker.node.0,
+            incarnation: worker.incarnation.to_string(),
+            state: worker.state.name(),
+            slots: worker.slots,
+            running: worker.running,
+            holds: worker.holds.into_iter().map(held).collect(),
+            offers: Offers {
+                http: worker.http,
+                builtin: worker.builtin,
+                programs: worker.programs.map(|listed| listed.iter().map(ToString::to_string).collect()),
+            },
+        }
+    }
+}
+
+fn held(
+    execution: escapement_domain::identifier::ExecutionId,
+    task: escapement_domain::identifier::TaskId,
+) -> Held {
+    Held { execution_id: execution.to_string(), task_id: task.to_string() }
+}
