@@ -89,9 +89,8 @@ impl Load {
     }
 
     async fn create_some(&self, tasks: &[Value]) -> Result<(), Failure> {
-        let body = serde_json::json!({ "tasks": tasks }).to_string();
-        let request =
-            Request::post(["api", "scheduled-tasks", "bulk"]).keyed()?;
+        let body = Value::from(tasks).to_string();
+        let request = Request::post(["api", "scheduled-tasks", "bulk"]).keyed()?;
         let answer = self.client().ask(&request.body(body).timeout(BULK_TIMEOUT)).await?.json()?;
         let results = answer["items"]
             .as_array()

@@ -173,6 +173,12 @@ impl Client {
         Ok(Self { http, address: connection.address.clone() })
     }
 
+    /// Returns a client of another node of the same cluster, by the address that the cluster tells of it.
+    pub(crate) fn at(&self, api: &str) -> Option<Self> {
+        let address = Url::parse(&format!("{}://{api}", self.address.scheme())).ok()?;
+        Some(Self { http: self.http.clone(), address })
+    }
+
     /// Asks, and asks again if the node was busy and asking twice is safe.
     ///
     /// # Errors

@@ -104,13 +104,8 @@ impl ClusterCommand {
             Self::AddNode(options) => options.run(client, screen).await,
             Self::Promote { id } => {
                 let path = nodes_path(&[id.to_string(), "promote".into()]);
-                change(
-                    client,
-                    screen,
-                    Request::post(path).body("{}").idempotent(),
-                    &format!("node {id} has a vote now"),
-                )
-                .await
+                change(client, screen, Request::post(path).idempotent(), &format!("node {id} has a vote now"))
+                    .await
             }
             Self::RemoveNode { id } => {
                 let path = nodes_path(&[id.to_string()]);
@@ -123,7 +118,7 @@ impl ClusterCommand {
                 .await
             }
             Self::TransferLeadership { id } => {
-                let body = id.map_or_else(|| json!({}), |id| json!({ "id": id }));
+                let body = id.map_or_else(|| json!({}), |id| json!({ "to": id }));
                 let request = Request::post(["api", "cluster", "leader"]).body(body.to_string());
                 let done = id
                     .map_or_else(|| "another node leads now".to_owned(), |id| format!("node {id} leads now"));
@@ -169,8 +164,7 @@ impl AddOptions {
         let mut progress = Progress::new(format!("node {} catches up", self.id));
         let (mut best, mut moved) = (None, Stopwatch::start());
         loop {
-            let status = client.ask(&Request::get(["api", "cluster", "status"])).await?.json()?;
-            let behind = position(&status, self.id);
+            let behind = position(&leaders_status(client).await?, self.id);
             if let Some((applied, target)) = behind {
                 progress.show(applied, target);
                 if applied.saturating_add(CAUGHT_UP_LAG) >= target {
@@ -190,6 +184,21 @@ impl AddOptions {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+}
+
+/// Returns the status as the leader tells it, who alone knows how far behind the others are; as the node that was asked
+/// tells it, if the leader cannot be reached from here.
+async fn leaders_status(client: &Client) -> Result<Value, Failure> {
+    let request = Request::get(["api", "cluster", "status"]);
+    let status = client.ask(&request).await?.json()?;
+    let leader = status["nodes"].as_array().into_iter().flatten().find(|node| node["id"] == status["leader"]);
+    let Some(leader) = leader.and_then(|leader| leader["api"].as_str()).and_then(|api| client.at(api)) else {
+        return Ok(status);
+    };
+    match leader.ask(&request).await {
+        Ok(answer) => answer.json(),
+        Err(_) => Ok(status),
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod client;
 mod cluster;
 mod configuration;
 pub(crate) mod connection;
+mod events;
 mod execution;
 pub(crate) mod failure;
 mod logs;

@@ -1,16 +1,25 @@
-//! HTTP.
-use crate::{security::Keys, service::Service, telemetry::Metrics};
-/// Why the API is not served.
-#[derive(Debug, thiserror::Error)]
-#[error("not served")]
-pub struct ServeError;
-/// A running server.
-pub struct ServerHandle;
-impl ServerHandle {
-    /// Stops.
-    pub async fn stop(&self, _graceful: bool) {}
-}
-/// Serves.
-pub async fn serve(_: &[std::net::SocketAddr], _: Service, _: Keys, _: Metrics) -> Result<ServerHandle, ServeError> {
-    Ok(ServerHandle)
-}
+//! The API over HTTP: thin over [`service`](crate::service).
+//!
+//! Every request comes through one front door (form of the path, token, correlation id, problems) to a handler that reads
+//! the request, calls the service and writes the answer. Invariants: what is not open needs a token; what goes wrong is a
+//! problem (RFC 9457) that shows nothing of the node's insides; the shapes of the wire never leave this folder.
+//! Absent on purpose: rules, permissions, and everything that a simulated client would miss.
+
+mod audit;
+mod bulk;
+mod cluster;
+mod cursor;
+mod dto;
+mod executions;
+mod front;
+mod openapi;
+mod problem;
+mod request;
+mod routes;
+mod server;
+mod system;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+pub use server::{ServeError, ServerHandle, serve};

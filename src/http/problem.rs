@@ -22,7 +22,7 @@ use crate::service::validation::Fault;
 /// The content type of a problem.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 /// Seconds after which it may be tried again.
-const RETRY_AFTER_SECONDS: u16 = 1;
+const RETRY_AFTER_SECONDS: &str = "1";
 
 /// Why a request is not answered with what was asked for.
 #[derive(Clone, Debug)]

@@ -9,13 +9,14 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, IF_MATCH};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use escapement_domain::command::Idempotency;
 use escapement_domain::identifier::{ExecutionId, TaskId};
 use escapement_domain::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use escapement_domain::timestamp::Timestamp;
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
 
 use super::front::Shared;
 use super::problem::Problem;
@@ -38,6 +39,19 @@ pub(super) struct Call {
     request: HttpRequest,
     principal: Principal,
     correlation_id: Arc<str>,
+}
+
+/// The content of a request, of bounded length.
+pub(super) struct Content(web::Bytes);
+
+impl FromRequest for Content {
+    type Error = actix_web::Error;
+    type Future = LocalBoxFuture<'static, Result<Self, actix_web::Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = web::Bytes::from_request(request, payload);
+        async move { bytes.await.map(Self) }.boxed_local()
+    }
 }
 
 impl FromRequest for Call {
@@ -128,8 +142,8 @@ impl Call {
     }
 
     /// Reads the content as JSON; nothing is `None`.
-    pub(super) fn content<'b>(&self, body: &'b web::Bytes) -> Result<Option<Node<'b>>, Problem> {
-        if body.iter().all(u8::is_ascii_whitespace) {
+    pub(super) fn content<'b>(&self, body: &'b Content) -> Result<Option<Node<'b>>, Problem> {
+        if body.0.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
         let headers = self.request.headers();
@@ -142,18 +156,18 @@ impl Call {
                 return Err(Problem::unsupported("the body must be JSON: send Content-Type: application/json"));
             }
         }
-        Ok(Some(json::parse(body)?))
+        Ok(Some(json::parse(&body.0)?))
     }
 
     /// Reads the content, which must be there.
-    pub(super) fn required_content<'b>(&self, body: &'b web::Bytes) -> Result<Node<'b>, Problem> {
+    pub(super) fn required_content<'b>(&self, body: &'b Content) -> Result<Node<'b>, Problem> {
         self.content(body)?.ok_or_else(|| {
             Problem::from(json::JsonError { line: 1, column: 1, detail: "a JSON body is required".into(), pointer: None })
         })
     }
 
     /// Demands that there is no content: an empty object and `null` say nothing either.
-    pub(super) fn no_content(&self, body: &web::Bytes) -> Result<(), Problem> {
+    pub(super) fn no_content(&self, body: &Content) -> Result<(), Problem> {
         let Some(node) = self.content(body)? else { return Ok(()) };
         let mut faults = Faults::default();
         match (node.shape(), node.entries()) {
@@ -302,5 +316,3 @@ impl Parameters {
     }
 }
 
-/// The status of a request that was carried out.
-pub(super) const OK: StatusCode = StatusCode::OK;

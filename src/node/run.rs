@@ -36,6 +36,8 @@ use crate::telemetry::{LoggingError, Metrics, start_logging};
 const DRAIN: Duration = Duration::from_secs(6);
 /// How long the administrator's token of a development node is good.
 const DEV_TOKEN: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Threads that answer HTTP calls.
+const HTTP_WORKERS: usize = 2;
 /// Rows that one step of housekeeping removes.
 const PRUNED_AT_ONCE: usize = 10_000;
 
@@ -213,7 +215,7 @@ async fn serve(plan: Plan, log_runtime: &Runtime) -> Result<(), RunError> {
         outputs: Arc::new(NodeOutputs::new(node.id, node.projections.clone(), node.transport.clone())),
         cluster: Arc::new(node.group.clone()),
     });
-    let server = http::serve(&[place.api], service, keys, metrics.clone()).await?;
+    let server = http::serve(&[place.api], service, keys, metrics.clone(), HTTP_WORKERS)?;
     actix_web::rt::spawn(keep_metrics(node.machine.clone(), node.projections.clone(), node.group.clone(), metrics));
     if membership == Membership::Alone {
         wait_for_leader(&node).await;
@@ -225,12 +227,12 @@ async fn serve(plan: Plan, log_runtime: &Runtime) -> Result<(), RunError> {
     };
     if let Some(reason) = failure {
         tracing::error!(%reason, "this node stops");
-        server.stop(false).await;
+        server.stop().await;
         return Err(RunError::Failed(reason));
     }
     tracing::info!("stopping: what runs may end, then the leadership is handed over");
     node.stop(DRAIN).await;
-    server.stop(true).await;
+    server.stop().await;
     Ok(())
 }
 

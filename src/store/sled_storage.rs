@@ -13,6 +13,7 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use escapement_actors::ports::{Storage, Tree, Write};
@@ -62,8 +63,13 @@ pub enum OpenError {
 
 /// An ordered map of byte strings on a disk, cut into trees.
 pub struct SledStorage {
-    // Ends, and lets go of the database, before `database` does.
+    // Ends, and lets go of the database, before `disk` does.
     syncer: Syncer,
+    disk: Arc<Disk>,
+}
+
+/// The database, shared with the storage's thread.
+struct Disk {
     trees: BTreeMap<Tree, sled::Tree>,
     visible: RwLock<()>,
     poison: Poison,
@@ -72,7 +78,7 @@ pub struct SledStorage {
 
 impl std::fmt::Debug for SledStorage {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("SledStorage").field("poison", &self.poison).finish_non_exhaustive()
+        formatter.debug_struct("SledStorage").field("poison", &self.disk.poison).finish_non_exhaustive()
     }
 }
 
@@ -109,7 +115,7 @@ impl SledStorage {
         let mut step = sync_step(&database, path).map_err(failed)?;
         step().and_then(|()| sync_names(path)).map_err(failed)?;
         let syncer = Syncer::start(wrap(step), poison.clone()).map_err(failed)?;
-        Ok(Self { syncer, trees, visible: RwLock::new(()), poison, database })
+        Ok(Self { syncer, disk: Arc::new(Disk { trees, visible: RwLock::new(()), poison, database }) })
     }
 
     /// Returns how many bytes the storage takes on the disk.
@@ -117,12 +123,19 @@ impl SledStorage {
     /// # Errors
     /// Any of the file system's.
     pub fn bytes_on_disk(&self) -> io::Result<u64> {
-        self.database.size_on_disk().map_err(Into::into)
+        self.disk.database.size_on_disk().map_err(Into::into)
     }
+}
 
+impl Disk {
     fn tree(&self, tree: Tree) -> &sled::Tree {
         // `open` put every tree of `Tree::ALL` there.
         &self.trees[&tree]
+    }
+
+    fn write(&self, batch: Vec<Write>) -> io::Result<()> {
+        self.poison.check()?;
+        self.write_batch(batch).map_err(|error| self.poison.set("write", error))
     }
 
     fn write_batch(&self, batch: Vec<Write>) -> Result<(), sled::Error> {
@@ -159,13 +172,17 @@ impl SledStorage {
 
 impl Storage for SledStorage {
     fn write(&self, batch: Vec<Write>) -> io::Result<()> {
-        self.poison.check()?;
-        self.write_batch(batch).map_err(|error| self.poison.set("write", error))
+        self.disk.write(batch)
+    }
+
+    fn write_behind(&self, batch: Vec<Write>) -> BoxFuture<'static, io::Result<()>> {
+        let disk = self.disk.clone();
+        self.syncer.write(Box::new(move || disk.write(batch)))
     }
 
     fn get(&self, tree: Tree, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let _shared = self.visible.read();
-        match self.tree(tree).get(key)? {
+        let _shared = self.disk.visible.read();
+        match self.disk.tree(tree).get(key)? {
             Some(record) => Ok(Some(open_record(tree, key, &record)?)),
             None => Ok(None),
         }
@@ -182,13 +199,13 @@ impl Storage for SledStorage {
         if from >= to {
             return Ok(Vec::new());
         }
-        let _shared = self.visible.read();
+        let _shared = self.disk.visible.read();
         let open = |pair: sled::Result<(sled::IVec, sled::IVec)>| {
             let (key, record) = pair?;
             let value = open_record(tree, &key, &record)?;
             Ok((key.to_vec(), value))
         };
-        let range = self.tree(tree).range(from..to);
+        let range = self.disk.tree(tree).range(from..to);
         if reverse {
             range.rev().take(limit).map(open).collect()
         } else {
@@ -197,9 +214,9 @@ impl Storage for SledStorage {
     }
 
     fn clear(&self, tree: Tree) -> io::Result<()> {
-        self.poison.check()?;
-        let _exclusive = self.visible.write();
-        self.tree(tree).clear().map_err(|error| self.poison.set("clear", error))
+        self.disk.poison.check()?;
+        let _exclusive = self.disk.visible.write();
+        self.disk.tree(tree).clear().map_err(|error| self.disk.poison.set("clear", error))
     }
 
     fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
@@ -275,7 +292,6 @@ impl Blobs {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use futures::executor::block_on;

@@ -1,4 +1,4 @@
-//! The thread that makes writes last: many callers wait for one sync.
+//! The storage's own thread: it writes what callers do not wait for, and makes writes last. Many callers share one sync.
 //!
 //! Invariant: a caller is answered by a sync that began after its request arrived, so it covers everything that the
 //! caller had written. A failed sync is never tried again: the kernel may have dropped the pages that it could not write,
@@ -39,10 +39,18 @@ impl Poison {
 
 type Waiter = oneshot::Sender<io::Result<()>>;
 
+/// Something to write.
+pub(super) type WriteStep = Box<dyn FnOnce() -> io::Result<()> + Send>;
+
+/// What the thread is asked to do.
+enum Job {
+    Write(WriteStep, Waiter),
+    Sync(Waiter),
+}
+
 /// A handle of the thread; dropping it waits until the thread has ended.
-#[derive(Debug)]
 pub(super) struct Syncer {
-    requests: Mutex<Option<std::sync::mpsc::Sender<Waiter>>>,
+    jobs: Mutex<Option<std::sync::mpsc::Sender<Job>>>,
     thread: Option<JoinHandle<()>>,
     poison: Poison,
 }
@@ -50,12 +58,21 @@ pub(super) struct Syncer {
 impl Syncer {
     /// Starts the thread.
     pub(super) fn start(mut step: SyncStep, poison: Poison) -> io::Result<Self> {
-        let (requests, inbox) = std::sync::mpsc::channel::<Waiter>();
+        let (jobs, inbox) = std::sync::mpsc::channel::<Job>();
         let poisoned = poison.clone();
-        let thread = std::thread::Builder::new().name("storage-sync".into()).spawn(move || {
+        let thread = std::thread::Builder::new().name("storage".into()).spawn(move || {
             while let Ok(first) = inbox.recv() {
-                let mut waiters = vec![first];
-                waiters.extend(inbox.try_iter());
+                let mut waiters = Vec::new();
+                for job in std::iter::once(first).chain(inbox.try_iter()) {
+                    match job {
+                        // A caller that went away needs no answer.
+                        Job::Write(step, waiter) => drop(waiter.send(step())),
+                        Job::Sync(waiter) => waiters.push(waiter),
+                    }
+                }
+                if waiters.is_empty() {
+                    continue;
+                }
                 let mut outcome = poisoned.check();
                 if outcome.is_ok() {
                     outcome = step().map_err(|error| poisoned.set("sync", error));
@@ -65,21 +82,29 @@ impl Syncer {
                         Ok(()) => Ok(()),
                         Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
                     };
-                    // A caller that went away needs no answer.
                     let _ = waiter.send(answer);
                 }
             }
         })?;
-        Ok(Self { requests: Mutex::new(Some(requests)), thread: Some(thread), poison })
+        Ok(Self { jobs: Mutex::new(Some(jobs)), thread: Some(thread), poison })
     }
 
     /// Resolves when everything written before this call lasts.
     pub(super) fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
+        self.ask("sync", Job::Sync)
+    }
+
+    /// Has the thread write, after everything that it was asked before, and resolves when it has.
+    pub(super) fn write(&self, step: WriteStep) -> BoxFuture<'static, io::Result<()>> {
+        self.ask("write", |waiter| Job::Write(step, waiter))
+    }
+
+    fn ask(&self, what: &'static str, job: impl FnOnce(Waiter) -> Job) -> BoxFuture<'static, io::Result<()>> {
         let (waiter, answer) = oneshot::channel();
-        let sent = self.requests.lock().as_ref().is_some_and(|requests| requests.send(waiter).is_ok());
+        let sent = self.jobs.lock().as_ref().is_some_and(|jobs| jobs.send(job(waiter)).is_ok());
         let poison = self.poison.clone();
         Box::pin(async move {
-            let gone = || poison.set("sync", "its thread is gone");
+            let gone = || poison.set(what, "its thread is gone");
             if !sent {
                 return Err(gone());
             }
@@ -90,7 +115,7 @@ impl Syncer {
 
 impl Drop for Syncer {
     fn drop(&mut self) {
-        self.requests.lock().take();
+        self.jobs.lock().take();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread was reported when it happened; there is nobody left to tell.
             let _ = thread.join();

@@ -117,7 +117,7 @@ impl Failure {
 
 /// Why fetched records were not taken. Another peer may have better ones.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FetchFault {
+pub(super) enum FetchFault {
     /// The records are not sound.
     #[error("the fetched records are not sound: {0}")]
     Unsound(#[from] Fault),

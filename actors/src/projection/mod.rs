@@ -34,9 +34,9 @@ use std::io;
 use crate::ports::{Storage, Tree};
 
 pub use block::BLOCK_BYTES_MAX;
-pub use event_log::{Appended, EventLog, EventPage, FetchError, LogFlush, Missing, Records, Verification};
+pub use event_log::{EventLog, EventPage, Missing, Records, Verification};
 pub use execution::{ATTEMPTS_KEPT, AttemptRow, ExecutionRow, Outcome, Progress, Reason};
-pub use failure::{Failure, Fault, FaultKind, FetchFault};
+pub use failure::{Failure, Fault, FaultKind};
 pub use handle::{Projections, Pruned};
 pub use listing::{ExecutionPage, ExecutionQuery};
 pub use models::Checkpoint;

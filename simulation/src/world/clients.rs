@@ -213,14 +213,15 @@ impl World {
         let operation = &self.operations[number];
         let waited = self.now - operation.issued;
         match operation.knowledge {
-            Knowledge::Answered(_) if operation.sent + 900 <= self.now && waited < 2 * REPEAT_MS => {
-                // The time-out that was set with an answered request is not a reason to repeat it.
-                if operation.answered + 1_000 <= self.now
+            // The time-out that was set with an answered request is not a reason to repeat it.
+            Knowledge::Answered(_)
+                if operation.sent + 900 <= self.now
+                    && waited < 2 * REPEAT_MS
+                    && operation.answered + 1_000 <= self.now
                     && self.healed.is_none()
-                    && self.chance.per_mille(500)
-                {
-                    self.resend(number);
-                }
+                    && self.chance.per_mille(500) =>
+            {
+                self.resend(number);
             }
             Knowledge::Pending
                 if waited > REPEAT_MS || (self.healed.is_none() && self.chance.per_mille(60)) =>

@@ -7,6 +7,7 @@
 mod action;
 mod duration;
 mod fields;
+mod membership;
 mod nearest;
 mod policy;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use escapement_domain::timestamp::{Span, Timestamp};
 
 pub use self::action::ProgramsOffered;
 pub use self::fields::{Fault, Faults};
+pub use self::membership::{new_node, successor};
 pub use self::nearest::guess;
 
 use self::fields::{Field, Fields};

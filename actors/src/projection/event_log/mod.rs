@@ -66,7 +66,7 @@ type CachedBlock = (u64, Arc<[u8]>);
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Appended {
+pub(in crate::projection) enum Appended {
     /// It is the new head of its chain.
     New,
     /// It was there before, the same.
@@ -88,7 +88,7 @@ pub struct Missing {
 
 /// What of the log went into a batch; see [`EventLog::flush_into`].
 #[derive(Debug)]
-pub struct LogFlush(Vec<(TenantId, Flushing)>);
+pub(in crate::projection) struct LogFlush(Vec<(TenantId, Flushing)>);
 
 impl EventLog {
     /// Opens the log in a storage and finds where each chain ends. Nothing is written.
@@ -146,7 +146,7 @@ impl EventLog {
     /// # Errors
     /// [`Failure::Diverged`] when another record is in its place or before it; [`Failure::Storage`] and
     /// [`Failure::Damaged`] when what is there cannot be read.
-    pub fn append(&self, record: &Record) -> Result<Appended, Failure> {
+    pub(in crate::projection) fn append(&self, record: &Record) -> Result<Appended, Failure> {
         let (tenant, sequence) = (record.header.tenant, record.header.sequence);
         let head = self.head(tenant);
         if sequence <= head.sequence {
@@ -168,7 +168,7 @@ impl EventLog {
     ///
     /// # Errors
     /// As [`EventLog::append`].
-    pub fn compare(&self, tenant: TenantId, made: ChainHead) -> Result<(), Failure> {
+    pub(in crate::projection) fn compare(&self, tenant: TenantId, made: ChainHead) -> Result<(), Failure> {
         if made.sequence == 0 {
             return Ok(());
         }
@@ -187,7 +187,11 @@ impl EventLog {
     /// # Errors
     /// [`FetchError::Refused`] when the block does not follow the end of the chain here or is not sound; nothing of it is
     /// taken then. [`FetchError::Failed`] as [`EventLog::append`].
-    pub fn append_fetched(&self, tenant: TenantId, bytes: &Bytes) -> Result<Vec<Record>, FetchError> {
+    pub(in crate::projection) fn append_fetched(
+        &self,
+        tenant: TenantId,
+        bytes: &Bytes,
+    ) -> Result<Vec<Record>, FetchError> {
         let head = self.head(tenant);
         let first = block::first_sequence(bytes).ok_or(FetchFault::NoBlock)?;
         let expected = head.sequence + 1;
@@ -227,7 +231,7 @@ impl EventLog {
 
     /// Adds to a batch what the storage does not have yet. Call [`EventLog::flushed`] when the batch was written, and
     /// nothing before.
-    pub fn flush_into(&self, batch: &mut Vec<Write>) -> LogFlush {
+    pub(in crate::projection) fn flush_into(&self, batch: &mut Vec<Write>) -> LogFlush {
         let mut chains = self.chains.write();
         let dirty = std::mem::take(&mut chains.dirty);
         let mut flushing = Vec::with_capacity(dirty.len());
@@ -245,7 +249,7 @@ impl EventLog {
     }
 
     /// Forgets what a batch has written.
-    pub fn flushed(&self, flush: &LogFlush) {
+    pub(in crate::projection) fn flushed(&self, flush: &LogFlush) {
         let mut chains = self.chains.write();
         for (tenant, flushing) in &flush.0 {
             if let Some(chain) = chains.by_tenant.get_mut(tenant) {
@@ -261,7 +265,7 @@ impl EventLog {
 
 /// Why a fetched block was not appended.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub(in crate::projection) enum FetchError {
     /// It is not sound; another peer may have a better one.
     #[error(transparent)]
     Refused(#[from] FetchFault),

@@ -309,3 +309,20 @@ fn the_last_word_of_a_deleted_task_is_found() {
         assert!(matches!(page.records[2].event, Event::TaskDeleted { .. }));
     });
 }
+
+#[test]
+fn the_log_waits_while_too_much_is_not_folded() {
+    use futures::FutureExt as _;
+    local(async {
+        let machine = Arc::new(Machine::default());
+        let projections =
+            Projections::start(machine.clone(), Arc::new(FakeStorage::default())).expect("empty");
+        assert!(projections.ready().now_or_never().is_some());
+        (1..=10_000).for_each(|index| machine.advance(index));
+        assert_eq!(projections.lag(), 10_000);
+        assert!(projections.ready().now_or_never().is_none());
+        projections.ready().await;
+        projections.wait_folded(10_000).await.expect("folded");
+        assert_eq!((projections.lag(), projections.backlog()), (0, 0));
+    });
+}

@@ -25,7 +25,9 @@ fn check(tamper: impl FnOnce(&mut Vec<(Vec<u8>, Vec<u8>)>), expected: (u64, Faul
     let head = world.head(ACME);
     storage.tamper(Tree::EventBlocks, |pairs| {
         let (from, to) = (keys::scope(ACME), keys::end_of(keys::scope(ACME)));
-        let mut blocks: Vec<_> = pairs.extract_if(from..to, |_, _| true).collect();
+        let mut blocks: Vec<_> =
+            pairs.range(from..to).map(|(key, block)| (key.clone(), block.clone())).collect();
+        pairs.retain(|key, _| blocks.iter().all(|(other, _)| key != other));
         assert!(blocks.len() > 3, "several blocks: {}", blocks.len());
         tamper(&mut blocks);
         pairs.extend(blocks);

@@ -1,0 +1,49 @@
+//! A record of the event log.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::audit::json::AuditEvent;
+
+/// An event in its place: numbered for its tenant, and chained by hash to the one before it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Event {
+    /// Its place in its tenant's chain, from 1.
+    seq: u64,
+    /// The index of the log entry that led to it.
+    log_index: u64,
+    /// When the leader stamped it.
+    at: String,
+    /// Whose it is.
+    tenant: String,
+    /// Who wanted it.
+    actor: String,
+    /// The request, or execution, that it goes back to.
+    correlation_id: String,
+    /// What happened.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The facts.
+    data: serde_json::Value,
+    /// Its hash in hexadecimal digits.
+    hash: String,
+    /// The hash of the one before it.
+    previous_hash: String,
+}
+
+impl From<AuditEvent> for Event {
+    fn from(event: AuditEvent) -> Self {
+        Self {
+            seq: event.seq,
+            log_index: event.log_index,
+            at: event.at,
+            tenant: event.tenant,
+            actor: event.actor,
+            correlation_id: event.correlation_id,
+            kind: event.kind,
+            data: event.data,
+            hash: event.hash,
+            previous_hash: event.previous_hash,
+        }
+    }
+}

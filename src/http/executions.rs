@@ -1,0 +1,174 @@
+//! Calls on executions.
+
+use actix_web::http::header::LOCATION;
+use actix_web::HttpResponse;
+use escapement_domain::execution::state::Status as DomainStatus;
+use escapement_domain::identifier::ExecutionId;
+
+use super::cursor::Listing;
+use super::dto::List;
+use super::dto::execution::{Counts, Execution, LogLine, Status, Worker};
+use super::problem::{Problem, ProblemBody};
+use super::request::{Call, Content};
+use crate::service::executions::LogQuery;
+use crate::service::history::{ExecutionQuery, OutputCursor};
+
+type Answer = Result<HttpResponse, Problem>;
+
+/// Bytes of a place in a log.
+const LOG_PLACE_BYTES: usize = 12;
+
+/// Lists executions, newest first.
+#[utoipa::path(
+    get, path = "/api/executions", tag = "executions",
+    params(
+        ("task_id" = Option<String>, Query, description = "Only those of this task"),
+        ("status" = Option<Status>, Query, description = "Only those that stand so"),
+        ("from" = Option<String>, Query, description = "Only those for this instant or a later one"),
+        ("to" = Option<String>, Query, description = "Only those for an instant before this one"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000; 100 if it is left out"),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
+        ("consistency" = Option<String>, Query, description = "`linearizable`, or `local` for what this node has"),
+    ),
+    responses((status = 200, description = "A page", body = List<Execution>))
+)]
+pub(super) async fn list(call: Call) -> Answer {
+    let mut parameters = call.parameters()?;
+    let caller = call.reader(&mut parameters);
+    let statuses = DomainStatus::ALL.map(|status| (status.name(), status));
+    let mut query = ExecutionQuery {
+        task: parameters.id("task_id"),
+        status: parameters.choice("status", &statuses),
+        from: parameters.instant("from"),
+        to: parameters.instant("to"),
+        before: None,
+        limit: parameters.limit(),
+    };
+    let filters = format!("{:?} {:?} {:?} {:?}", query.task, query.status, query.from, query.to);
+    let listing = Listing::new("executions", caller.tenant()).filtered(&filters);
+    query.before = parameters.cursor(|text| listing.place(text).map(u128::from_be_bytes).map(ExecutionId));
+    parameters.finish()?;
+    let page = call.service.executions(&caller, &query).await?;
+    Ok(HttpResponse::Ok().json(List {
+        items: page.items.iter().map(|row| Execution::of(row, caller.tenant())).collect::<Vec<_>>(),
+        next_cursor: page.next.map(|next| listing.cursor(&next.0.to_be_bytes())),
+    }))
+}
+
+/// Returns an execution.
+#[utoipa::path(
+    get, path = "/api/executions/{id}", tag = "executions",
+    params(("id" = String, Path, description = "The execution's id"), ("consistency" = Option<String>, Query, description = "`linearizable`, or `local` for what this node has")),
+    responses(
+        (status = 200, description = "The execution", body = Execution),
+        (status = 404, description = "There is none", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn get(call: Call) -> Answer {
+    let mut parameters = call.parameters()?;
+    let caller = call.reader(&mut parameters);
+    parameters.finish()?;
+    let row = call.service.execution(&caller, call.execution()?).await?;
+    Ok(HttpResponse::Ok().json(Execution::of(&row, caller.tenant())))
+}
+
+/// Lists what an execution's attempts wrote.
+#[utoipa::path(
+    get, path = "/api/executions/{id}/logs", tag = "executions",
+    params(
+        ("id" = String, Path, description = "The execution's id"),
+        ("attempt" = Option<u32>, Query, description = "Only of this attempt"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000; 100 if it is left out"),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
+    ),
+    responses((status = 200, description = "A page", body = List<LogLine>))
+)]
+pub(super) async fn logs(call: Call) -> Answer {
+    let mut parameters = call.parameters()?;
+    let caller = call.reader(&mut parameters);
+    let id = call.execution()?;
+    let attempt = parameters.number("attempt", 1..=u64::from(u32::MAX));
+    let attempt = attempt.and_then(|attempt| u32::try_from(attempt).ok());
+    let limit = parameters.limit();
+    let listing = Listing::new("logs", caller.tenant()).filtered(&format!("{id} {attempt:?}"));
+    let after = parameters.cursor(|text| listing.place(text).map(place_in_log));
+    parameters.finish()?;
+    let page = call.service.execution_logs(&caller, id, LogQuery { attempt, after, limit }).await?;
+    Ok(HttpResponse::Ok().json(List {
+        items: page.items.into_iter().map(LogLine::from).collect::<Vec<_>>(),
+        next_cursor: page.next.map(|next| listing.cursor(&bytes_of_place(next))),
+    }))
+}
+
+fn place_in_log(bytes: [u8; LOG_PLACE_BYTES]) -> OutputCursor {
+    let part = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    OutputCursor { attempt: part(0), pack: part(4), line: part(8) }
+}
+
+fn bytes_of_place(place: OutputCursor) -> [u8; LOG_PLACE_BYTES] {
+    let mut bytes = [0; LOG_PLACE_BYTES];
+    for (into, part) in bytes.chunks_mut(4).zip([place.attempt, place.pack, place.line]) {
+        into.copy_from_slice(&part.to_be_bytes());
+    }
+    bytes
+}
+
+/// Tells an execution to stop.
+#[utoipa::path(
+    post, path = "/api/executions/{id}/cancel", tag = "executions",
+    params(("id" = String, Path, description = "The execution's id")),
+    responses(
+        (status = 202, description = "It was told to stop", body = Execution),
+        (status = 409, description = "It has ended", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn cancel(call: Call, body: Content) -> Answer {
+    call.parameters()?.finish()?;
+    call.no_content(&body)?;
+    let caller = call.writer(None)?;
+    let row = call.service.cancel_execution(&caller, call.execution()?).await?;
+    Ok(HttpResponse::Accepted().json(Execution::of(&row, caller.tenant())))
+}
+
+/// Gives an ended execution its next attempt.
+#[utoipa::path(
+    post, path = "/api/executions/{id}/retry", tag = "executions",
+    params(("id" = String, Path, description = "The execution's id")),
+    responses(
+        (status = 202, description = "It waits for a worker again", body = Execution),
+        (status = 409, description = "It succeeded, or has not ended", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn retry(call: Call, body: Content) -> Answer {
+    call.parameters()?.finish()?;
+    call.no_content(&body)?;
+    let caller = call.writer(None)?;
+    let row = call.service.retry_execution(&caller, call.execution()?).await?;
+    let location = format!("/api/executions/{}", row.id);
+    Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(Execution::of(&row, caller.tenant())))
+}
+
+/// Counts executions.
+#[utoipa::path(
+    get, path = "/api/executions/status", tag = "executions",
+    responses((status = 200, description = "The counts", body = Counts))
+)]
+pub(super) async fn status(call: Call) -> Answer {
+    let mut parameters = call.parameters()?;
+    let caller = call.reader(&mut parameters);
+    parameters.finish()?;
+    Ok(HttpResponse::Ok().json(Counts::from(call.service.execution_counts(&caller).await?)))
+}
+
+/// Lists the workers and what they hold.
+#[utoipa::path(
+    get, path = "/api/workers", tag = "executions",
+    responses((status = 200, description = "The workers", body = List<Worker>))
+)]
+pub(super) async fn workers(call: Call) -> Answer {
+    let mut parameters = call.parameters()?;
+    let caller = call.reader(&mut parameters);
+    parameters.finish()?;
+    let workers = call.service.workers(&caller).await?;
+    Ok(HttpResponse::Ok().json(List::whole(workers.into_iter().map(Worker::from).collect::<Vec<_>>())))
+}

@@ -1,0 +1,33 @@
+//! The OpenAPI document, made of what the handlers declare beside themselves.
+
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::{audit, bulk, cluster, executions, system, tasks};
+
+/// The document.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Escapement", description = "A scheduler that fires every task exactly once, on a Raft-replicated event log. A path answers with and without its trailing slash; /api/v1/… is the same as /api/…."),
+    paths(
+        tasks::create, tasks::list, tasks::upcoming, tasks::get, tasks::update, tasks::delete, tasks::run, tasks::pause,
+        tasks::resume, tasks::next, tasks::events, bulk::create, executions::list, executions::get, executions::logs,
+        executions::cancel, executions::retry, executions::status, executions::workers, audit::events, cluster::status,
+        cluster::add_node, cluster::promote_node, cluster::remove_node, cluster::transfer_leadership, system::healthz,
+        system::readyz, system::metrics, system::openapi, system::sign_in,
+    ),
+    security(("token" = [])),
+    modifiers(&Token),
+)]
+pub(super) struct Document;
+
+/// How a token is sent.
+struct Token;
+
+impl Modify for Token {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(bearer));
+    }
+}

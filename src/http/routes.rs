@@ -1,0 +1,119 @@
+//! Which path leads to which handler.
+//!
+//! The front door has cut off trailing slashes and `/v1` by then. [`PATTERNS`] names every path once more, since labels of
+//! metrics must be known beforehand; a test holds the routes, the patterns and the OpenAPI document together.
+
+use actix_web::http::Method;
+use actix_web::web::{PayloadConfig, ServiceConfig, delete, get, head, post, put, resource};
+
+use super::{audit, bulk, cluster, executions, system, tasks};
+
+/// Bytes of a body.
+const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// The patterns of every path.
+pub(super) const PATTERNS: [&str; 27] = [
+    "/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/api/scheduled-tasks",
+    "/api/scheduled-tasks/bulk",
+    "/api/scheduled-tasks/upcoming",
+    "/api/scheduled-tasks/{id}",
+    "/api/scheduled-tasks/{id}/run",
+    "/api/scheduled-tasks/{id}/pause",
+    "/api/scheduled-tasks/{id}/resume",
+    "/api/scheduled-tasks/{id}/next",
+    "/api/scheduled-tasks/{id}/events",
+    "/api/executions",
+    "/api/executions/status",
+    "/api/executions/{id}",
+    "/api/executions/{id}/logs",
+    "/api/executions/{id}/cancel",
+    "/api/executions/{id}/retry",
+    "/api/workers",
+    "/api/audit/events",
+    "/api/cluster/status",
+    "/api/cluster/nodes",
+    "/api/cluster/nodes/{id}",
+    "/api/cluster/nodes/{id}/promote",
+    "/api/cluster/leader",
+];
+
+/// Sets every route up.
+pub(super) fn configure(config: &mut ServiceConfig) {
+    config.app_data(PayloadConfig::new(BODY_BYTES_MAX));
+    system(config);
+    tasks(config);
+    executions(config);
+    cluster(config);
+}
+
+fn system(config: &mut ServiceConfig) {
+    config
+        .service(resource("/").route(get().to(system::sign_in)))
+        .service(resource("/healthz").route(get().to(system::healthz)).route(head().to(system::healthz)))
+        .service(resource("/readyz").route(get().to(system::readyz)).route(head().to(system::readyz)))
+        .service(resource("/metrics").route(get().to(system::metrics)))
+        .service(resource("/openapi.json").route(get().to(system::openapi)));
+}
+
+fn tasks(config: &mut ServiceConfig) {
+    let bulk_config = PayloadConfig::new(bulk::BODY_BYTES_MAX);
+    config
+        .service(
+            resource("/api/scheduled-tasks")
+                .route(get().to(tasks::list))
+                .route(post().to(tasks::create)),
+        )
+        .service(
+            resource("/api/scheduled-tasks/bulk").app_data(bulk_config).route(post().to(bulk::create)),
+        )
+        .service(resource("/api/scheduled-tasks/upcoming").route(get().to(tasks::upcoming)))
+        .service(
+            resource("/api/scheduled-tasks/{id}")
+                .route(get().to(tasks::get))
+                .route(put().to(tasks::update))
+                .route(delete().to(tasks::delete)),
+        )
+        .service(resource("/api/scheduled-tasks/{id}/run").route(post().to(tasks::run)))
+        .service(resource("/api/scheduled-tasks/{id}/pause").route(post().to(tasks::pause)))
+        .service(resource("/api/scheduled-tasks/{id}/resume").route(post().to(tasks::resume)))
+        .service(resource("/api/scheduled-tasks/{id}/next").route(get().to(tasks::next)))
+        .service(resource("/api/scheduled-tasks/{id}/events").route(get().to(tasks::events)));
+}
+
+fn executions(config: &mut ServiceConfig) {
+    config
+        .service(resource("/api/executions").route(get().to(executions::list)))
+        .service(resource("/api/executions/status").route(get().to(executions::status)))
+        .service(resource("/api/executions/{id}").route(get().to(executions::get)))
+        .service(resource("/api/executions/{id}/logs").route(get().to(executions::logs)))
+        .service(resource("/api/executions/{id}/cancel").route(post().to(executions::cancel)))
+        .service(resource("/api/executions/{id}/retry").route(post().to(executions::retry)))
+        .service(resource("/api/workers").route(get().to(executions::workers)))
+        .service(resource("/api/audit/events").route(get().to(audit::events)));
+}
+
+fn cluster(config: &mut ServiceConfig) {
+    config
+        .service(resource("/api/cluster/status").route(get().to(cluster::status)))
+        .service(resource("/api/cluster/nodes").route(post().to(cluster::add_node)))
+        .service(resource("/api/cluster/nodes/{id}").route(delete().to(cluster::remove_node)))
+        .service(resource("/api/cluster/nodes/{id}/promote").route(post().to(cluster::promote_node)))
+        .service(resource("/api/cluster/leader").route(post().to(cluster::transfer_leadership)));
+}
+
+/// The pattern of a path as a label knows it.
+pub(super) fn pattern_of(pattern: Option<&str>) -> &'static str {
+    let known = PATTERNS.iter().find(|known| Some(**known) == pattern);
+    known.copied().unwrap_or("unmatched")
+}
+
+/// The method as a label knows it.
+pub(super) fn method_name(method: &Method) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    known.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
