@@ -47,6 +47,9 @@ impl<A: Actor<Context = Context<A>>> Kept<A> {
             loop {
                 // The sender is never used: this resolves when the actor was dropped.
                 let _ = ended.await;
+                if place.strong_count() == 0 {
+                    break;
+                }
                 tracing::error!(actor = name, "an actor died; it is built again from the state");
                 tokio::time::sleep(PAUSE).await;
                 let Some(place) = place.upgrade() else { break };

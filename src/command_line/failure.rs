@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(
             failure.told().as_deref(),
             Some(
-                "error: Not found: no task 7\n  next: see what there is with `escapement task list` or `escapement execution list`\n"
+                "error: Not found: no task 7\n  next: see what there is with `task list`, `execution list` or `cluster status`\n"
             )
         );
         assert_eq!(failure.exit_code(), ExitCode::from(1));

@@ -69,8 +69,8 @@ impl Problem {
                  and `escapement token mint` makes one with the cluster's key"
             }
             403 => "use a token with that role: `escapement token mint --role …`",
-            404 => "see what there is with `escapement task list` or `escapement execution list`",
-            409 => "look at its present state with `show` first",
+            404 => "see what there is with `task list`, `execution list` or `cluster status`",
+            409 => "look at its present state first, with `show` or `cluster status`",
             412 => {
                 "it changed in between: `show` it, take over what changed, and update with its new version"
             }

@@ -355,7 +355,7 @@ fn sheet(task: &Value, zone: Zone) -> String {
 }
 
 fn fires(next: &Value, zone: Zone) -> String {
-    let mut table = Table::new(["UTC", zone.name()]);
+    let mut table = Table::new(["UTC", &format!("LOCAL ({})", zone.name())]);
     let fires = next["fires"].as_array().map_or(&[][..], Vec::as_slice);
     for fire in fires.iter().filter_map(Value::as_str) {
         let local = Timestamp::parse(fire).map_or_else(|_| "-".into(), |instant| zone.show_exactly(instant));

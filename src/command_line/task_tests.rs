@@ -47,7 +47,7 @@ fn a_change_is_told_in_one_line() {
 fn fires_to_come_are_shown_in_utc_and_on_the_zones_clock() {
     let next = json!({"fires": ["2026-03-28T02:30:00.000Z", "2026-03-29T01:30:00.000Z"]});
     let expected = "\
-UTC                       Europe/Berlin
+UTC                       LOCAL (Europe/Berlin)
 2026-03-28T02:30:00.000Z  2026-03-28 03:30:00.000 +01:00
 2026-03-29T01:30:00.000Z  2026-03-29 03:30:00.000 +02:00
 ";

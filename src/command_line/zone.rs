@@ -21,7 +21,14 @@ impl Zone {
             Some(name) => parse(&name),
             None => std::fs::read_link("/etc/localtime").ok().and_then(|link| of_link(&link)),
         };
-        Self(found.unwrap_or(Tz::UTC))
+        // UTC has many names; people know one.
+        Self(
+            found
+                .filter(|zone| {
+                    !matches!(zone, Tz::Etc__UTC | Tz::Etc__UCT | Tz::Etc__Universal | Tz::Etc__Zulu)
+                })
+                .unwrap_or(Tz::UTC),
+        )
     }
 
     /// The zone's name, for headers.

@@ -39,6 +39,9 @@ pub enum LoggingError {
     Started,
 }
 
+/// What a bare level leaves out: libraries that tell of every step. Directives of one's own bring it back.
+const QUIET: &str = "openraft=warn,chunked_wal=warn,raft_log=warn,actix_server=warn,sled=warn,h2=warn,hyper=warn";
+
 /// Says whether `text` is a level or directives.
 #[must_use]
 pub fn check_filter(text: &str) -> bool {
@@ -57,7 +60,8 @@ fn parse_filter(name: &'static str, text: &str) -> Result<EnvFilter, LoggingErro
     if !bare_words_are_levels {
         return Err(fault());
     }
-    EnvFilter::builder().parse(text).map_err(|_| fault())
+    let directives = if text.contains('=') { text.to_owned() } else { format!("{text},{QUIET}") };
+    EnvFilter::builder().parse(directives).map_err(|_| fault())
 }
 
 /// Starts logging to standard error for this process.

@@ -1,0 +1,205 @@
+//! What clients ask of executions, and the event log.
+
+use actix_web::http::Method;
+use escapement_domain::command::Programs;
+use escapement_domain::identifier::ExecutionId;
+use escapement_domain::timestamp::Span;
+use serde_json::{Value, json};
+
+use super::{Api, Ask, interval, items, manual, text, with};
+use crate::security::Role;
+use crate::service::testing::NOW;
+
+async fn run(api: &Api, task: &Value) -> Value {
+    let path = format!("/api/scheduled-tasks/{}/run", text(task, "id"));
+    api.ask(Ask::of(Method::POST, &path)).await.expect(202)
+}
+
+fn id_of(execution: &Value) -> ExecutionId {
+    text(execution, "id").parse().expect("a UUID")
+}
+
+async fn post(api: &Api, execution: &Value, what: &str) -> super::Reply {
+    api.ask(Ask::of(Method::POST, &format!("/api/executions/{}/{what}", text(execution, "id")))).await
+}
+
+async fn show(api: &Api, execution: &Value) -> Value {
+    api.get(&format!("/api/executions/{}", text(execution, "id"))).await.expect(200)
+}
+
+#[actix_web::test]
+async fn an_execution_is_answered_in_the_contracts_shape() {
+    let api = Api::start();
+    api.node.worker(Programs::Any);
+    let task = api.create(interval("one", "1m")).await;
+    api.node.advance(60_250);
+    api.node.fire(text(&task, "id").parse().expect("a UUID"), Some(NOW.plus(Span::minutes(2))));
+    let list = api.get(&format!("/api/executions/?task_id={}", text(&task, "id"))).await.expect(200);
+    let running = items(&list)[0].clone();
+    api.node.advance(1_000);
+    api.node.succeed(id_of(&running));
+    let done = show(&api, &running).await;
+    let at = |millis: i64| json!(escapement_domain::timestamp::Timestamp(NOW.0 + millis).to_string());
+    let expected = json!({
+        "id": running["id"], "task_id": task["id"], "task_version": 1, "tenant": "acme", "trigger": "schedule",
+        "status": "succeeded", "scheduled_at": at(60_000), "fired_at": at(60_250), "started_at": at(60_250),
+        "finished_at": at(61_250), "lateness_ms": 250, "attempt": 1,
+        "attempts": [{ "number": 1, "worker": "node-1", "started_at": at(61_250), "finished_at": at(61_250),
+                       "outcome": "succeeded", "error": null }],
+        "progress": null, "result": { "passed": 7 }, "error": null, "reason": null,
+        "log_index": done["log_index"], "correlation_id": done["correlation_id"]
+    });
+    assert_eq!(done, expected);
+    let task = api.get(&format!("/api/scheduled-tasks/{}", text(&task, "id"))).await.expect(200);
+    let last = json!({ "id": done["id"], "status": "succeeded", "scheduled_at": at(60_000), "finished_at": at(61_250) });
+    assert_eq!(task["last_execution"], last);
+}
+
+#[actix_web::test]
+async fn a_run_by_hand_obeys_the_overlap_policy() {
+    let api = Api::start();
+    api.node.worker(Programs::Any);
+    let task = api.create(manual("one")).await;
+    let path = format!("/api/scheduled-tasks/{}/run", text(&task, "id"));
+    let reply = api.post(&path, &Value::Null).await;
+    let first = reply.expect(202);
+    assert_eq!(reply.header("location"), Some(format!("/api/executions/{}", text(&first, "id")).as_str()));
+    assert_eq!((&first["status"], &first["trigger"]), (&json!("running"), &json!("manual")));
+    let second = run(&api, &task).await;
+    assert_eq!(second["status"], json!("skipped"));
+    assert!(text(&second, "reason").contains("overlap: skip"), "{second}");
+}
+
+#[actix_web::test]
+async fn executions_are_listed_newest_first_and_filtered() {
+    let api = Api::start();
+    api.node.worker(Programs::Any);
+    let task = api.create(with(manual("one"), json!({ "overlap": "allow" }))).await;
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        api.node.advance(1_000);
+        runs.push(run(&api, &task).await);
+    }
+    api.node.fail(id_of(&runs[1]));
+    let ids = async |query: &str| {
+        let page = api.get(&format!("/api/executions?{query}")).await.expect(200);
+        let ids: Vec<String> = items(&page).iter().map(|execution| text(execution, "id")).collect();
+        (ids, page["next_cursor"].as_str().map(str::to_owned))
+    };
+    let id = |index: usize| text(&runs[index], "id");
+    let (first, cursor) = ids("limit=2").await;
+    assert_eq!(first, [id(2), id(1)]);
+    let (rest, _) = ids(&format!("limit=2&cursor={}", cursor.expect("more"))).await;
+    assert_eq!(rest, [id(0)]);
+    assert_eq!(ids("status=failed").await.0, [id(1)]);
+    let from = NOW.plus(Span::seconds(3));
+    assert_eq!(ids(&format!("from={from}")).await.0, [id(2)]);
+    assert_eq!(ids(&format!("to={from}")).await.0, [id(1), id(0)]);
+    let stranger = api.token("eve", "other", &[Role::Viewer]);
+    let path = format!("/api/executions/{}", id(0));
+    api.send(Ask::of(Method::GET, &path).token(&stranger)).await.problem(404, "not_found");
+}
+
+#[actix_web::test]
+async fn an_execution_is_cancelled_once_and_retried_when_it_failed() {
+    let api = Api::start();
+    api.node.worker(Programs::Any);
+    let task = api.create(manual("one")).await;
+    let first = run(&api, &task).await;
+    assert_eq!(post(&api, &first, "cancel").await.expect(202)["status"], json!("running"));
+    post(&api, &first, "retry").await.problem(409, "wrong_status");
+    api.node.end(id_of(&first), escapement_domain::command::AttemptOutcome::Cancelled);
+    assert_eq!(show(&api, &first).await["status"], json!("cancelled"));
+    post(&api, &first, "cancel").await.problem(409, "wrong_status");
+    let again = post(&api, &first, "retry").await.expect(202);
+    assert_eq!((&again["id"], &again["status"], &again["attempt"]), (&first["id"], &json!("running"), &json!(2)));
+    api.node.fail(id_of(&first));
+    assert_eq!(post(&api, &first, "retry").await.expect(202)["attempt"], json!(3));
+    api.node.succeed(id_of(&first));
+    post(&api, &first, "retry").await.problem(409, "wrong_status");
+    let unknown = json!({ "id": "0190d1c2-0000-7000-8000-000000000000" });
+    post(&api, &unknown, "cancel").await.problem(404, "not_found");
+    post(&api, &unknown, "retry").await.problem(404, "not_found");
+}
+
+#[actix_web::test]
+async fn what_attempts_wrote_is_told_in_order() {
+    let api = Api::start();
+    api.node.worker(Programs::Any);
+    let task = api.create(manual("one")).await;
+    let execution = run(&api, &task).await;
+    api.node.fail(id_of(&execution));
+    post(&api, &execution, "retry").await.expect(202);
+    api.node.outputs.lines.lock().insert(2, vec!["a", "b", "c"]);
+    let lines = async |query: &str| {
+        let page = api.get(&format!("/api/executions/{}/logs?{query}", text(&execution, "id"))).await.expect(200);
+        let lines: Vec<String> = items(&page).iter().map(|line| text(line, "text")).collect();
+        (lines, page["next_cursor"].as_str().map(str::to_owned))
+    };
+    let (all, _) = lines("").await;
+    assert_eq!(all[1..], ["a", "b", "c"]);
+    assert!(all[0].contains("what attempt 1 wrote is on node 1, which does not answer"), "{all:?}");
+    let (first, cursor) = lines("attempt=2&limit=2").await;
+    assert_eq!(first, ["a", "b"]);
+    assert_eq!(lines(&format!("attempt=2&limit=2&cursor={}", cursor.expect("more"))).await, (vec!["c".into()], None));
+    let (start, cursor) = lines("limit=1").await;
+    assert!(start[0].contains("does not answer"));
+    assert_eq!(lines(&format!("limit=9&cursor={}", cursor.expect("more"))).await.0, ["a", "b", "c"]);
+}
+
+#[actix_web::test]
+async fn counts_and_workers_tell_what_runs() {
+    let api = Api::start();
+    api.node.worker(Programs::Listed(vec!["/usr/bin/true".into()]));
+    let task = api.create(with(manual("one"), json!({ "overlap": "queue_all" }))).await;
+    let running = run(&api, &task).await;
+    run(&api, &task).await;
+    let counts = api.get("/api/executions/status").await.expect(200);
+    assert_eq!((&counts["running"], &counts["queue_depth"], &counts["workers"]), (&json!(1), &json!(1), &json!(1)));
+    assert_eq!(counts["counts"]["succeeded"], json!(0));
+    let workers = api.get("/api/workers").await.expect(200);
+    let worker = &items(&workers)[0];
+    assert_eq!((&worker["node"], &worker["state"], &worker["slots"]), (&json!(1), &json!("ready"), &json!(8)));
+    assert_eq!(worker["holds"], json!([{ "execution_id": running["id"], "task_id": task["id"] }]));
+    assert_eq!(worker["offers"]["programs"], json!(["/usr/bin/true"]));
+}
+
+#[actix_web::test]
+async fn a_program_that_nobody_runs_is_refused() {
+    let api = Api::start();
+    let process = with(manual("one"), json!({ "action": { "type": "process", "program": "/usr/bin/env" } }));
+    api.create(process.clone()).await;
+    api.node.worker(Programs::Listed(vec!["/usr/bin/true".into()]));
+    let reply = api.post("/api/scheduled-tasks", &process).await;
+    assert_eq!(reply.problem(422, "invalid"), ["/action/program"]);
+    assert!(reply.text.contains("execution.process_allow"), "{}", reply.text);
+}
+
+#[actix_web::test]
+async fn the_event_log_is_listed_by_tenant_task_and_sequence() {
+    let api = Api::start();
+    let one = api.create(manual("one")).await;
+    api.create(manual("two")).await;
+    let path = format!("/api/scheduled-tasks/{}/pause", text(&one, "id"));
+    api.ask(Ask::of(Method::POST, &path)).await.expect(200);
+    let events = async |query: &str| api.get(&format!("/api/audit/events?{query}")).await.expect(200);
+    let all = events("").await;
+    let sequences: Vec<u64> = items(&all).iter().map(|event| event["seq"].as_u64().expect("a number")).collect();
+    assert_eq!(sequences, (1..=sequences.len() as u64).collect::<Vec<_>>());
+    assert_eq!(items(&all)[1]["previous_hash"], items(&all)[0]["hash"]);
+    assert_eq!((&items(&all)[0]["tenant"], &items(&all)[0]["actor"]), (&json!("acme"), &json!("ada")));
+    let of_one = events(&format!("task={}", text(&one, "id"))).await;
+    let kinds: Vec<String> = items(&of_one).iter().map(|event| text(event, "type")).collect();
+    assert_eq!(kinds, ["TaskCreated", "TaskPaused"]);
+    let created = items(&of_one)[0]["seq"].as_u64().expect("a number");
+    let later = events(&format!("task={}&after={created}", text(&one, "id"))).await;
+    assert_eq!(items(&later).len(), 1);
+    let first = events("limit=1").await;
+    let second = events(&format!("limit=1&cursor={}", text(&first, "next_cursor"))).await;
+    assert_eq!(items(&second)[0]["seq"], json!(2));
+    assert_eq!(items(&events("tenant=$cluster").await)[0]["type"], json!("TenantAdded"));
+    api.get("/api/audit/events?tenant=nobody").await.problem(404, "not_found");
+    let admin = api.token("eve", "other", &[Role::Admin]);
+    let other = Ask::of(Method::GET, "/api/audit/events?tenant=acme").token(&admin);
+    api.send(other).await.problem(403, "forbidden");
+}
