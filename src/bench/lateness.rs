@@ -47,7 +47,7 @@ pub(super) async fn measure(
     load.wait_for_ends(ended_before, tasks, patience(tasks), POLL).await?;
     let fires = load.fires(first, last, tasks).await?;
     (report.tasks, report.rate) = (Some(tasks), Some(rate));
-    settle(report, &fires, tasks, first);
+    settle(report, &fires, tasks, first, None);
     report.seconds = figure(seconds);
     Ok(())
 }

@@ -212,7 +212,11 @@ impl Core {
         });
         let desk: Arc<dyn Desk> = Arc::new(NodeDesk { front, leases });
         leader.open_desk(desk.clone());
-        transport.register(Arc::new(PeerDesk { desk, projections: projections.clone() }));
+        transport.register(Arc::new(PeerDesk {
+            desk,
+            projections: projections.clone(),
+            group: group.clone(),
+        }));
         let wheel = WheelHandle::start(WheelParts {
             log: log.clone(),
             machine: machine.clone(),

@@ -9,12 +9,13 @@ use escapement_actors::task::Front;
 use escapement_actors::worker::Leases;
 use escapement_domain::answer::Answer;
 use escapement_domain::command::Report;
-use escapement_raft::{NodeId, PeerService};
+use escapement_raft::{Group, NodeId, PeerService};
 use futures::future::BoxFuture;
 
 use super::evidence::contradiction;
 use super::leader::Desk;
 use super::peer::{Question, Reply};
+use crate::service::Cluster;
 
 /// Bytes of event blocks in one answer.
 const BLOCK_BYTES_PER_ANSWER: usize = 1024 * 1024;
@@ -43,11 +44,12 @@ impl Desk for NodeDesk {
 pub(super) struct PeerDesk {
     pub(super) desk: Arc<dyn Desk>,
     pub(super) projections: Projections,
+    pub(super) group: Group,
 }
 
 impl PeerService for PeerDesk {
     fn handle(&self, _from: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
-        let (desk, projections) = (self.desk.clone(), self.projections.clone());
+        let (desk, projections, group) = (self.desk.clone(), self.projections.clone(), self.group.clone());
         Box::pin(async move {
             let reply = match Question::decode(&request).map_err(|error| error.to_string())? {
                 Question::Submit(submission) => Reply::Answer(desk.submit(*submission).await),
@@ -62,6 +64,7 @@ impl PeerService for PeerDesk {
                         .map(|blocks| blocks.into_iter().map(Vec::from).collect())
                         .map_err(|error| error.to_string()),
                 ),
+                Question::Status => Reply::Status(Cluster::status(&group).await.into()),
                 Question::Output { execution, attempt, after, limit } => Reply::Output(
                     projections
                         .output()

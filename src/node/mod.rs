@@ -10,6 +10,7 @@ mod evidence;
 mod history;
 mod leader;
 mod log;
+mod membership;
 mod observer;
 mod outputs;
 mod peer;

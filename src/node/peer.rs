@@ -11,6 +11,7 @@ use escapement_domain::identifier::{ExecutionId, TenantId};
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
+use super::membership::Told;
 
 /// Bytes of one question or answer.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -28,6 +29,8 @@ pub(super) enum Question {
     Blocks { tenant: TenantId, after: u64 },
     /// To the node that made an attempt: what it wrote.
     Output { execution: ExecutionId, attempt: u32, after: Option<OutputCursor>, limit: u32 },
+    /// To the leader: how everybody stands.
+    Status,
 }
 
 /// An answer.
@@ -43,6 +46,8 @@ pub(super) enum Reply {
     Blocks(Result<Vec<Vec<u8>>, String>),
     /// An encoded page of output.
     Output(Result<Vec<u8>, String>),
+    /// How everybody stands.
+    Status(Told),
 }
 
 impl Question {

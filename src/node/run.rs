@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::assembly::{AssemblyError, Node, Parts, Surroundings};
 use super::clock::{SystemClock, SystemEntropy};
+use super::membership::NodeCluster;
 use super::observer::MetricsObserver;
 use super::outputs::NodeOutputs;
 use crate::config::{Config, ConfigError, NodeConfig};
@@ -213,7 +214,7 @@ async fn serve(plan: Plan, log_runtime: &Runtime) -> Result<(), RunError> {
         entropy: Arc::new(SystemEntropy),
         read_models: Arc::new(node.projections.clone()),
         outputs: Arc::new(NodeOutputs::new(node.id, node.projections.clone(), node.transport.clone())),
-        cluster: Arc::new(node.group.clone()),
+        cluster: Arc::new(NodeCluster::new(node.id, node.group.clone(), node.transport.clone())),
     });
     let server = http::serve(&[place.api], service, keys, metrics.clone(), HTTP_WORKERS)?;
     actix_web::rt::spawn(keep_metrics(node.machine.clone(), node.projections.clone(), node.group.clone(), metrics));

@@ -133,8 +133,11 @@ async fn renew(
         Standing::New => {
             let join =
                 Request::JoinWorker { node, incarnation, slots: renewal.slots, offers: renewal.offers };
-            if let Err(rejection) = propose(parts.clone(), join).await? {
-                return Err(SubmitError::Stopped { reason: rejection.to_string().into() });
+            match propose(parts.clone(), join).await? {
+                Ok(_) => {}
+                // An earlier leader lost it: what it held is in other hands.
+                Err(Rejection::UnknownWorker) => return Ok(Renewed::Lost),
+                Err(rejection) => return Err(SubmitError::Stopped { reason: rejection.to_string().into() }),
             }
         }
         Standing::Known { .. } => {}

@@ -210,7 +210,7 @@ async fn the_next_fires_follow_the_schedule() {
     let page = api.get("/api/scheduled-tasks/upcoming?limit=4").await.expect(200);
     let fires: Vec<(String, Value)> =
         items(&page).iter().map(|fire| (text(fire, "name"), fire["at"].clone())).collect();
-    let half = |minutes| json!(Timestamp(NOW.0 + minutes * 60_000).to_string());
+    let half = |minutes: i64| json!(Timestamp(NOW.0 + minutes * 60_000).to_string());
     let expected = [("limited", at(1)), ("other", half(90)), ("limited", at(2)), ("other", half(180))];
     assert_eq!(fires, expected.map(|(name, at)| (name.to_owned(), at)));
     assert_eq!(items(&page)[1]["task_id"], other["id"]);

@@ -50,7 +50,11 @@ impl Step<'_> {
         part: u32,
         tasks: &[NewTask],
     ) -> Result<Accepted, Rejection> {
-        let staged = self.replica.bulks.get(&id).map_or(0, |bulk| bulk.tasks().count());
+        let known = self.replica.bulks.get(&id);
+        if known.is_some_and(|bulk| bulk.tenant != self.tenant || bulk.committed()) {
+            return Err(Rejection::Outdated);
+        }
+        let staged = known.map_or(0, |bulk| bulk.tasks().count());
         if staged + tasks.len() > BULK_TASKS_MAX {
             return Err(Rejection::TooMany {
                 what: "tasks in one bulk".into(),

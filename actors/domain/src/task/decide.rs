@@ -197,7 +197,8 @@ pub fn release(task: &Task, open: &OpenExecutions) -> Option<Event> {
 pub fn nothing_overdue(task: &Task, now: Timestamp) -> Result<(), Rejection> {
     match task.next {
         Some(due)
-            if task.phase != Phase::Finished && due.plus(jitter_of(task.id, due, task.rules.jitter)) <= now =>
+            if task.phase != Phase::Finished
+                && due.plus(jitter_of(task.id, due, task.rules.jitter)) <= now =>
         {
             Err(Rejection::Overdue { due })
         }

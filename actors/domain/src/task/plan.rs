@@ -86,7 +86,13 @@ pub fn gap(task: &Task, timetable: &Timetable, now: Timestamp) -> Option<Due> {
         None => (first, 1),
     };
     let next = timetable.within(passed.next);
-    Some(Due { slot: task.slot, revision: task.revision, due: first, missed_through: Some((last, count)), next })
+    Some(Due {
+        slot: task.slot,
+        revision: task.revision,
+        due: first,
+        missed_through: Some((last, count)),
+        next,
+    })
 }
 
 fn item(task: &Task, timetable: &Timetable, instant: Timestamp, now: Timestamp) -> Due {

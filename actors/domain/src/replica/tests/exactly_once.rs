@@ -169,7 +169,8 @@ fn what_passed_during_a_pause_is_recorded_before_the_definition_changes() {
         next: Some(Timestamp(1_004_000)),
     };
     assert_eq!(world.client(update()), Err(Rejection::Overdue { due: Timestamp(1_001_000) }));
-    let timetable = crate::task::plan::Timetable::compile(&definition(), task, Timestamp(1_000_000)).expect("valid");
+    let timetable =
+        crate::task::plan::Timetable::compile(&definition(), task, Timestamp(1_000_000)).expect("valid");
     let gap = crate::task::plan::gap(world.task(task), &timetable, Timestamp(world.now)).expect("a gap");
     assert_eq!(world.fire_item(gap), (0, 3, 0));
     assert_eq!(world.names(), ["TaskMissed"]);

@@ -87,6 +87,11 @@ impl Player {
     }
 
     fn command(&mut self, step: &Move) -> Option<Command> {
+        self.from_client(step).or_else(|| self.from_scheduler(step))
+    }
+
+    /// What a client sends.
+    fn from_client(&mut self, step: &Move) -> Option<Command> {
         let now = self.world.now;
         let id = |id: u8| TaskId(u128::from(id) + 1);
         match step {
@@ -116,6 +121,18 @@ impl Player {
                 Some(self.world.client_command("acme", request))
             }
             Move::Run(task) => Some(self.world.client_command("acme", Request::RunTask { task: id(*task) })),
+            Move::Cancel(which) => {
+                let execution = self.pick(*which)?.id;
+                Some(self.world.client_command("acme", Request::CancelExecution { execution }))
+            }
+            _ => None,
+        }
+    }
+
+    /// What the scheduler proposes.
+    fn from_scheduler(&mut self, step: &Move) -> Option<Command> {
+        let id = |id: u8| TaskId(u128::from(id) + 1);
+        match step {
             Move::Fire(task, shift) => {
                 let tenant = self.world.replica.tenant_number("acme")?;
                 let task = self.world.replica.task(tenant, id(*task))?;
@@ -152,10 +169,6 @@ impl Player {
                     AttemptOutcome::Succeeded(None),
                 )
             }
-            Move::Cancel(which) => {
-                let execution = self.pick(*which)?.id;
-                Some(self.world.client_command("acme", Request::CancelExecution { execution }))
-            }
             Move::Join(node) => {
                 self.starts += 1;
                 let incarnation = Incarnation(self.starts);
@@ -177,6 +190,7 @@ impl Player {
                 self.world.now += i64::from(*millis);
                 None
             }
+            _ => None,
         }
     }
 

@@ -119,6 +119,18 @@ fn a_bulk_is_created_as_a_whole_or_not_at_all() {
 }
 
 #[test]
+fn another_tenant_adds_nothing_to_a_bulk() {
+    let mut world = World::new();
+    let bulk = CommandId(79);
+    let stage = |part, id| Request::StageTasks { bulk, part, tasks: vec![new_task(id, &definition(), None)] };
+    world.client(stage(0, 1)).expect("staged");
+    let rival = world.client_command("rival", stage(1, 2));
+    assert_eq!(world.apply(&rival).outcome, Err(Rejection::Outdated));
+    world.client(Request::CommitStaged { bulk, parts: 1 }).expect("committed");
+    assert_eq!(world.replica.tasks().len(), 1);
+}
+
+#[test]
 fn a_bulk_that_meets_an_existing_task_creates_nothing() {
     let mut world = World::new();
     world.create(5, &definition(), None);
