@@ -1,7 +1,7 @@
 //! The group of nodes.
 
-use actix_web::http::header::LOCATION;
 use actix_web::HttpResponse;
+use actix_web::http::header::LOCATION;
 use escapement_domain::identifier::NodeId;
 
 use super::dto::cluster::{Cluster, NewNode, Successor};

@@ -1,7 +1,7 @@
 //! Calls on executions.
 
-use actix_web::http::header::LOCATION;
 use actix_web::HttpResponse;
+use actix_web::http::header::LOCATION;
 use escapement_domain::execution::state::Status as DomainStatus;
 use escapement_domain::identifier::ExecutionId;
 
@@ -145,7 +145,9 @@ pub(super) async fn retry(call: Call, body: Content) -> Answer {
     let caller = call.writer(None)?;
     let row = call.service.retry_execution(&caller, call.execution()?).await?;
     let location = format!("/api/executions/{}", row.id);
-    Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(Execution::of(&row, caller.tenant())))
+    Ok(HttpResponse::Accepted()
+        .insert_header((LOCATION, location))
+        .json(Execution::of(&row, caller.tenant())))
 }
 
 /// Counts executions.

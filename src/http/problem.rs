@@ -33,7 +33,7 @@ pub(super) struct Problem {
     detail: String,
     errors: Vec<FieldError>,
     retry: bool,
-    allow: Option<HeaderValue>,
+    allow: Option<Box<HeaderValue>>,
 }
 
 /// What is wrong with one field.
@@ -135,7 +135,7 @@ impl Problem {
 
     /// What a status that came without a problem means.
     pub(super) fn of_status(status: StatusCode, headers: &HeaderMap) -> Self {
-        let allow = headers.get(ALLOW).cloned();
+        let allow = headers.get(ALLOW).cloned().map(Box::new);
         let (code, title, detail) = match status {
             StatusCode::NOT_FOUND => ("not_found", "Not found", "there is nothing at this path"),
             StatusCode::METHOD_NOT_ALLOWED => {
@@ -144,11 +144,17 @@ impl Problem {
             StatusCode::PAYLOAD_TOO_LARGE => {
                 ("too_large", "Content too large", "a body has at most 1 MiB, or 32 MiB for a bulk")
             }
-            StatusCode::REQUEST_TIMEOUT => ("timeout", "Request timeout", "the request did not arrive in time"),
+            StatusCode::REQUEST_TIMEOUT => {
+                ("timeout", "Request timeout", "the request did not arrive in time")
+            }
             status if status.is_client_error() => {
                 ("bad_request", "Bad request", "the request cannot be read")
             }
-            _ => ("internal", "Internal error", "something went wrong here; the log says more under the correlation id"),
+            _ => (
+                "internal",
+                "Internal error",
+                "something went wrong here; the log says more under the correlation id",
+            ),
         };
         Self { allow, ..Self::new(status, code, title, detail) }
     }
@@ -196,7 +202,7 @@ impl Problem {
             response.insert_header((WWW_AUTHENTICATE, "Bearer realm=\"escapement\""));
         }
         if let Some(allow) = &self.allow {
-            response.insert_header((ALLOW, allow.clone()));
+            response.insert_header((ALLOW, HeaderValue::clone(allow)));
         }
         // A structure of texts and numbers always serialises.
         response.body(serde_json::to_string(&body).unwrap_or_default())
@@ -297,9 +303,11 @@ impl From<Rejection> for Problem {
             Rejection::KeyReused => unprocessable("idempotency_key_reused", "Idempotency key reused"),
             Rejection::TooMany { .. } => unprocessable("limit_reached", "Limit reached"),
             Rejection::Overdue { .. } => Self::passing("busy", "Busy", detail),
-            Rejection::Expired { .. } => {
-                Self::passing("expired", "Expired", "this node's clock is far behind the cluster's; ask another one")
-            }
+            Rejection::Expired { .. } => Self::passing(
+                "expired",
+                "Expired",
+                "this node's clock is far behind the cluster's; ask another one",
+            ),
             Rejection::Unreadable { .. } => {
                 tracing::error!(%detail, "the cluster cannot read a command of this node");
                 Self::of_status(StatusCode::INTERNAL_SERVER_ERROR, &HeaderMap::new())
@@ -335,9 +343,11 @@ impl From<HistoryError> for Problem {
                 "History incomplete",
                 "this node is still completing its history; ask another one, or try again",
             ),
-            HistoryError::Elsewhere => {
-                Self::passing("unreachable", "Node unreachable", "the node that has it does not answer; try again")
-            }
+            HistoryError::Elsewhere => Self::passing(
+                "unreachable",
+                "Node unreachable",
+                "the node that has it does not answer; try again",
+            ),
             HistoryError::Failed { detail } => {
                 tracing::error!(%detail, "history cannot be read");
                 Self::of_status(StatusCode::INTERNAL_SERVER_ERROR, &HeaderMap::new())

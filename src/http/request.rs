@@ -93,10 +93,9 @@ impl Call {
         let canonical = content.map_or_else(String::new, Node::canonical);
         let parts =
             [self.request.method().as_str(), self.request.path(), self.request.query_string(), &canonical];
-        let idempotency = self.idempotency_key()?.map(|key| Idempotency {
-            key: key.into(),
-            digest: fingerprint(&self.principal.subject, &parts),
-        });
+        let idempotency = self
+            .idempotency_key()?
+            .map(|key| Idempotency { key: key.into(), digest: fingerprint(&self.principal.subject, &parts) });
         Ok(Caller {
             principal: self.principal.clone(),
             correlation_id: self.correlation_id.clone(),
@@ -112,7 +111,8 @@ impl Call {
         if sane {
             return Ok(Some(value));
         }
-        let allowed = format!("{IDEMPOTENCY_KEY} has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters");
+        let allowed =
+            format!("{IDEMPOTENCY_KEY} has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} printable ASCII characters");
         Err(Problem::bad_header(allowed))
     }
 
@@ -153,7 +153,9 @@ impl Call {
         if let Some(kind) = single(headers, CONTENT_TYPE.as_str())? {
             let mime = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
             if mime != "application/json" && !(mime.starts_with("application/") && mime.ends_with("+json")) {
-                return Err(Problem::unsupported("the body must be JSON: send Content-Type: application/json"));
+                return Err(Problem::unsupported(
+                    "the body must be JSON: send Content-Type: application/json",
+                ));
             }
         }
         Ok(Some(json::parse(&body.0)?))
@@ -162,7 +164,12 @@ impl Call {
     /// Reads the content, which must be there.
     pub(super) fn required_content<'b>(&self, body: &'b Content) -> Result<Node<'b>, Problem> {
         self.content(body)?.ok_or_else(|| {
-            Problem::from(json::JsonError { line: 1, column: 1, detail: "a JSON body is required".into(), pointer: None })
+            Problem::from(json::JsonError {
+                line: 1,
+                column: 1,
+                detail: "a JSON body is required".into(),
+                pointer: None,
+            })
         })
     }
 
@@ -253,7 +260,9 @@ impl Parameters {
     pub(super) fn number(&mut self, name: &'static str, allowed: RangeInclusive<u64>) -> Option<u64> {
         self.read(name, |text| {
             let found = text.parse().ok().filter(|number| allowed.contains(number));
-            found.ok_or_else(|| format!("a whole number from {} to {} is allowed", allowed.start(), allowed.end()))
+            found.ok_or_else(|| {
+                format!("a whole number from {} to {} is allowed", allowed.start(), allowed.end())
+            })
         })
     }
 
@@ -315,4 +324,3 @@ impl Parameters {
         if self.faults.is_empty() { Ok(()) } else { Err(Problem::bad_parameters(self.faults.into_vec())) }
     }
 }
-

@@ -64,13 +64,9 @@ fn tasks(config: &mut ServiceConfig) {
     let bulk_config = PayloadConfig::new(bulk::BODY_BYTES_MAX);
     config
         .service(
-            resource("/api/scheduled-tasks")
-                .route(get().to(tasks::list))
-                .route(post().to(tasks::create)),
+            resource("/api/scheduled-tasks").route(get().to(tasks::list)).route(post().to(tasks::create)),
         )
-        .service(
-            resource("/api/scheduled-tasks/bulk").app_data(bulk_config).route(post().to(bulk::create)),
-        )
+        .service(resource("/api/scheduled-tasks/bulk").app_data(bulk_config).route(post().to(bulk::create)))
         .service(resource("/api/scheduled-tasks/upcoming").route(get().to(tasks::upcoming)))
         .service(
             resource("/api/scheduled-tasks/{id}")

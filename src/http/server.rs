@@ -93,7 +93,8 @@ pub fn serve(
     .shutdown_timeout(GRACE_SECONDS)
     .disable_signals();
     for address in addresses {
-        server = server.bind_auto_h2c(address).map_err(|source| ServeError::Bind { address: *address, source })?;
+        server =
+            server.bind_auto_h2c(address).map_err(|source| ServeError::Bind { address: *address, source })?;
     }
     let addresses = server.addrs().into();
     let server = server.run();

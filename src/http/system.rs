@@ -2,7 +2,9 @@
 
 use std::sync::OnceLock;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_FRAME_OPTIONS};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_FRAME_OPTIONS,
+};
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::{OpenApi as _, ToSchema};
@@ -29,7 +31,7 @@ pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok" })
 }
 
-/// Says whether this node can serve: it knows a leader and has its history.
+/// Says whether this node can serve: a majority answers it, and it has its history.
 #[utoipa::path(
     get, path = "/readyz", tag = "system", security(()),
     responses(
@@ -38,7 +40,7 @@ pub(super) async fn healthz() -> HttpResponse {
     )
 )]
 pub(super) async fn readyz(shared: web::Data<Shared>) -> Result<HttpResponse, Problem> {
-    shared.service.ready().map_err(Problem::not_ready)?;
+    shared.service.ready().await.map_err(Problem::not_ready)?;
     Ok(HttpResponse::Ok().json(Health { status: "ready" }))
 }
 

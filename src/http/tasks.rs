@@ -1,7 +1,7 @@
 //! Calls on tasks.
 
-use actix_web::http::header::{ETAG, LOCATION};
 use actix_web::HttpResponse;
+use actix_web::http::header::{ETAG, LOCATION};
 use escapement_domain::identifier::TaskId;
 
 use super::cursor::Listing;
@@ -179,7 +179,11 @@ async fn expected_version(
         Some([only]) => Ok(Some(*only)),
         Some(several) => {
             let current = call.service.task(caller, id).await?.version;
-            if several.contains(&current) { Ok(Some(current)) } else { Err(Problem::version_mismatch(current)) }
+            if several.contains(&current) {
+                Ok(Some(current))
+            } else {
+                Err(Problem::version_mismatch(current))
+            }
         }
     }
 }
@@ -199,7 +203,9 @@ pub(super) async fn run(call: Call, body: Content) -> Answer {
     let caller = call.writer(None)?;
     let row = call.service.run_task(&caller, call.task()?).await?;
     let location = format!("/api/executions/{}", row.id);
-    Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(Execution::of(&row, caller.tenant())))
+    Ok(HttpResponse::Accepted()
+        .insert_header((LOCATION, location))
+        .json(Execution::of(&row, caller.tenant())))
 }
 
 /// Stops a task from firing until it is resumed.

@@ -72,12 +72,15 @@ impl Service {
 
     /// Creates drafts part by part. A part without an answer does not take the answers of the parts before it away; what
     /// the first part meets refuses the whole request.
-    async fn create_parts(&self, caller: &Caller, drafts: Vec<Draft>) -> Result<Vec<BulkOutcome>, ServiceError> {
+    async fn create_parts(
+        &self,
+        caller: &Caller,
+        drafts: Vec<Draft>,
+    ) -> Result<Vec<BulkOutcome>, ServiceError> {
         let parts = parts::split(drafts);
-        let alone = parts.len() <= 1;
         let mut outcomes = Vec::new();
         for part in parts {
-            let key = caller.idempotency.as_ref().map(|key| part_key(key, outcomes.len(), alone));
+            let key = caller.idempotency.as_ref().map(|key| part_key(key, outcomes.len()));
             let count = part.len();
             match self.create_part(caller, key, part).await {
                 Ok(of_part) => outcomes.extend(of_part),
@@ -162,7 +165,11 @@ impl Service {
     }
 
     /// The names of the tasks that an earlier bulk under the caller's key created, if one did.
-    async fn earlier_names(&self, caller: &Caller, count: usize) -> Result<Option<Vec<TaskId>>, ServiceError> {
+    async fn earlier_names(
+        &self,
+        caller: &Caller,
+        count: usize,
+    ) -> Result<Option<Vec<TaskId>>, ServiceError> {
         let Some(key) = &caller.idempotency else { return Ok(None) };
         self.barrier().await?;
         let now = self.unix_millis() / SLOT_MILLIS;
@@ -209,9 +216,10 @@ fn within(count: usize) -> Result<(), ServiceError> {
     Err(ServiceError::Invalid { faults: vec![Fault { pointer: String::new(), detail }] })
 }
 
-/// The key of the part that begins with item `first`. A control character keeps it apart from every client's.
-fn part_key(key: &Idempotency, first: usize, alone: bool) -> Idempotency {
-    if alone {
+/// The key of the part that begins with item `first`: the client's own for the first part, so that another request under
+/// it is recognised. A control character keeps the others apart from every client's.
+fn part_key(key: &Idempotency, first: usize) -> Idempotency {
+    if first == 0 {
         return key.clone();
     }
     Idempotency { key: format!("{}\u{1f}{first}", key.key).into(), digest: key.digest }
@@ -238,7 +246,8 @@ fn refused_draft(faults: Vec<Fault>, count: usize) -> Result<(usize, Vec<Fault>)
     }
     let split = |fault: &Fault| {
         let rest = fault.pointer.strip_prefix('/')?;
-        let (index, pointer) = rest.split_once('/').map_or((rest, String::new()), |(index, rest)| (index, format!("/{rest}")));
+        let (index, pointer) =
+            rest.split_once('/').map_or((rest, String::new()), |(index, rest)| (index, format!("/{rest}")));
         let index = index.parse::<usize>().ok().filter(|index| *index < count)?;
         Some((index, Fault { pointer, detail: fault.detail.clone() }))
     };
@@ -254,7 +263,8 @@ fn moved(error: ServiceError, first: usize) -> ServiceError {
     let ServiceError::Invalid { faults } = error else { return error };
     let moved = faults.into_iter().map(|fault| {
         let rest = fault.pointer.strip_prefix('/').unwrap_or_default();
-        let (index, tail) = rest.split_once('/').map_or((rest, String::new()), |(index, tail)| (index, format!("/{tail}")));
+        let (index, tail) =
+            rest.split_once('/').map_or((rest, String::new()), |(index, tail)| (index, format!("/{tail}")));
         match index.parse::<usize>() {
             Ok(index) => Fault { pointer: format!("/{}{tail}", first + index), detail: fault.detail },
             Err(_) => fault,

@@ -13,7 +13,12 @@ pub trait Cluster: Send + Sync + 'static {
     /// Who belongs to the group. Asks the leader where this node cannot know, and answers without it all the same.
     fn status(&self) -> BoxFuture<'static, ClusterStatus>;
     /// Adds a node that receives the log and does not vote yet. Adding the same node again changes nothing.
-    fn add_node(&self, node: NodeId, api: String, peer: String) -> BoxFuture<'static, Result<(), ClusterError>>;
+    fn add_node(
+        &self,
+        node: NodeId,
+        api: String,
+        peer: String,
+    ) -> BoxFuture<'static, Result<(), ClusterError>>;
     /// Lets a node vote.
     fn promote(&self, node: NodeId) -> BoxFuture<'static, Result<(), ClusterError>>;
     /// Removes a node for good.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use escapement_actors::intent::SubmitError;
 
+use super::Service;
 use super::caller::Consistency;
 use super::failure::ServiceError;
-use super::Service;
 
 /// How long a call waits for a leader, or for this node to catch up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);

@@ -80,8 +80,7 @@ impl Service {
             let header = &record.header;
             header.sequence > query.after && query.from.is_none_or(|from| header.at >= from)
         };
-        let before =
-            first_position(|before| Ok(stream(before, 1)?.records.first().is_none_or(begun)))?;
+        let before = first_position(|before| Ok(stream(before, 1)?.records.first().is_none_or(begun)))?;
         let page = stream(before, query.limit)?;
         let found = page.records.len();
         let ended = |record: &Record| query.to.is_some_and(|to| record.header.at >= to);

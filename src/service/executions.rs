@@ -12,7 +12,8 @@ use super::Service;
 use super::caller::Caller;
 use super::failure::ServiceError;
 use super::history::{
-    ExecutionPage, ExecutionQuery, ExecutionRow, HistoryError, LineStream, OutputCursor, OutputLine, OutputQuery,
+    ExecutionPage, ExecutionQuery, ExecutionRow, HistoryError, LineStream, OutputCursor, OutputLine,
+    OutputQuery,
 };
 use crate::security::Permission;
 
@@ -97,7 +98,8 @@ impl Service {
         query: LogQuery,
     ) -> Result<LogPage, ServiceError> {
         let row = self.execution(caller, id).await?;
-        let begin = query.after.map_or(0, |after| after.attempt);
+        let begin =
+            query.after.map_or(0, |after| if is_behind(after) { after.attempt + 1 } else { after.attempt });
         let wanted = |number: u32| query.attempt.is_none_or(|only| only == number) && number >= begin;
         let mut page = LogPage::default();
         for attempt in row.attempts.iter().filter(|attempt| wanted(attempt.number)) {
@@ -109,9 +111,8 @@ impl Service {
                 limit: query.limit.saturating_sub(page.items.len()),
             };
             if output.limit == 0 {
-                // The next page begins with this attempt: behind everything of the one before it.
-                let place = OutputCursor { attempt: attempt.number - 1, pack: u32::MAX, line: u32::MAX };
-                page.next = Some(place);
+                // The next page begins with this attempt.
+                page.next = Some(behind(attempt.number.saturating_sub(1)));
                 break;
             }
             match self.parts.outputs.read(output).await {
@@ -123,7 +124,10 @@ impl Service {
                     attempt: attempt.number,
                     at: attempt.started_at,
                     stream: LineStream::System,
-                    text: format!("what attempt {} wrote is on node {}, which does not answer", attempt.number, attempt.worker),
+                    text: format!(
+                        "what attempt {} wrote is on node {}, which does not answer",
+                        attempt.number, attempt.worker
+                    ),
                 }),
                 Err(error) => return Err(error.into()),
             }
@@ -228,4 +232,13 @@ impl Service {
             workers: self.workers_ready(),
         })
     }
+}
+
+/// The place behind everything that an attempt wrote.
+fn behind(attempt: u32) -> OutputCursor {
+    OutputCursor { attempt, pack: u32::MAX, line: u32::MAX }
+}
+
+fn is_behind(place: OutputCursor) -> bool {
+    place == behind(place.attempt) && place.attempt < u32::MAX
 }

@@ -33,7 +33,12 @@ impl Cluster for Group {
         async move { status }.boxed()
     }
 
-    fn add_node(&self, node: NodeId, api: String, peer: String) -> BoxFuture<'static, Result<(), ClusterError>> {
+    fn add_node(
+        &self,
+        node: NodeId,
+        api: String,
+        peer: String,
+    ) -> BoxFuture<'static, Result<(), ClusterError>> {
         let group = self.clone();
         async move { group.add_learner(node.0, Address { api, peer }).await.map_err(refused) }.boxed()
     }

@@ -12,8 +12,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 pub use escapement_actors::projection::{
-    AttemptRow, EventPage, ExecutionPage, ExecutionQuery, ExecutionRow, LineStream, OutputCursor, OutputLine, OutputPage,
-    Statistics, StreamPage,
+    AttemptRow, EventPage, ExecutionPage, ExecutionQuery, ExecutionRow, LineStream, OutputCursor, OutputLine,
+    OutputPage, Statistics, StreamPage,
 };
 
 /// Why history cannot be read here. Ask another node.
@@ -116,7 +116,7 @@ impl ReadModels for Projections {
 
     fn wait_folded(&self, index: u64) -> BoxFuture<'static, Result<(), HistoryError>> {
         let folded = Projections::wait_folded(self, index);
-        async move { folded.await.map_err(|failure| failed(&*failure)) }.boxed()
+        async move { folded.await.map_err(|failure| failed(&failure)) }.boxed()
     }
 
     fn execution(

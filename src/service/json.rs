@@ -332,7 +332,7 @@ mod tests {
         check("{\"a\": 1} x", 1, "trailing", None);
         check("[1, 2,]", 1, "trailing comma", None);
         check("NaN", 1, "expected value", None);
-        check("\"\\ud800\"", 1, "surrogate", None);
+        check("\"\\ud800\"", 1, "hex escape", None);
         let error = parse(b"{\n\"a\": \xff}").expect_err("refused");
         assert_eq!((error.line, error.column), (2, 6));
     }
@@ -360,7 +360,10 @@ mod tests {
     #[test]
     fn texts_that_say_the_same_have_the_same_canonical_text() {
         let canonical = |text: &str| parse(text.as_bytes()).expect("JSON").canonical();
-        assert_eq!(canonical(r#"{"b": [1, {"y":"\u0041","x":null}], "a": 1.50}"#), canonical("{\"a\":1.50,\n\"b\":[1,{\"x\":null,\"y\":\"A\"}]}"));
+        assert_eq!(
+            canonical(r#"{"b": [1, {"y":"\u0041","x":null}], "a": 1.50}"#),
+            canonical("{\"a\":1.50,\n\"b\":[1,{\"x\":null,\"y\":\"A\"}]}")
+        );
         assert_ne!(canonical("[1,2]"), canonical("[2,1]"));
     }
 

@@ -100,7 +100,8 @@ impl Service {
     fn turn(&self, tenant: &str, after: Option<TaskId>) -> Vec<Task> {
         self.parts.machine.read(|replica| {
             let tenant = replica.tenant_number(tenant);
-            tenant.map_or_else(Vec::new, |tenant| replica.tasks_of(tenant, after).take(TURN).cloned().collect())
+            tenant
+                .map_or_else(Vec::new, |tenant| replica.tasks_of(tenant, after).take(TURN).cloned().collect())
         })
     }
 }

@@ -7,21 +7,23 @@
 //! Invariants: a change is answered only when this node has applied it, so that whoever asks here next sees it; a read is
 //! linearizable unless its caller says otherwise. Absent on purpose: HTTP, wire formats, rules.
 
+mod bulk;
 pub mod caller;
 pub mod cluster;
+mod consistency;
+mod events;
 pub mod executions;
 pub mod failure;
 pub mod group;
 pub mod history;
 pub mod json;
-mod bulk;
-mod consistency;
-mod events;
 mod listing;
 mod submitting;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod upcoming;
 pub mod validation;
 pub mod view;
@@ -29,6 +31,7 @@ mod workers;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use escapement_actors::machine::Machine;
 use escapement_actors::ports::{Clock, Entropy, Leader, Log};
@@ -43,6 +46,9 @@ pub use self::listing::{TaskFilter, TaskPage};
 pub use self::upcoming::Upcoming;
 pub use self::view::{TaskState, TaskView};
 pub use self::workers::{WorkerState, WorkerView};
+
+/// How long the question whether this node can serve waits for a majority.
+const READY_WAIT: Duration = Duration::from_secs(1);
 
 /// What a service is made of.
 #[derive(Clone)]
@@ -102,14 +108,21 @@ impl Service {
         &*self.parts.entropy
     }
 
-    /// Whether this node can serve: it knows a leader, and its read models have caught up with the state.
+    /// Whether this node can serve: a majority answers within a moment, and the read models have caught up with the
+    /// state. That a leader is known proves nothing: one that is cut off goes on believing in itself.
     ///
     /// # Errors
     /// A sentence that says what is missing.
-    pub fn ready(&self) -> Result<(), &'static str> {
+    pub async fn ready(&self) -> Result<(), &'static str> {
         if self.parts.log.leadership().borrow().leader.is_none() {
             return Err("no leader is known");
         }
-        if self.parts.read_models.complete() { Ok(()) } else { Err("the read models are still being completed") }
+        if !self.parts.read_models.complete() {
+            return Err("the read models are still being completed");
+        }
+        match tokio::time::timeout(READY_WAIT, self.parts.log.read_barrier()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err("no leader with a majority answers"),
+        }
     }
 }

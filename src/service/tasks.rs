@@ -127,7 +127,9 @@ impl Service {
         match self.seen_task(caller, id).await {
             Ok(task) => caller.may(Permission::ChangeTask { owner: &task.owner })?,
             // Repeated under the same key, a delete gets its first answer, and its task is gone by then.
-            Err(ServiceError::NoSuchTask) if caller.idempotency.is_some() => caller.may(Permission::CreateTask)?,
+            Err(ServiceError::NoSuchTask) if caller.idempotency.is_some() => {
+                caller.may(Permission::CreateTask)?
+            }
             Err(error) => return Err(error),
         }
         self.carry_out(caller, intent).await.map(|_| ())

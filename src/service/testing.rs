@@ -169,7 +169,12 @@ impl Cluster for TestCluster {
         async { ClusterStatus { leader: Some(NodeId(1)), term: 1, nodes: vec![node] } }.boxed()
     }
 
-    fn add_node(&self, node: NodeId, api: String, peer: String) -> BoxFuture<'static, Result<(), ClusterError>> {
+    fn add_node(
+        &self,
+        node: NodeId,
+        api: String,
+        peer: String,
+    ) -> BoxFuture<'static, Result<(), ClusterError>> {
         self.tell(format!("add {node} {api} {peer}"))
     }
 

@@ -191,7 +191,7 @@ fn a_configuration_s_faults_are_all_named() {
     fs::write(&file, wrong).expect("written");
     let ran = escapement(&["config", "check", &file.display().to_string()]).expect(1);
     let said = format!("{}{}", ran.out, ran.err);
-    for part in ["heartbeat", "slots", "colour", "line"] {
+    for part in ["wrong.toml:9", "raft.heartbeat", "execution.slots", "execution.colour", "5ms to 5s"] {
         assert!(said.contains(part), "{part} in {said}");
     }
     let server = escapement(&["server", "--config", &file.display().to_string(), "--node", "1"]).expect(1);

@@ -297,9 +297,11 @@ impl WheelActor {
         });
         let Some(turning) = &mut self.turning else { return };
         let deadline = turning.timers.next_deadline().unwrap_or(Timestamp::MAX);
-        // What is due and was not proposed waits for an answer, which turns the wheel again.
-        let deadline = if deadline <= now { Timestamp::MAX } else { deadline };
-        let mut wait = deadline.since(now).0.min(SLEEP_MAX.0);
+        // What is due and was not proposed waits for an answer, which turns the wheel again; or it fell due since the
+        // wheel looked, and is looked at again.
+        let full = turning.fires_in_flight >= FIRES_IN_FLIGHT_MAX || turning.retries_in_flight >= RETRIES_IN_FLIGHT_MAX;
+        let deadline = if deadline <= now && full { Timestamp::MAX } else { deadline };
+        let mut wait = deadline.since(now).0.clamp(1, SLEEP_MAX.0);
         if !pause.is_zero() {
             wait = u64::try_from(pause.as_millis()).unwrap_or(SLEEP_MAX.0) + 1;
         }

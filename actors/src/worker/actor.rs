@@ -52,16 +52,26 @@ pub(super) struct LeaseActor {
     leading: Option<u64>,
     /// Workers whose loss is being proposed.
     losing: BTreeSet<WorkerKey>,
+    /// Workers of whose loss a line was logged: without a majority it is proposed again and again.
+    told: BTreeSet<WorkerKey>,
     _lifeline: Lifeline,
 }
 
 impl LeaseActor {
     pub(super) fn new(parts: LeasesParts, lifeline: Lifeline) -> Self {
-        Self { parts, table: Arc::default(), leading: None, losing: BTreeSet::new(), _lifeline: lifeline }
+        Self {
+            parts,
+            table: Arc::default(),
+            leading: None,
+            losing: BTreeSet::new(),
+            told: BTreeSet::new(),
+            _lifeline: lifeline,
+        }
     }
 
     fn begin(&mut self, term: u64, ctx: &mut Context<Self>) {
         self.parts.clocks.begin();
+        self.told.clear();
         let parts = self.parts.clone();
         let settled = async move {
             while parts.log.read_barrier().await.is_err() {
@@ -95,7 +105,9 @@ impl LeaseActor {
                 continue;
             }
             let (node, incarnation) = key;
-            tracing::warn!(%node, %incarnation, term, "a worker's lease ran out");
+            if self.told.insert(key) {
+                tracing::warn!(%node, %incarnation, term, "a worker's lease ran out");
+            }
             let lost = propose(self.parts.clone(), Request::LoseWorker { node, incarnation });
             ctx.spawn(wrap_future(lost).map(move |_, actor: &mut Self, _| {
                 actor.losing.remove(&key);

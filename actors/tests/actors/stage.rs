@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,11 +53,23 @@ pub(crate) fn until(mut holds: impl FnMut() -> bool) -> impl Future<Output = ()>
 pub(crate) struct StageClock {
     begin: Instant,
     wrong_by: AtomicI64,
+    unsteady: AtomicBool,
+    last_reading: AtomicI64,
 }
 
 impl StageClock {
     pub(crate) fn new(begin: Instant) -> Arc<Self> {
-        Arc::new(Self { begin, wrong_by: AtomicI64::new(0) })
+        Arc::new(Self {
+            begin,
+            wrong_by: AtomicI64::new(0),
+            unsteady: AtomicBool::new(false),
+            last_reading: AtomicI64::new(-1),
+        })
+    }
+
+    /// From now on a millisecond passes after the first reading of an instant.
+    pub(crate) fn set_unsteady(&self) {
+        self.unsteady.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn set_wrong_by(&self, millis: i64) {
@@ -68,7 +80,9 @@ impl StageClock {
 impl Clock for StageClock {
     fn now(&self) -> Timestamp {
         let elapsed = i64::try_from(self.monotonic().as_millis()).expect("tests are short");
-        Timestamp(BEGIN.0 + elapsed + self.wrong_by.load(Ordering::Relaxed))
+        let read_before = self.last_reading.swap(elapsed, Ordering::Relaxed) == elapsed;
+        let passed = i64::from(read_before && self.unsteady.load(Ordering::Relaxed));
+        Timestamp(BEGIN.0 + elapsed + passed + self.wrong_by.load(Ordering::Relaxed))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the Clock of the tests")]

@@ -9,6 +9,7 @@ use escapement_domain::task::definition::{Definition, Misfire, MisfirePolicy, Ov
 use escapement_domain::task::rules::Rules;
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::task::state::Phase;
+use escapement_domain::task::trigger::{IfPast, Trigger};
 use escapement_domain::timestamp::Span;
 
 use crate::cast::{Cast, at, every, noop, once, played};
@@ -40,6 +41,24 @@ fn a_task_fires_at_its_instant_exactly_once_though_proposals_have_no_answer() {
         assert_eq!(fires(&cast), 1);
         assert_eq!(cast.task(task).map(|task| (task.phase, task.runs)), Some((Phase::Finished, 1)));
         assert_eq!(cast.nodes[&1].wheel.counts().failed, 4);
+    });
+}
+
+#[test]
+fn what_falls_due_while_the_wheel_looks_is_not_slept_over() {
+    play(async {
+        let cast = Cast::new(1, &[]);
+        cast.nodes[&1].clock.set_unsteady();
+        for millis in 0..200_u32 {
+            let instant = at(10).plus(Span(u64::from(millis)));
+            let trigger = Trigger::Once { at: instant, if_past: IfPast::Refuse };
+            cast.create(u128::from(millis) + 1, noop(trigger)).await;
+        }
+        until(|| fires(&cast) == 200).await;
+        for open in cast.open() {
+            let late = open.fired_at.0 - open.scheduled_at.0;
+            assert!((0..=10).contains(&late), "{late} ms");
+        }
     });
 }
 

@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use crate::service::WorkerView;
 use crate::service::executions::ExecutionCounts;
 use crate::service::history::{AttemptRow, ExecutionRow, OutputLine};
-use crate::service::WorkerView;
 
 /// An execution: one occurrence of a task with all of its attempts.
 #[derive(Debug, Serialize, ToSchema)]
@@ -216,10 +216,10 @@ impl Execution {
             lateness_ms: row.lateness_ms(),
             attempt: row.attempt,
             attempts: row.attempts.iter().map(Attempt::from).collect(),
-            progress: row
-                .progress
-                .as_ref()
-                .map(|progress| Progress { percent: progress.percent, message: progress.message.to_string() }),
+            progress: row.progress.as_ref().map(|progress| Progress {
+                percent: progress.percent,
+                message: progress.message.to_string(),
+            }),
             result: row.result_text().and_then(super::raw),
             error: row.error.as_ref().map(ToString::to_string),
             reason: row.reason.map(|reason| reason.explanation().to_owned()),

@@ -129,10 +129,9 @@ impl From<domain::Trigger> for Trigger {
             domain::Trigger::Cron { expression, timezone, dst } => {
                 Self::Cron { expression, timezone, dst: dst.into() }
             }
-            domain::Trigger::Interval { every, anchor } => Self::Interval {
-                every: every.to_string(),
-                anchor: anchor.map(|anchor| anchor.to_string()),
-            },
+            domain::Trigger::Interval { every, anchor } => {
+                Self::Interval { every: every.to_string(), anchor: anchor.map(|anchor| anchor.to_string()) }
+            }
             domain::Trigger::Once { at, if_past } => Self::Once {
                 at: at.to_string(),
                 if_past: match if_past {

@@ -10,7 +10,14 @@ use crate::service::testing::Way;
 #[actix_web::test]
 async fn everything_but_what_is_open_needs_a_token() {
     let api = Api::start();
-    for path in ["/api/scheduled-tasks/", "/metrics", "/openapi.json", "/api/nothing", "/nothing", "/api/v1/executions"] {
+    for path in [
+        "/api/scheduled-tasks/",
+        "/metrics",
+        "/openapi.json",
+        "/api/nothing",
+        "/nothing",
+        "/api/v1/executions",
+    ] {
         let reply = api.send(Ask::of(Method::GET, path)).await;
         reply.problem(401, "unauthenticated");
         assert_eq!(reply.header("www-authenticate"), Some("Bearer realm=\"escapement\""), "{path}");
@@ -72,13 +79,16 @@ async fn a_body_must_be_json_of_bounded_length() {
     };
     let json = "application/json; charset=utf-8";
     api.ask(post("text/plain", b"{}".to_vec())).await.problem(415, "unsupported_media_type");
-    api.ask(post(json, b"{}".to_vec()).header("Content-Encoding", "gzip")).await.problem(415, "unsupported_media_type");
+    api.ask(post(json, b"{}".to_vec()).header("Content-Encoding", "gzip"))
+        .await
+        .problem(415, "unsupported_media_type");
     api.ask(post(json, b" ".repeat(1024 * 1024 + 1))).await.problem(413, "too_large");
     api.ask(post(json, Vec::new())).await.problem(400, "malformed_json");
     let reply = api.ask(post(json, b"{\n\"name\": }".to_vec())).await;
     reply.problem(400, "malformed_json");
     assert!(text(&reply.expect(400), "detail").starts_with("line 2, column 9: "), "{}", reply.text);
-    let twice = api.ask(post(json, br#"{"name":"a","trigger":{"type":"manual","type":"cron"}}"#.to_vec())).await;
+    let twice =
+        api.ask(post(json, br#"{"name":"a","trigger":{"type":"manual","type":"cron"}}"#.to_vec())).await;
     assert_eq!(twice.problem(400, "malformed_json"), ["/trigger/type"]);
     api.ask(post(json, "[".repeat(100_000).into_bytes())).await.problem(400, "malformed_json");
     api.ask(post(json, b"{\"name\": \"\xff\"}".to_vec())).await.problem(400, "malformed_json");
@@ -89,7 +99,11 @@ async fn a_misspelt_parameter_is_named_with_what_was_meant() {
     let api = Api::start();
     let reply = api.get("/api/scheduled-tasks?limt=5&state=actve").await;
     assert_eq!(reply.problem(400, "invalid_parameter"), ["?state", "?limt"]);
-    assert!(reply.text.contains("did you mean `active`?") && reply.text.contains("did you mean `limit`?"), "{}", reply.text);
+    assert!(
+        reply.text.contains("did you mean `active`?") && reply.text.contains("did you mean `limit`?"),
+        "{}",
+        reply.text
+    );
     for query in ["limit=0", "limit=1001", "limit=x", "limit=1&limit=2", "cursor=zz", "consistency=maybe"] {
         api.get(&format!("/api/scheduled-tasks?{query}")).await.problem(400, "invalid_parameter");
     }
@@ -142,7 +156,8 @@ async fn without_a_leader_reads_and_writes_say_so_and_local_reads_go_on() {
 #[actix_web::test]
 async fn an_unknown_outcome_is_settled_by_the_same_key() {
     let api = Api::start();
-    let create = Ask::of(Method::POST, "/api/scheduled-tasks").json(&manual("one")).header("Idempotency-Key", "k");
+    let create =
+        Ask::of(Method::POST, "/api/scheduled-tasks").json(&manual("one")).header("Idempotency-Key", "k");
     api.node.way_is(Way::Lossy);
     let reply = api.ask(create.clone()).await;
     reply.problem(503, "unknown_outcome");
@@ -168,8 +183,13 @@ async fn membership_is_changed_by_a_cluster_admin() {
     api.ask(Ask::of(Method::POST, "/api/cluster/leader")).await.expect(200);
     api.ask(Ask::of(Method::DELETE, "/api/cluster/nodes/2")).await.expect(204);
     let told = api.node.cluster.told.lock().clone();
-    let expected =
-        ["add 2 127.0.0.1:7071 127.0.0.1:7171", "promote 2", "transfer Some(NodeId(2))", "transfer None", "remove 2"];
+    let expected = [
+        "add 2 127.0.0.1:7071 127.0.0.1:7171",
+        "promote 2",
+        "transfer Some(NodeId(2))",
+        "transfer None",
+        "remove 2",
+    ];
     assert_eq!(told, expected);
     let wrong = api.post("/api/cluster/nodes", &json!({ "id": 0, "api": "nowhere", "pear": 1 })).await;
     assert_eq!(wrong.problem(422, "invalid"), ["/id", "/api", "/peer", "/pear"]);
@@ -185,8 +205,11 @@ async fn requests_are_counted_by_route_and_never_by_path() {
     api.get("/somewhere/else").await.problem(404, "not_found");
     let metrics = api.get("/metrics").await;
     assert_eq!(metrics.status, 200);
-    assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text")));
-    let line = r#"escapement_http_requests_total{method="GET",route="/api/scheduled-tasks/{id}",status="4xx"} 1"#;
+    assert!(
+        metrics.header("content-type").is_some_and(|kind| kind.starts_with("application/openmetrics-text"))
+    );
+    let line =
+        r#"escapement_http_requests_total{method="GET",route="/api/scheduled-tasks/{id}",status="4xx"} 1"#;
     assert!(metrics.text.contains(line), "{}", metrics.text);
     assert!(metrics.text.contains(r#"route="unmatched""#), "{}", metrics.text);
 }

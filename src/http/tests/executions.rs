@@ -112,7 +112,10 @@ async fn an_execution_is_cancelled_once_and_retried_when_it_failed() {
     assert_eq!(show(&api, &first).await["status"], json!("cancelled"));
     post(&api, &first, "cancel").await.problem(409, "wrong_status");
     let again = post(&api, &first, "retry").await.expect(202);
-    assert_eq!((&again["id"], &again["status"], &again["attempt"]), (&first["id"], &json!("running"), &json!(2)));
+    assert_eq!(
+        (&again["id"], &again["status"], &again["attempt"]),
+        (&first["id"], &json!("running"), &json!(2))
+    );
     api.node.fail(id_of(&first));
     assert_eq!(post(&api, &first, "retry").await.expect(202)["attempt"], json!(3));
     api.node.succeed(id_of(&first));
@@ -132,7 +135,8 @@ async fn what_attempts_wrote_is_told_in_order() {
     post(&api, &execution, "retry").await.expect(202);
     api.node.outputs.lines.lock().insert(2, vec!["a", "b", "c"]);
     let lines = async |query: &str| {
-        let page = api.get(&format!("/api/executions/{}/logs?{query}", text(&execution, "id"))).await.expect(200);
+        let page =
+            api.get(&format!("/api/executions/{}/logs?{query}", text(&execution, "id"))).await.expect(200);
         let lines: Vec<String> = items(&page).iter().map(|line| text(line, "text")).collect();
         (lines, page["next_cursor"].as_str().map(str::to_owned))
     };
@@ -141,7 +145,10 @@ async fn what_attempts_wrote_is_told_in_order() {
     assert!(all[0].contains("what attempt 1 wrote is on node 1, which does not answer"), "{all:?}");
     let (first, cursor) = lines("attempt=2&limit=2").await;
     assert_eq!(first, ["a", "b"]);
-    assert_eq!(lines(&format!("attempt=2&limit=2&cursor={}", cursor.expect("more"))).await, (vec!["c".into()], None));
+    assert_eq!(
+        lines(&format!("attempt=2&limit=2&cursor={}", cursor.expect("more"))).await,
+        (vec!["c".into()], None)
+    );
     let (start, cursor) = lines("limit=1").await;
     assert!(start[0].contains("does not answer"));
     assert_eq!(lines(&format!("limit=9&cursor={}", cursor.expect("more"))).await.0, ["a", "b", "c"]);
@@ -155,11 +162,17 @@ async fn counts_and_workers_tell_what_runs() {
     let running = run(&api, &task).await;
     run(&api, &task).await;
     let counts = api.get("/api/executions/status").await.expect(200);
-    assert_eq!((&counts["running"], &counts["queue_depth"], &counts["workers"]), (&json!(1), &json!(1), &json!(1)));
+    assert_eq!(
+        (&counts["running"], &counts["queue_depth"], &counts["workers"]),
+        (&json!(1), &json!(1), &json!(1))
+    );
     assert_eq!(counts["counts"]["succeeded"], json!(0));
     let workers = api.get("/api/workers").await.expect(200);
     let worker = &items(&workers)[0];
-    assert_eq!((&worker["node"], &worker["state"], &worker["slots"]), (&json!(1), &json!("ready"), &json!(8)));
+    assert_eq!(
+        (&worker["node"], &worker["state"], &worker["slots"]),
+        (&json!(1), &json!("ready"), &json!(8))
+    );
     assert_eq!(worker["holds"], json!([{ "execution_id": running["id"], "task_id": task["id"] }]));
     assert_eq!(worker["offers"]["programs"], json!(["/usr/bin/true"]));
 }
@@ -184,7 +197,8 @@ async fn the_event_log_is_listed_by_tenant_task_and_sequence() {
     api.ask(Ask::of(Method::POST, &path)).await.expect(200);
     let events = async |query: &str| api.get(&format!("/api/audit/events?{query}")).await.expect(200);
     let all = events("").await;
-    let sequences: Vec<u64> = items(&all).iter().map(|event| event["seq"].as_u64().expect("a number")).collect();
+    let sequences: Vec<u64> =
+        items(&all).iter().map(|event| event["seq"].as_u64().expect("a number")).collect();
     assert_eq!(sequences, (1..=sequences.len() as u64).collect::<Vec<_>>());
     assert_eq!(items(&all)[1]["previous_hash"], items(&all)[0]["hash"]);
     assert_eq!((&items(&all)[0]["tenant"], &items(&all)[0]["actor"]), (&json!("acme"), &json!("ada")));

@@ -4,6 +4,7 @@ mod bulk;
 mod door;
 mod executions;
 mod openapi;
+mod server;
 mod tasks;
 
 use std::time::Duration;
@@ -60,6 +61,8 @@ impl Api {
 
     /// Sends a request as it is.
     pub(super) async fn send(&self, ask: Ask<'_>) -> Reply {
+        // An actor that was never polled cannot be dropped.
+        tokio::task::yield_now().await;
         let app = App::new().app_data(self.shared.clone()).configure(routes::configure);
         let app = test::init_service(app.wrap(from_fn(front_door))).await;
         let mut request = test::TestRequest::with_uri(ask.path).method(ask.method);
@@ -90,9 +93,8 @@ impl Api {
     }
 
     /// Creates a task and returns it.
-    #[track_caller]
-    pub(super) fn create(&self, task: Value) -> impl Future<Output = Value> {
-        async move { self.post("/api/scheduled-tasks/", &task).await.expect(201) }
+    pub(super) async fn create(&self, task: Value) -> Value {
+        self.post("/api/scheduled-tasks/", &task).await.expect(201)
     }
 }
 
@@ -158,7 +160,9 @@ pub(super) fn interval(name: &str, every: &str) -> Value {
 
 /// The task with further fields.
 pub(super) fn with(mut task: Value, fields: Value) -> Value {
-    let (Value::Object(into), Value::Object(fields)) = (&mut task, fields) else { panic!("both are objects") };
+    let (Value::Object(into), Value::Object(fields)) = (&mut task, fields) else {
+        panic!("both are objects")
+    };
     into.extend(fields);
     task
 }

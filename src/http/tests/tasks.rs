@@ -61,7 +61,8 @@ async fn every_fault_is_named_at_once() {
 async fn a_task_may_be_sent_back_as_it_was_answered() {
     let api = Api::start();
     let task = api.create(interval("one", "1h")).await;
-    let put = |task: &Value| api.ask(Ask::of(Method::PUT, Box::leak(path_of(task).into_boxed_str())).json(task));
+    let put =
+        |task: &Value| api.ask(Ask::of(Method::PUT, Box::leak(path_of(task).into_boxed_str())).json(task));
     let same = put(&task).await.expect(200);
     assert_eq!((&same["version"], &same["id"]), (&json!(2), &task["id"]));
     let renamed = put(&with(same, json!({ "name": "two", "state": "paused" }))).await.expect(200);
@@ -98,15 +99,20 @@ async fn a_change_of_an_older_version_is_refused() {
 async fn a_repeated_key_gets_the_first_answer_and_another_body_none() {
     let api = Api::start();
     let create = |name: &str, key: &str| {
-        api.ask(Ask::of(Method::POST, "/api/scheduled-tasks").json(&manual(name)).header("Idempotency-Key", key))
+        api.ask(
+            Ask::of(Method::POST, "/api/scheduled-tasks").json(&manual(name)).header("Idempotency-Key", key),
+        )
     };
     let first = create("one", "k-1").await.expect(201);
     assert_eq!(create("one", "k-1").await.expect(201)["id"], first["id"]);
     create("two", "k-1").await.problem(422, "idempotency_key_reused");
     assert_ne!(create("one", "k-2").await.expect(201)["id"], first["id"]);
     create("one", &"k".repeat(256)).await.problem(400, "invalid_header");
-    let reordered = r#"{"action":{"operation":"noop","type":"builtin"}, "trigger":{"type":"manual"},"name":"one"}"#;
-    let again = Ask::of(Method::POST, "/api/scheduled-tasks/").bytes(reordered.into()).header("Idempotency-Key", "k-1");
+    let reordered =
+        r#"{"action":{"operation":"noop","type":"builtin"}, "trigger":{"type":"manual"},"name":"one"}"#;
+    let again = Ask::of(Method::POST, "/api/scheduled-tasks/")
+        .bytes(reordered.into())
+        .header("Idempotency-Key", "k-1");
     assert_eq!(api.ask(again).await.expect(201)["id"], first["id"], "the same said in other words");
 }
 
@@ -151,9 +157,8 @@ async fn a_list_is_turned_page_by_page_and_filtered() {
         }
     }
     assert_eq!(names, ["task 0", "task 1", "task 2", "task 3", "task 4"]);
-    let count = async |query: &str| {
-        items(&api.get(&format!("/api/scheduled-tasks?{query}")).await.expect(200)).len()
-    };
+    let count =
+        async |query: &str| items(&api.get(&format!("/api/scheduled-tasks?{query}")).await.expect(200)).len();
     assert_eq!(count("kind=report").await, 3);
     assert_eq!(count("label=n%3D1").await, 1);
     assert_eq!(count("label=n").await, 5);
@@ -233,5 +238,7 @@ async fn a_tasks_events_are_listed_and_outlive_it() {
     assert_eq!(first, ["TaskCreated", "TaskPaused"]);
     let (rest, end) = kinds(&format!("cursor={}", cursor.expect("more"))).await;
     assert_eq!((rest, end), (vec!["TaskDeleted".to_owned()], None));
-    api.get("/api/scheduled-tasks/0190d1c2-0000-7000-8000-000000000000/events").await.problem(404, "not_found");
+    api.get("/api/scheduled-tasks/0190d1c2-0000-7000-8000-000000000000/events")
+        .await
+        .problem(404, "not_found");
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use escapement_domain::command::Programs;
 use escapement_domain::limits::SPAN_MAX;
 use escapement_domain::replica::placement::{Condition, Workers};
-use escapement_domain::task::action::{Action, Completion, HttpAction, Operation, ProcessAction, ProcessLimits};
+use escapement_domain::task::action::{
+    Action, Completion, HttpAction, Operation, ProcessAction, ProcessLimits,
+};
 use escapement_domain::timestamp::Span;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -83,7 +85,11 @@ impl ProgramsOffered {
 }
 
 /// Reads an action.
-pub(super) fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults) -> Option<Action> {
+pub(super) fn read(
+    field: &Field<'_>,
+    surroundings: &Surroundings<'_>,
+    faults: &mut Faults,
+) -> Option<Action> {
     let mut fields = field.object(faults)?;
     let kind = fields.required("type", faults)?;
     let name = kind.string(faults)?;
@@ -93,11 +99,17 @@ pub(super) fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &
         "builtin" => builtin(&mut fields, faults),
         "queue" => {
             let available = AVAILABLE.join(", ");
-            faults.add(&kind.pointer, format!("`queue` actions are not available in this version; allowed: {available}"));
+            faults.add(
+                &kind.pointer,
+                format!("`queue` actions are not available in this version; allowed: {available}"),
+            );
             return None;
         }
         other => {
-            faults.add(&kind.pointer, format!("`{}` is not an action; {}", shown(other), instead(other, &AVAILABLE)));
+            faults.add(
+                &kind.pointer,
+                format!("`{}` is not an action; {}", shown(other), instead(other, &AVAILABLE)),
+            );
             return None;
         }
     };
@@ -146,7 +158,10 @@ fn url(field: &Field<'_>, faults: &mut Faults) -> Option<String> {
 fn headers(field: &Field<'_>, faults: &mut Faults) -> Option<BTreeMap<String, String>> {
     let entries = field.entries(faults)?;
     if entries.len() > HEADERS_MAX {
-        faults.add(&field.pointer, format!("at most {HEADERS_MAX} headers are allowed; these are {}", entries.len()));
+        faults.add(
+            &field.pointer,
+            format!("at most {HEADERS_MAX} headers are allowed; these are {}", entries.len()),
+        );
         return None;
     }
     let mut headers = BTreeMap::new();
@@ -193,7 +208,8 @@ fn process(
     let program = fields.required("program", faults).and_then(|field| program(&field, surroundings, faults));
     let args = fields.read("args", faults, arguments);
     let env = fields.read("env", faults, environment);
-    let stdin = fields.read("stdin", faults, |field, faults| field.text(0..=ARGUMENT_BYTES_MAX, |_| true, "", faults));
+    let stdin = fields
+        .read("stdin", faults, |field, faults| field.text(0..=ARGUMENT_BYTES_MAX, |_| true, "", faults));
     let limits = fields.read("limits", faults, limits);
     Some(ProcessAction {
         program: program?,
@@ -215,7 +231,10 @@ fn program(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faul
         && !listed.is_empty()
         && !listed.contains(program.as_str())
     {
-        let detail = format!("no node runs `{}`: it is not in execution.process_allow of any that is up", shown(&program));
+        let detail = format!(
+            "no node runs `{}`: it is not in execution.process_allow of any that is up",
+            shown(&program)
+        );
         faults.add(&field.pointer, detail);
     }
     Some(program)
@@ -228,17 +247,25 @@ fn no_nul(text: &str) -> bool {
 fn arguments(field: &Field<'_>, faults: &mut Faults) -> Option<Vec<String>> {
     let elements = field.elements(faults)?;
     if elements.len() > ARGUMENTS_MAX {
-        faults.add(&field.pointer, format!("at most {ARGUMENTS_MAX} arguments are allowed; these are {}", elements.len()));
+        faults.add(
+            &field.pointer,
+            format!("at most {ARGUMENTS_MAX} arguments are allowed; these are {}", elements.len()),
+        );
         return None;
     }
-    let text = |field: &Field<'_>, faults: &mut Faults| field.text(0..=ARGUMENT_BYTES_MAX, no_nul, " without NUL", faults);
+    let text = |field: &Field<'_>, faults: &mut Faults| {
+        field.text(0..=ARGUMENT_BYTES_MAX, no_nul, " without NUL", faults)
+    };
     Some(elements.iter().filter_map(|element| text(element, faults)).collect())
 }
 
 fn environment(field: &Field<'_>, faults: &mut Faults) -> Option<BTreeMap<String, String>> {
     let entries = field.entries(faults)?;
     if entries.len() > ARGUMENTS_MAX {
-        faults.add(&field.pointer, format!("at most {ARGUMENTS_MAX} variables are allowed; these are {}", entries.len()));
+        faults.add(
+            &field.pointer,
+            format!("at most {ARGUMENTS_MAX} variables are allowed; these are {}", entries.len()),
+        );
         return None;
     }
     let mut environment = BTreeMap::new();
@@ -258,7 +285,8 @@ fn environment(field: &Field<'_>, faults: &mut Faults) -> Option<BTreeMap<String
 fn limits(field: &Field<'_>, faults: &mut Faults) -> Option<ProcessLimits> {
     let mut fields = field.object(faults)?;
     let memory = fields.read("memory", faults, memory);
-    let cpu_time = fields.read("cpu_time", faults, |field, faults| field.span(Span::seconds(1)..=SPAN_MAX, faults));
+    let cpu_time =
+        fields.read("cpu_time", faults, |field, faults| field.span(Span::seconds(1)..=SPAN_MAX, faults));
     let open_files = fields.read("open_files", faults, |field, faults| field.integer(1..=1_048_576, faults));
     fields.finish("limits", faults);
     Some(ProcessLimits { memory, cpu_time, open_files })
@@ -273,7 +301,8 @@ fn memory(field: &Field<'_>, faults: &mut Faults) -> Option<u64> {
     }
     let text = field.string(faults)?;
     let units = [("KiB", 1024), ("MiB", MIB), ("GiB", 1024 * MIB)];
-    let read = |(unit, size): &(&str, u64)| text.strip_suffix(unit)?.trim().parse::<u64>().ok()?.checked_mul(*size);
+    let read =
+        |(unit, size): &(&str, u64)| text.strip_suffix(unit)?.trim().parse::<u64>().ok()?.checked_mul(*size);
     let found = units.iter().find_map(read).filter(|bytes| (MIB..=MOST).contains(bytes));
     if found.is_none() {
         let detail = "bytes as a number, or with a unit such as `512MiB`, of at least 1 MiB and at most 1 TiB are expected";
@@ -285,8 +314,7 @@ fn memory(field: &Field<'_>, faults: &mut Faults) -> Option<u64> {
 fn builtin(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<Action> {
     let choices = [("noop", Operation::Noop), ("housekeeping", Operation::Housekeeping)];
     let operation = fields.required("operation", faults).and_then(|field| field.choice(&choices, faults));
-    let parameters = fields.read("parameters", faults, |field, faults| {
-        field.object(faults).map(|_| field.node.compact())
-    });
+    let parameters =
+        fields.read("parameters", faults, |field, faults| field.object(faults).map(|_| field.node.compact()));
     Some(Action::Builtin { operation: operation?, parameters })
 }

@@ -6,9 +6,8 @@
 use escapement_domain::timestamp::Span;
 
 const UNITS: &[&str] = &[
-    "ms", "msec", "millis", "s", "sec", "secs", "second", "seconds", "m", "min", "mins", "minute", "minutes", "h",
-    "hr", "hrs", "hour", "hours", "d", "day", "days", "w",
-    "week", "weeks",
+    "ms", "msec", "millis", "s", "sec", "secs", "second", "seconds", "m", "min", "mins", "minute", "minutes",
+    "h", "hr", "hrs", "hour", "hours", "d", "day", "days", "w", "week", "weeks",
 ];
 /// Bytes of the longest text that is looked at.
 const TEXT_BYTES_MAX: usize = 64;
@@ -20,7 +19,9 @@ const TEXT_BYTES_MAX: usize = 64;
 pub(super) fn parse(text: &str) -> Result<Span, String> {
     let refused = || {
         let shown = super::nearest::shown(text);
-        format!("`{shown}` is not a duration; write whole numbers with the units ms, s, m, h, d or w, such as `90s` or `1h30m`")
+        format!(
+            "`{shown}` is not a duration; write whole numbers with the units ms, s, m, h, d or w, such as `90s` or `1h30m`"
+        )
     };
     let text_is_sane = (1..=TEXT_BYTES_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b' ')
@@ -41,9 +42,14 @@ mod tests {
 
     #[test]
     fn what_people_write_is_read() {
-        for (text, millis) in
-            [("90s", 90_000), ("1h30m", 5_400_000), ("1h 30m", 5_400_000), ("250ms", 250), ("0s", 0), ("2d", 172_800_000)]
-        {
+        for (text, millis) in [
+            ("90s", 90_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            ("250ms", 250),
+            ("0s", 0),
+            ("2d", 172_800_000),
+        ] {
             assert_eq!(parse(text), Ok(Span(millis)), "{text}");
         }
     }
@@ -58,7 +64,21 @@ mod tests {
     #[test]
     fn what_is_ambiguous_or_no_duration_is_refused() {
         let long = "9".repeat(40) + "d";
-        for text in ["", "90", "s", "-1s", "1.5h", "1M", "1y", "1month", "5us", "1e3s", "PT1H", "99999999999999999999d", &long] {
+        for text in [
+            "",
+            "90",
+            "s",
+            "-1s",
+            "1.5h",
+            "1M",
+            "1y",
+            "1month",
+            "5us",
+            "1e3s",
+            "PT1H",
+            "99999999999999999999d",
+            &long,
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

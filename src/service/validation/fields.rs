@@ -83,7 +83,11 @@ impl<'a> Field<'a> {
             self.wanted("an object", faults);
             return None;
         };
-        Some(Fields { pointer: self.pointer.clone(), entries: entries.into_iter().collect(), known: Vec::new() })
+        Some(Fields {
+            pointer: self.pointer.clone(),
+            entries: entries.into_iter().collect(),
+            known: Vec::new(),
+        })
     }
 
     /// The fields of an object whose names are the client's own.
@@ -160,7 +164,11 @@ impl<'a> Field<'a> {
         }
         let text = self.node.text();
         let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast from a float saturates")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a cast from a float saturates"
+        )]
         let found = number
             .map(|number| (number * 1_000.0).round())
             .filter(|mille| (f64::from(*allowed.start())..=f64::from(*allowed.end())).contains(mille))
@@ -168,7 +176,10 @@ impl<'a> Field<'a> {
         if found.is_none() {
             let bound = |mille: &u32| f64::from(*mille) / 1_000.0;
             let (least, most) = (bound(allowed.start()), bound(allowed.end()));
-            faults.add(&self.pointer, format!("a number from {least} to {most} is allowed, not {}", shown(text)));
+            faults.add(
+                &self.pointer,
+                format!("a number from {least} to {most} is allowed, not {}", shown(text)),
+            );
         }
         found
     }
@@ -183,7 +194,8 @@ impl<'a> Field<'a> {
             Ok(span) if allowed.contains(&span) => Some(span),
             Ok(span) => {
                 let (least, most) = (allowed.start(), allowed.end());
-                faults.add(&self.pointer, format!("a duration from {least} to {most} is allowed, not {span}"));
+                faults
+                    .add(&self.pointer, format!("a duration from {least} to {most} is allowed, not {span}"));
                 None
             }
             Err(detail) => {

@@ -13,7 +13,8 @@ const ADDRESS_BYTES_MAX: usize = 261;
 pub fn new_node(node: Node<'_>) -> Result<(u64, String, String), Vec<Fault>> {
     let mut faults = Faults::default();
     let found = Field::new(node, "").object(&mut faults).and_then(|mut fields| {
-        let id = fields.required("id", &mut faults).and_then(|field| field.integer(1..=u64::MAX, &mut faults));
+        let id =
+            fields.required("id", &mut faults).and_then(|field| field.integer(1..=u64::MAX, &mut faults));
         let api = fields.required("api", &mut faults).and_then(|field| address(&field, &mut faults));
         let peer = fields.required("peer", &mut faults).and_then(|field| address(&field, &mut faults));
         fields.finish("a node", &mut faults);

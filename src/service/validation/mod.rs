@@ -17,14 +17,14 @@ mod trigger;
 use std::collections::BTreeMap;
 
 use escapement_domain::codec;
-use escapement_domain::limits::{
-    DEFINITION_BYTES_MAX, DESCRIPTION_BYTES_MAX, LABEL_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, PRIORITY_MAX, SPAN_MAX,
-    TIMEOUT_MAX,
-};
 use escapement_domain::identifier::TaskId;
+use escapement_domain::limits::{
+    DEFINITION_BYTES_MAX, DESCRIPTION_BYTES_MAX, LABEL_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, PRIORITY_MAX,
+    SPAN_MAX, TIMEOUT_MAX,
+};
+use escapement_domain::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
 use escapement_domain::task::plan::Timetable;
 use escapement_domain::task::rules::{Rules, Timing};
-use escapement_domain::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
 use escapement_domain::timestamp::{Span, Timestamp};
 
 pub use self::action::ProgramsOffered;
@@ -109,8 +109,10 @@ fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults)
     let mut fields = field.object(faults)?;
     fields.ignore(&READ_ONLY);
     let name = fields.required("name", faults).and_then(|field| name(&field, faults));
-    let trigger = fields.required("trigger", faults).and_then(|field| trigger::read(&field, surroundings, faults));
-    let action = fields.required("action", faults).and_then(|field| action::read(&field, surroundings, faults));
+    let trigger =
+        fields.required("trigger", faults).and_then(|field| trigger::read(&field, surroundings, faults));
+    let action =
+        fields.required("action", faults).and_then(|field| action::read(&field, surroundings, faults));
     let description = fields.read("description", faults, description);
     let kind = fields.read("kind", faults, |field, faults| field.choice(&KINDS, faults));
     let policies = policies(&mut fields, faults);
@@ -166,7 +168,9 @@ fn has_instant(definition: &Definition, field: &Field<'_>, now: Timestamp, fault
             format!("{}/end_at", field.pointer),
             format!("no instant of the trigger lies between now and {end}; a later one is allowed"),
         ),
-        None => faults.add(format!("{}/trigger", field.pointer), "the trigger names no instant that is to come"),
+        None => {
+            faults.add(format!("{}/trigger", field.pointer), "the trigger names no instant that is to come")
+        }
     }
 }
 
@@ -176,21 +180,31 @@ fn name(field: &Field<'_>, faults: &mut Faults) -> Option<String> {
 }
 
 fn description(field: &Field<'_>, faults: &mut Faults) -> Option<String> {
-    let passes = |text: &str| !text.chars().any(|letter| letter.is_control() && !matches!(letter, '\n' | '\r' | '\t'));
-    field.text(0..=DESCRIPTION_BYTES_MAX, passes, " without control characters but line ends and tabs", faults)
+    let passes =
+        |text: &str| !text.chars().any(|letter| letter.is_control() && !matches!(letter, '\n' | '\r' | '\t'));
+    field.text(
+        0..=DESCRIPTION_BYTES_MAX,
+        passes,
+        " without control characters but line ends and tabs",
+        faults,
+    )
 }
 
 fn labels(field: &Field<'_>, faults: &mut Faults) -> Option<BTreeMap<String, String>> {
     let entries = field.entries(faults)?;
     if entries.len() > LABELS_MAX {
-        faults.add(&field.pointer, format!("at most {LABELS_MAX} labels are allowed; these are {}", entries.len()));
+        faults.add(
+            &field.pointer,
+            format!("at most {LABELS_MAX} labels are allowed; these are {}", entries.len()),
+        );
         return None;
     }
     let plain = |text: &str| !text.chars().any(char::is_control);
     let mut labels = BTreeMap::new();
     for (name, value) in entries {
         if !(1..=LABEL_BYTES_MAX).contains(&name.len()) || !plain(&name) || name.contains('=') {
-            let allowed = format!("a label's name has 1 to {LABEL_BYTES_MAX} bytes without `=` and control characters");
+            let allowed =
+                format!("a label's name has 1 to {LABEL_BYTES_MAX} bytes without `=` and control characters");
             faults.add(&value.pointer, allowed);
         }
         if let Some(text) = value.text(0..=LABEL_BYTES_MAX, plain, " without control characters", faults) {
@@ -228,7 +242,8 @@ fn policies(fields: &mut Fields<'_>, faults: &mut Faults) -> Policies {
     let misfire = fields.read("misfire", faults, policy::misfire);
     let overlap = fields.read("overlap", faults, |field, faults| field.choice(&overlaps, faults));
     let delivery = fields.read("delivery", faults, |field, faults| field.choice(&deliveries, faults));
-    let priority = |field: &Field<'_>, faults: &mut Faults| field.integer(0..=u64::from(PRIORITY_MAX), faults);
+    let priority =
+        |field: &Field<'_>, faults: &mut Faults| field.integer(0..=u64::from(PRIORITY_MAX), faults);
     let priority = fields.read("priority", faults, priority);
     let jitter = fields.read("jitter", faults, |field, faults| field.span(Span::ZERO..=SPAN_MAX, faults));
     Policies {

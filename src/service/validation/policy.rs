@@ -13,17 +13,21 @@ const MULTIPLIER_PER_MILLE_MAX: u32 = 100_000;
 /// Reads how failed attempts are made again.
 pub(super) fn retry(field: &Field<'_>, faults: &mut Faults) -> Option<Retry> {
     let mut fields = field.object(faults)?;
-    let attempts = |field: &Field<'_>, faults: &mut Faults| field.integer(1..=u64::from(ATTEMPTS_MAX), faults);
+    let attempts =
+        |field: &Field<'_>, faults: &mut Faults| field.integer(1..=u64::from(ATTEMPTS_MAX), faults);
     let span = |field: &Field<'_>, faults: &mut Faults| field.span(Span::ZERO..=SPAN_MAX, faults);
     let max_attempts = fields.read("max_attempts", faults, attempts);
     let initial_delay = fields.read("initial_delay", faults, span);
-    let multiplier = |field: &Field<'_>, faults: &mut Faults| field.per_mille(1_000..=MULTIPLIER_PER_MILLE_MAX, faults);
+    let multiplier =
+        |field: &Field<'_>, faults: &mut Faults| field.per_mille(1_000..=MULTIPLIER_PER_MILLE_MAX, faults);
     let multiplier = fields.read("multiplier", faults, multiplier);
     let max_delay = fields.read("max_delay", faults, span);
     let jitter = fields.read("jitter", faults, |field, faults| field.per_mille(0..=1_000, faults));
     fields.finish("retry", faults);
     let retry = Retry {
-        max_attempts: max_attempts.and_then(|most| u32::try_from(most).ok()).unwrap_or(Retry::DEFAULT.max_attempts),
+        max_attempts: max_attempts
+            .and_then(|most| u32::try_from(most).ok())
+            .unwrap_or(Retry::DEFAULT.max_attempts),
         initial_delay: initial_delay.unwrap_or(Retry::DEFAULT.initial_delay),
         multiplier_per_mille: multiplier.unwrap_or(Retry::DEFAULT.multiplier_per_mille),
         max_delay: max_delay.unwrap_or(Retry::DEFAULT.max_delay),
@@ -34,7 +38,8 @@ pub(super) fn retry(field: &Field<'_>, faults: &mut Faults) -> Option<Retry> {
         faults.add(format!("{}/initial_delay", field.pointer), detail);
     }
     if let (Some(most), None) = (max_delay.filter(|most| *most < retry.initial_delay), initial_delay) {
-        let detail = format!("at least initial_delay, which is {}, is allowed, not {most}", retry.initial_delay);
+        let detail =
+            format!("at least initial_delay, which is {}, is allowed, not {most}", retry.initial_delay);
         faults.add(format!("{}/max_delay", field.pointer), detail);
     }
     Some(retry)
@@ -43,8 +48,11 @@ pub(super) fn retry(field: &Field<'_>, faults: &mut Faults) -> Option<Retry> {
 /// Reads what happens to instants that nobody fired in time.
 pub(super) fn misfire(field: &Field<'_>, faults: &mut Faults) -> Option<Misfire> {
     let mut fields = field.object(faults)?;
-    let policies =
-        [("skip", MisfirePolicy::Skip), ("run_latest", MisfirePolicy::RunLatest), ("run_all", MisfirePolicy::RunAll)];
+    let policies = [
+        ("skip", MisfirePolicy::Skip),
+        ("run_latest", MisfirePolicy::RunLatest),
+        ("run_all", MisfirePolicy::RunAll),
+    ];
     let span = |field: &Field<'_>, faults: &mut Faults| field.span(Span::ZERO..=SPAN_MAX, faults);
     let policy = fields.read("policy", faults, |field, faults| field.choice(&policies, faults));
     let grace = fields.read("grace", faults, span);
@@ -62,7 +70,9 @@ pub(super) fn misfire(field: &Field<'_>, faults: &mut Faults) -> Option<Misfire>
 pub(super) fn not_yet(field: &Field<'_>, name: &str, faults: &mut Faults) -> Option<()> {
     let empty = match field.node.shape() {
         Shape::List => field.node.elements().is_some_and(|elements| elements.is_empty()),
-        Shape::Object => name != "circuit_breaker" && field.node.entries().is_some_and(|entries| entries.is_empty()),
+        Shape::Object => {
+            name != "circuit_breaker" && field.node.entries().is_some_and(|entries| entries.is_empty())
+        }
         _ => false,
     };
     if !empty {

@@ -13,7 +13,11 @@ const AVAILABLE: [&str; 4] = ["cron", "interval", "once", "manual"];
 const LATER: [&str; 2] = ["event", "after"];
 
 /// Reads a trigger.
-pub(super) fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults) -> Option<Trigger> {
+pub(super) fn read(
+    field: &Field<'_>,
+    surroundings: &Surroundings<'_>,
+    faults: &mut Faults,
+) -> Option<Trigger> {
     let mut fields = field.object(faults)?;
     let kind = fields.required("type", faults)?;
     let name = kind.string(faults)?;
@@ -25,11 +29,17 @@ pub(super) fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &
         "manual" => Some(Trigger::Manual),
         later if LATER.contains(&later) => {
             let available = AVAILABLE.join(", ");
-            faults.add(&kind.pointer, format!("`{later}` triggers are not available in this version; allowed: {available}"));
+            faults.add(
+                &kind.pointer,
+                format!("`{later}` triggers are not available in this version; allowed: {available}"),
+            );
             return None;
         }
         other => {
-            faults.add(&kind.pointer, format!("`{}` is not a trigger; {}", shown(other), instead(other, &AVAILABLE)));
+            faults.add(
+                &kind.pointer,
+                format!("`{}` is not a trigger; {}", shown(other), instead(other, &AVAILABLE)),
+            );
             return None;
         }
     };
@@ -40,8 +50,7 @@ pub(super) fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &
 
 fn cron(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<Trigger> {
     let expression = fields.required("expression", faults);
-    let expression =
-        expression.and_then(|field| field.text(1..=EXPRESSION_BYTES_MAX, |_| true, "", faults));
+    let expression = expression.and_then(|field| field.text(1..=EXPRESSION_BYTES_MAX, |_| true, "", faults));
     let timezone = fields.read("timezone", faults, Field::string);
     let dst = fields.read("dst", faults, dst);
     Some(Trigger::Cron {
@@ -73,21 +82,31 @@ fn once(fields: &mut Fields<'_>, surroundings: &Surroundings<'_>, faults: &mut F
     let at_field = fields.required("at", faults);
     let at = at_field.as_ref().and_then(|field| field.instant(faults));
     let choices = [("refuse", IfPast::Refuse), ("run", IfPast::Run)];
+    let before = faults.len();
     let if_past = fields.read("if_past", faults, |field, faults| field.choice(&choices, faults));
+    let understood = faults.len() == before;
     let (at, if_past) = (at?, if_past.unwrap_or_default());
     let unchanged = match surroundings.purpose {
         Purpose::Create => false,
         Purpose::Replace { once_at } => once_at == Some(at),
     };
-    if at <= surroundings.now && if_past == IfPast::Refuse && !unchanged {
+    if at <= surroundings.now && if_past == IfPast::Refuse && understood && !unchanged {
         let pointer = at_field.map_or_else(String::new, |field| field.pointer);
-        faults.add(pointer, format!("{at} is past; a later instant is allowed, or `if_past`: `run` to run it at once"));
+        faults.add(
+            pointer,
+            format!("{at} is past; a later instant is allowed, or `if_past`: `run` to run it at once"),
+        );
     }
     Some(Trigger::Once { at, if_past })
 }
 
 /// Whether the schedule compiles; what is wrong with it is told with its column.
-fn compiled(trigger: &Trigger, field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults) -> bool {
+fn compiled(
+    trigger: &Trigger,
+    field: &Field<'_>,
+    surroundings: &Surroundings<'_>,
+    faults: &mut Faults,
+) -> bool {
     let found = match Schedule::compile(trigger, TaskId(0), surroundings.now) {
         Ok(_) => return true,
         Err(error) => error.faults,

@@ -87,11 +87,11 @@ impl Player {
     }
 
     fn command(&mut self, step: &Move) -> Option<Command> {
-        self.from_client(step).or_else(|| self.from_scheduler(step))
+        self.client_command_of(step).or_else(|| self.scheduler_command_of(step))
     }
 
     /// What a client sends.
-    fn from_client(&mut self, step: &Move) -> Option<Command> {
+    fn client_command_of(&mut self, step: &Move) -> Option<Command> {
         let now = self.world.now;
         let id = |id: u8| TaskId(u128::from(id) + 1);
         match step {
@@ -130,7 +130,7 @@ impl Player {
     }
 
     /// What the scheduler proposes.
-    fn from_scheduler(&mut self, step: &Move) -> Option<Command> {
+    fn scheduler_command_of(&mut self, step: &Move) -> Option<Command> {
         let id = |id: u8| TaskId(u128::from(id) + 1);
         match step {
             Move::Fire(task, shift) => {

@@ -1,0 +1,85 @@
+//! What a client that calls without HTTP may rely on.
+
+use escapement_domain::command::Programs;
+use escapement_domain::execution::state::Status;
+use escapement_domain::task::action::{Action, Operation};
+use escapement_domain::task::definition::Definition;
+
+use super::testing::{TestNode, Way, caller};
+use super::validation::Checked;
+use super::*;
+use crate::security::Role;
+
+/// A task that does nothing, by hand only.
+fn noop(service: &Service) -> Checked {
+    let text = r#"{"name":"n","trigger":{"type":"manual"},"action":{"type":"builtin","operation":"noop"}}"#;
+    let node = json::parse(text.as_bytes()).expect("JSON");
+    let checked = service.check_new(node, "").expect("sound");
+    let Definition { action: Action::Builtin { operation: Operation::Noop, .. }, .. } = checked.definition
+    else {
+        panic!("a no-op")
+    };
+    checked
+}
+
+#[actix_web::test]
+async fn a_client_without_http_creates_runs_and_reads() {
+    let node = TestNode::start();
+    node.worker(Programs::Any);
+    let ada = caller("ada", "acme", &[Role::Editor]);
+    let task = node.service.create_task(&ada, noop(&node.service)).await.expect("created");
+    let run = node.service.run_task(&ada, task.id).await.expect("started");
+    node.succeed(run.id);
+    let ended = node.service.execution(&ada, run.id).await.expect("there");
+    assert_eq!(ended.status, Status::Succeeded);
+    let seen = node.service.task(&ada, task.id).await.expect("there");
+    assert_eq!(seen.last_execution.map(|last| last.id), Some(run.id));
+}
+
+#[actix_web::test]
+async fn a_read_waits_for_a_leader_for_a_while() {
+    let node = std::rc::Rc::new(TestNode::start());
+    let ada = caller("ada", "acme", &[Role::Editor]);
+    let task = node.service.create_task(&ada, noop(&node.service)).await.expect("created");
+    node.way_is(Way::Closed);
+    let (later, service) = (node.clone(), node.service.clone());
+    let elected = actix_web::rt::spawn(async move {
+        tokio::task::yield_now().await;
+        later.way_is(Way::Open);
+    });
+    let seen = service.task(&ada, task.id).await.expect("a leader was elected in time");
+    elected.await.expect("elected");
+    assert_eq!(seen.id, task.id);
+    node.way_is(Way::Closed);
+    let refused = node.service.task(&ada, task.id).await.expect_err("nobody leads");
+    assert!(matches!(refused, ServiceError::NoLeader), "{refused}");
+}
+
+#[actix_web::test]
+async fn an_execution_of_a_deleted_task_takes_an_operator() {
+    let node = TestNode::start();
+    node.worker(Programs::Any);
+    let ada = caller("ada", "acme", &[Role::Editor]);
+    let task = node.service.create_task(&ada, noop(&node.service)).await.expect("created");
+    let run = node.service.run_task(&ada, task.id).await.expect("started");
+    node.service.delete_task(&ada, task.id, None).await.expect("deleted");
+    let refused = node.service.cancel_execution(&ada, run.id).await.expect_err("refused");
+    assert!(matches!(refused, ServiceError::Denied(_)), "{refused}");
+    let op = caller("op", "acme", &[Role::Operator]);
+    let cancelling = node.service.cancel_execution(&op, run.id).await.expect("told to stop");
+    assert_eq!(cancelling.status, Status::Running);
+}
+
+#[actix_web::test]
+async fn a_delete_that_is_repeated_under_its_key_was_done() {
+    let node = TestNode::start();
+    let mut ada = caller("ada", "acme", &[Role::Editor]);
+    let task = node.service.create_task(&ada, noop(&node.service)).await.expect("created");
+    let digest = fingerprint("ada", &["DELETE", "the task"]);
+    ada.idempotency = Some(escapement_domain::command::Idempotency { key: "k".into(), digest });
+    node.service.delete_task(&ada, task.id, None).await.expect("deleted");
+    node.service.delete_task(&ada, task.id, None).await.expect("deleted before");
+    ada.idempotency = None;
+    let refused = node.service.delete_task(&ada, task.id, None).await.expect_err("gone");
+    assert!(matches!(refused, ServiceError::NoSuchTask), "{refused}");
+}
