@@ -84,6 +84,12 @@ pub enum ChangeError {
         /// Which.
         node: NodeId,
     },
+    /// The node listens and cannot say yet what it holds. Try again.
+    #[error("node {node} is still starting")]
+    Starting {
+        /// Which.
+        node: NodeId,
+    },
     /// At the address lives another node.
     #[error("at {address} lives node {found}, not node {node}")]
     WrongNode {
@@ -159,7 +165,7 @@ pub enum ChangeError {
 impl ChangeError {
     /// Whether the same change may succeed in a moment.
     fn passes(&self) -> bool {
-        matches!(self, Self::NotLeader { leader: None } | Self::InProgress)
+        matches!(self, Self::NotLeader { leader: None } | Self::InProgress | Self::Starting { .. })
     }
 }
 
@@ -265,8 +271,10 @@ impl Inner {
                 if let Some((holder, _)) = disks.iter().find(|(_, disk)| **disk == found.disk) {
                     return Err(ChangeError::DiskTaken { node, holder: *holder });
                 }
-                if found.pristine != Some(true) {
-                    return Err(ChangeError::NotPristine { node });
+                match found.pristine {
+                    Some(true) => {}
+                    Some(false) => return Err(ChangeError::NotPristine { node }),
+                    None => return Err(ChangeError::Starting { node }),
                 }
             }
         }
@@ -281,7 +289,7 @@ impl Inner {
         if voters(&self.metrics()).contains(&node) {
             return Ok(());
         }
-        self.settle(|metrics| {
+        self.settle(|metrics, reachable| {
             if metrics.membership_config.get_node(&node).is_none() {
                 return Err(ChangeError::UnknownNode { node });
             }
@@ -290,9 +298,9 @@ impl Inner {
                 return Err(ChangeError::Lagging { node, lag, allowed });
             }
             let mut after = voters(metrics);
-            self.check_quorum(metrics, &after)?;
+            check_quorum(reachable, &after)?;
             after.insert(node);
-            self.check_quorum(metrics, &after)
+            check_quorum(reachable, &after)
         })
         .await?;
         self.propose(ChangeMembers::AddVoterIds([node].into())).await
@@ -310,11 +318,11 @@ impl Inner {
         if before.len() == 1 {
             return Err(ChangeError::LastVoter { node });
         }
-        self.settle(|metrics| {
+        self.settle(|metrics, reachable| {
             let mut after = voters(metrics);
-            self.check_quorum(metrics, &after)?;
+            check_quorum(reachable, &after)?;
             after.remove(&node);
-            self.check_quorum(metrics, &after)
+            check_quorum(reachable, &after)
         })
         .await?;
         if node == self.local {
@@ -330,9 +338,8 @@ impl Inner {
             return Ok(());
         }
         let target = self
-            .settle(|metrics| {
+            .settle(|metrics, reachable| {
                 let voters = voters(metrics);
-                let reachable = self.reachable(metrics);
                 match to {
                     Some(node) if metrics.membership_config.get_node(&node).is_none() => {
                         Err(ChangeError::UnknownNode { node })
@@ -385,38 +392,44 @@ impl Inner {
         }
     }
 
-    /// Repeats a check while the leader's picture of its peers settles.
-    async fn settle<T>(&self, check: impl Fn(&Metrics) -> Result<T, ChangeError>) -> Result<T, ChangeError> {
-        let deadline = runtime::now() + SETTLE;
+    /// Repeats a check while the leader hears from its peers anew: only who answers after the question counts as
+    /// reachable, since one that died a moment ago has answered a moment before.
+    async fn settle<T>(
+        &self,
+        check: impl Fn(&Metrics, &BTreeSet<NodeId>) -> Result<T, ChangeError>,
+    ) -> Result<T, ChangeError> {
+        let asked = runtime::now();
+        let patience = SETTLE.max(self.options.heartbeat * HEARTBEATS_AWAITED);
         loop {
-            let result = check(&self.metrics());
-            if result.is_ok() || runtime::now() >= deadline {
+            let waited = runtime::now().saturating_duration_since(asked);
+            let metrics = self.metrics();
+            let result = check(&metrics, &self.answered_within(&metrics, waited));
+            if result.is_ok() || waited >= patience {
                 return result;
             }
             sleep(PAUSE).await;
         }
     }
 
-    fn check_quorum(&self, metrics: &Metrics, voters: &BTreeSet<NodeId>) -> Result<(), ChangeError> {
-        let reachable: BTreeSet<NodeId> = voters.intersection(&self.reachable(metrics)).copied().collect();
-        let needed = voters.len() / 2 + 1;
-        if reachable.len() >= needed {
-            return Ok(());
-        }
-        Err(ChangeError::QuorumAtRisk { voters: voters.clone(), reachable, needed })
-    }
-
-    /// Whoever answered the leader lately, itself included.
-    fn reachable(&self, metrics: &Metrics) -> BTreeSet<NodeId> {
-        let recent = self.options.election_min.max(self.options.heartbeat * MISSED);
+    /// Whoever answered the leader within the last moments, itself included.
+    fn answered_within(&self, metrics: &Metrics, moments: Duration) -> BTreeSet<NodeId> {
         let all = metrics.membership_config.nodes().map(|(id, _)| *id);
-        let answered = all.filter(|id| silent(metrics, *id).is_some_and(|silent| silent <= recent));
+        let answered = all.filter(|id| silent(metrics, *id).is_some_and(|silent| silent <= moments));
         answered.chain([self.local]).collect()
     }
 }
 
-/// A node that missed so many heartbeats is not counted on.
-const MISSED: u32 = 6;
+/// Heartbeats within which a node that is there has answered one.
+const HEARTBEATS_AWAITED: u32 = 6;
+
+fn check_quorum(reachable: &BTreeSet<NodeId>, voters: &BTreeSet<NodeId>) -> Result<(), ChangeError> {
+    let reachable: BTreeSet<NodeId> = voters.intersection(reachable).copied().collect();
+    let needed = voters.len() / 2 + 1;
+    if reachable.len() >= needed {
+        return Ok(());
+    }
+    Err(ChangeError::QuorumAtRisk { voters: voters.clone(), reachable, needed })
+}
 
 /// For how long a node has not answered the leader; `None` when it never did.
 pub(crate) fn silent(metrics: &Metrics, node: NodeId) -> Option<Duration> {

@@ -260,7 +260,7 @@ impl Core {
 async fn step_down_with_a_bad_clock(group: Group, clocks: Arc<ClockWatch>) {
     let mut trouble = clocks.trouble();
     while trouble.changed().await.is_ok() {
-        let Some(found) = trouble.borrow_and_update().clone() else { continue };
+        let Some(found) = *trouble.borrow_and_update() else { continue };
         tracing::error!(?found, "this node's clock is off: it stops leading");
         if group.status().members.len() > 1
             && let Err(error) = group.transfer_leadership(None).await

@@ -348,7 +348,7 @@ async fn keep_metrics(
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         metrics.queue_depth.set(number(machine.read(|replica| replica.queue().len())));
-        metrics.read_model_lag.set(projections.lag().try_into().unwrap_or_default());
+        metrics.read_model_lag.set(projections.lag());
         metrics.applied_index.set(machine.applied());
         metrics.log_last_index.set(group.status().last.unwrap_or_default());
     }

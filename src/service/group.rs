@@ -63,7 +63,9 @@ fn refused(error: ChangeError) -> ClusterError {
     match error {
         ChangeError::NotLeader { .. } => ClusterError::NoLeader,
         ChangeError::UnknownNode { node } => ClusterError::UnknownNode(NodeId(node)),
-        ChangeError::Unreachable { .. } => ClusterError::Unreachable { reason: error.to_string() },
+        ChangeError::Unreachable { .. } | ChangeError::Starting { .. } => {
+            ClusterError::Unreachable { reason: error.to_string() }
+        }
         ChangeError::InProgress => ClusterError::InProgress,
         ChangeError::Unknown { reason } => {
             tracing::warn!(reason, "a change of the membership has no outcome");

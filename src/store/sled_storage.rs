@@ -342,7 +342,7 @@ mod tests {
         storage
             .write(vec![put(Tree::Executions, b"a", b"1"), put(Tree::Executions, b"b", b"2")])
             .expect("write");
-        let tree = storage.tree(Tree::Executions);
+        let tree = storage.disk.tree(Tree::Executions);
         let mut record = tree.get(b"b").expect("get").expect("there").to_vec();
         record[5] ^= 1;
         tree.insert(b"b", record).expect("insert");

@@ -30,7 +30,7 @@ fn a_node_whose_disk_is_full_stops_and_forgets_nothing_that_it_acknowledged() {
         let body = json!(tasks).to_string();
         match api.try_send("POST", "/api/scheduled-tasks/bulk?atomic=true", &[], Some(&body)) {
             Ok(reply) if reply.status == 200 => {
-                acknowledged.extend(items(&reply.json()).iter().map(|item| find_id(item)));
+                acknowledged.extend(items(&reply.json()).iter().map(find_id));
             }
             Ok(reply) => {
                 assert!(reply.status >= 500, "{reply:?}");

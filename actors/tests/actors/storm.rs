@@ -52,7 +52,7 @@ fn nothing_ran_beside_itself(seen: &[Seen]) {
 fn definition(id: u128) -> Definition {
     let misfire = Misfire { policy: MisfirePolicy::RunAll, grace: Span::minutes(1), window: Span::hours(1) };
     let retry = Retry { max_attempts: 5, initial_delay: Span(500), ..Retry::DEFAULT };
-    let overlap = if id % 3 == 0 { Overlap::QueueAll } else { Overlap::Allow };
+    let overlap = if id.is_multiple_of(3) { Overlap::QueueAll } else { Overlap::Allow };
     let trigger = every(1 + u64::try_from(id % 4).expect("small"));
     let based = if id % 4 == 1 { noop(trigger) } else { played(trigger) };
     Definition { misfire, retry, overlap, max_runs: Some(RUNS), ..based }

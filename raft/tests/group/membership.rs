@@ -68,7 +68,8 @@ async fn a_node_is_added_and_promoted_and_the_first_is_removed_under_load() {
     cluster.stop_all().await;
 }
 
-/// What would lose the quorum is refused before anything is written.
+/// What would lose the quorum is refused before anything is written, even when the one that is missing answered a
+/// moment ago.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_would_lose_the_quorum_is_refused() {
     let mut cluster = Cluster::form(3, options()).await;
@@ -77,11 +78,6 @@ async fn a_change_that_would_lose_the_quorum_is_refused() {
     let others: Vec<u64> = [1, 2, 3].into_iter().filter(|id| *id != leader).collect();
     let group = cluster.nodes[&leader].group.clone();
     cluster.stop(others[0]).await;
-    eventually("the leader misses it", || {
-        let silent = group.status().members[&others[0]].silent;
-        silent.is_some_and(|silent| silent > Duration::from_secs(1))
-    })
-    .await;
     // Without the living follower, one of two would be left.
     match group.remove_node(others[1]).await.unwrap_err() {
         ChangeError::QuorumAtRisk { reachable, needed, .. } => {

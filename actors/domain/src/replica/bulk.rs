@@ -54,7 +54,9 @@ impl Step<'_> {
         if known.is_some_and(|bulk| bulk.tenant != self.tenant || bulk.committed()) {
             return Err(Rejection::Outdated);
         }
-        let staged = known.map_or(0, |bulk| bulk.tasks().count());
+        // A part that is staged again takes the place of what it was.
+        let others = known.into_iter().flat_map(|bulk| bulk.parts.iter().filter(|(other, _)| **other != part));
+        let staged: usize = others.map(|(_, tasks)| tasks.len()).sum();
         if staged + tasks.len() > BULK_TASKS_MAX {
             return Err(Rejection::TooMany {
                 what: "tasks in one bulk".into(),
