@@ -159,7 +159,14 @@ fn new_task(number: usize, next: i64) -> NewTask {
     let definition = definition(number);
     let task = TaskId::from_parts(BEGIN.cast_unsigned(), (number as u128) << 64);
     let (rules, sealed) = (Box::new(Rules::of(&definition)), Sealed::definition(&definition));
-    NewTask { task, rules, definition: sealed, created_at: Timestamp(BEGIN), next: Some(Timestamp(next)), paused: false }
+    NewTask {
+        task,
+        rules,
+        definition: sealed,
+        created_at: Timestamp(BEGIN),
+        next: Some(Timestamp(next)),
+        paused: false,
+    }
 }
 
 /// Events as a batch of fires leaves them.

@@ -133,7 +133,8 @@ impl Node {
         let clock = surroundings.clock.clone();
         let leader = LeaderFinder::new(node, transport.clone(), leadership.clone(), clock, witness.clone());
         let clocks = ClockWatch::new(node, surroundings.clock.clone());
-        let core = Core { node, machine, group, log, leader, projections, clocks, transport, leadership, witness };
+        let core =
+            Core { node, machine, group, log, leader, projections, clocks, transport, leadership, witness };
         let running = core.start_actors(surroundings)?;
         let (group, transport) = (running.group.clone(), running.transport.clone());
         runtime.spawn(async move {
@@ -192,7 +193,18 @@ struct Core {
 
 impl Core {
     fn start_actors(self, surroundings: Surroundings) -> Result<Node, AssemblyError> {
-        let Self { node: id, machine, group, log, leader, projections, clocks, transport, leadership, witness } = self;
+        let Self {
+            node: id,
+            machine,
+            group,
+            log,
+            leader,
+            projections,
+            clocks,
+            transport,
+            leadership,
+            witness,
+        } = self;
         let Surroundings { clock, entropy, executors, slots, offers, observer } = surroundings;
         let executors = executors(&projections).map_err(AssemblyError::Executors)?;
         let front = Front::start(FrontParts {

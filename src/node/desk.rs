@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use escapement_actors::intent::{Renewal, Renewed, SubmitError, Submission};
+use escapement_actors::intent::{Renewal, Renewed, Submission, SubmitError};
 use escapement_actors::projection::Projections;
 use escapement_actors::task::Front;
 use escapement_actors::worker::Leases;

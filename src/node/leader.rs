@@ -76,7 +76,9 @@ impl LeaderFinder {
             let asked = match (now.leader, self.desk.get()) {
                 _ if left.is_zero() => None,
                 (Some(leader), Some(desk)) if leader == self.node => Some(here(&**desk).await),
-                (Some(leader), _) if leader != self.node => Some(self.ask_peer(leader, &bytes, left, &read).await),
+                (Some(leader), _) if leader != self.node => {
+                    Some(self.ask_peer(leader, &bytes, left, &read).await)
+                }
                 _ => None,
             };
             match asked {
@@ -85,7 +87,11 @@ impl LeaderFinder {
                 Some(answer) => return answer,
             }
             if self.clock.monotonic() >= deadline {
-                return Err(if may_be_committed { SubmitError::Unknown } else { SubmitError::NotLeader { leader: None } });
+                return Err(if may_be_committed {
+                    SubmitError::Unknown
+                } else {
+                    SubmitError::NotLeader { leader: None }
+                });
             }
             // A change of leadership is heard at once; an answer of a leader that is just going is asked for again.
             let _ = tokio::time::timeout(PAUSE, self.leadership.changed()).await;

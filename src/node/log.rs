@@ -33,7 +33,11 @@ pub(super) async fn follow_leadership(
 ) {
     loop {
         let now = *heard.borrow_and_update();
-        told.send_replace(Leadership { term: now.term, leader: now.leader.map(NodeId), leading: now.leading });
+        told.send_replace(Leadership {
+            term: now.term,
+            leader: now.leader.map(NodeId),
+            leading: now.leading,
+        });
         if heard.changed().await.is_err() {
             told.send_replace(Leadership::default());
             return;
@@ -46,7 +50,8 @@ impl Log for GroupLog {
         let group = self.group.clone();
         Box::pin(async move {
             let committed = group.propose(Bytes::from(command)).await.map_err(refused)?;
-            Answer::decode(&committed.answer).map_err(|error| SubmitError::Stopped { reason: error.to_string().into() })
+            Answer::decode(&committed.answer)
+                .map_err(|error| SubmitError::Stopped { reason: error.to_string().into() })
         })
     }
 

@@ -98,7 +98,12 @@ impl Cluster for NodeCluster {
         })
     }
 
-    fn add_node(&self, node: NodeId, api: String, peer: String) -> BoxFuture<'static, Result<(), ClusterError>> {
+    fn add_node(
+        &self,
+        node: NodeId,
+        api: String,
+        peer: String,
+    ) -> BoxFuture<'static, Result<(), ClusterError>> {
         self.group.add_node(node, api, peer)
     }
 

@@ -130,7 +130,8 @@ pub fn run_dev(options: &DevOptions) -> Result<(), RunError> {
     let roles = [Role::Admin, Role::ClusterAdmin];
     let token = keys.mint("admin", "acme", &roles, DEV_TOKEN, SystemClock.now())?;
     let token_file = options.data.join("admin.token");
-    write_secret(&token_file, token.as_bytes()).map_err(system("the administrator's token cannot be written"))?;
+    write_secret(&token_file, token.as_bytes())
+        .map_err(system("the administrator's token cannot be written"))?;
     let url = format!("http://{}", options.listen);
     let greeting = format!(
         "Escapement is ready at {url}\nThe administrator's token is in {} (tenant acme)\nTry: escapement task list",
@@ -194,7 +195,10 @@ async fn serve(plan: Plan, log_runtime: &Runtime) -> Result<(), RunError> {
     let Plan { config, node: place, directory, keys, membership, greeting } = plan;
     let metrics = Metrics::new(place.id.0);
     let (transport, formation) = peers(&config, &place, &directory, membership, log_runtime).await?;
-    let storage = SledStorage::open(&place.data.join("store"), &StorageOptions { cache_bytes: config.storage.cache_bytes })?;
+    let storage = SledStorage::open(
+        &place.data.join("store"),
+        &StorageOptions { cache_bytes: config.storage.cache_bytes },
+    )?;
     let node = Node::start(Parts {
         node: place.id,
         raft: log_options(&config),
@@ -217,7 +221,12 @@ async fn serve(plan: Plan, log_runtime: &Runtime) -> Result<(), RunError> {
         cluster: Arc::new(NodeCluster::new(node.id, node.group.clone(), node.transport.clone())),
     });
     let server = http::serve(&[place.api], service, keys, metrics.clone(), HTTP_WORKERS)?;
-    actix_web::rt::spawn(keep_metrics(node.machine.clone(), node.projections.clone(), node.group.clone(), metrics));
+    actix_web::rt::spawn(keep_metrics(
+        node.machine.clone(),
+        node.projections.clone(),
+        node.group.clone(),
+        metrics,
+    ));
     if membership == Membership::Alone {
         wait_for_leader(&node).await;
     }
@@ -257,7 +266,8 @@ async fn peers(
     log_runtime: &Runtime,
 ) -> Result<(Arc<dyn Transport>, Formation), RunError> {
     let address = |node: &NodeConfig| Address { api: node.api.to_string(), peer: node.peer.to_string() };
-    let together = || Formation::Together(config.nodes.iter().map(|node| (node.id.0, address(node))).collect());
+    let together =
+        || Formation::Together(config.nodes.iter().map(|node| (node.id.0, address(node))).collect());
     if membership == Membership::Alone {
         let transport = MemoryNetwork::new().connect(directory.local(), "itself");
         return Ok((Arc::new(transport), together()));
@@ -290,7 +300,9 @@ fn surroundings(config: &Config, data: &Path, metrics: &Metrics) -> Surroundings
     let execution = config.execution.clone();
     let programs = match &execution.process {
         ProcessPolicy::Any => Programs::Any,
-        ProcessPolicy::Listed(listed) => Programs::Listed(listed.iter().map(|path| path.as_str().into()).collect()),
+        ProcessPolicy::Listed(listed) => {
+            Programs::Listed(listed.iter().map(|path| path.as_str().into()).collect())
+        }
     };
     let options = ExecutorOptions {
         process: execution.process.clone(),
@@ -298,9 +310,11 @@ fn surroundings(config: &Config, data: &Path, metrics: &Metrics) -> Surroundings
         output_bytes: execution.output_bytes,
         work: data.join("work"),
     };
-    let (keep, slots, at) = (execution.keep_executions.min(execution.keep_output), execution.slots, clock.clone());
+    let (keep, slots, at) =
+        (execution.keep_executions.min(execution.keep_output), execution.slots, clock.clone());
     let make = move |projections: &Projections| -> Result<Executors, String> {
-        executors(options, &at, housekeeping(projections.clone(), at.clone(), keep)).map_err(|error| error.to_string())
+        executors(options, &at, housekeeping(projections.clone(), at.clone(), keep))
+            .map_err(|error| error.to_string())
     };
     Surroundings {
         clock,
@@ -320,7 +334,8 @@ fn housekeeping(projections: Projections, clock: Arc<dyn Clock>, keep: Duration)
         Box::pin(async move {
             let (mut executions, mut output) = (0, 0);
             loop {
-                let pruned = projections.prune(now, keep, PRUNED_AT_ONCE).map_err(|error| error.to_string())?;
+                let pruned =
+                    projections.prune(now, keep, PRUNED_AT_ONCE).map_err(|error| error.to_string())?;
                 executions += pruned.executions;
                 output += pruned.output;
                 if pruned.executions < PRUNED_AT_ONCE && pruned.output < PRUNED_AT_ONCE {

@@ -41,7 +41,8 @@ pub enum LoggingError {
 
 /// What a bare level leaves out: libraries that tell of every step, and openraft's warnings, of which a peer that is gone
 /// leads to dozens a second. Directives of one's own bring it back.
-const QUIET: &str = "openraft=error,chunked_wal=warn,raft_log=warn,actix_server=warn,sled=warn,h2=warn,hyper=warn";
+const QUIET: &str =
+    "openraft=error,chunked_wal=warn,raft_log=warn,actix_server=warn,sled=warn,h2=warn,hyper=warn";
 
 /// Says whether `text` is a level or directives.
 #[must_use]

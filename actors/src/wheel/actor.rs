@@ -299,7 +299,8 @@ impl WheelActor {
         let deadline = turning.timers.next_deadline().unwrap_or(Timestamp::MAX);
         // What is due and was not proposed waits for an answer, which turns the wheel again; or it fell due since the
         // wheel looked, and is looked at again.
-        let full = turning.fires_in_flight >= FIRES_IN_FLIGHT_MAX || turning.retries_in_flight >= RETRIES_IN_FLIGHT_MAX;
+        let full = turning.fires_in_flight >= FIRES_IN_FLIGHT_MAX
+            || turning.retries_in_flight >= RETRIES_IN_FLIGHT_MAX;
         let deadline = if deadline <= now && full { Timestamp::MAX } else { deadline };
         let mut wait = deadline.since(now).0.clamp(1, SLEEP_MAX.0);
         if !pause.is_zero() {

@@ -55,7 +55,8 @@ impl Step<'_> {
             return Err(Rejection::Outdated);
         }
         // A part that is staged again takes the place of what it was.
-        let others = known.into_iter().flat_map(|bulk| bulk.parts.iter().filter(|(other, _)| **other != part));
+        let others =
+            known.into_iter().flat_map(|bulk| bulk.parts.iter().filter(|(other, _)| **other != part));
         let staged: usize = others.map(|(_, tasks)| tasks.len()).sum();
         if staged + tasks.len() > BULK_TASKS_MAX {
             return Err(Rejection::TooMany {
