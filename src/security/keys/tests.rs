@@ -39,7 +39,9 @@ static P384: LazyLock<Pair> = LazyLock::new(|| {
 });
 static ED: LazyLock<Pair> = LazyLock::new(|| {
     let private = ed25519_dalek::SigningKey::generate(&mut rsa::rand_core::OsRng);
-    pair(&private, &private.verifying_key())
+    // Without the public key in it, as tools write it (RFC 8410, section 7).
+    let bytes = ed25519_dalek::pkcs8::KeypairBytes { secret_key: private.to_bytes(), public_key: None };
+    pair(&bytes, &private.verifying_key())
 });
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
