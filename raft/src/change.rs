@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::consensus::{Consensus, Metrics};
 use crate::group::Inner;
-use crate::member::{Address, Member, NodeId};
+use crate::member::{Address, Hello, Member, NodeId};
 use crate::runtime;
 use crate::transport::{Lane, Peer, TransportError, disk_lost};
 use crate::wire::{self, Request, Response};
@@ -165,7 +165,7 @@ pub enum ChangeError {
 impl ChangeError {
     /// Whether the same change may succeed in a moment.
     fn passes(&self) -> bool {
-        matches!(self, Self::NotLeader { leader: None } | Self::InProgress | Self::Starting { .. })
+        matches!(self, Self::NotLeader { leader: None } | Self::InProgress)
     }
 }
 
@@ -254,10 +254,7 @@ impl Inner {
     }
 
     async fn add_learner(&self, node: NodeId, address: &Address) -> Result<(), ChangeError> {
-        let unreachable = |reason: String| ChangeError::Unreachable { node, reason };
-        let found =
-            self.transport.hello(&address.peer, self.options.group, self.options.request_timeout).await;
-        let found = found.map_err(|error| unreachable(error.to_string()))?;
+        let found = self.meet(node, address).await?;
         if found.node != node {
             return Err(ChangeError::WrongNode { node, address: address.peer.clone(), found: found.node });
         }
@@ -271,10 +268,8 @@ impl Inner {
                 if let Some((holder, _)) = disks.iter().find(|(_, disk)| **disk == found.disk) {
                     return Err(ChangeError::DiskTaken { node, holder: *holder });
                 }
-                match found.pristine {
-                    Some(true) => {}
-                    Some(false) => return Err(ChangeError::NotPristine { node }),
-                    None => return Err(ChangeError::Starting { node }),
+                if found.pristine != Some(true) {
+                    return Err(ChangeError::NotPristine { node });
                 }
             }
         }
@@ -283,6 +278,32 @@ impl Inner {
         }
         let member = address.with_disk(found.disk);
         self.propose(ChangeMembers::AddNodes([(node, member)].into())).await
+    }
+
+    /// Asks a node who it is. One that was started a moment ago is waited for.
+    async fn meet(&self, node: NodeId, address: &Address) -> Result<Hello, ChangeError> {
+        let deadline = runtime::now() + self.options.request_timeout;
+        loop {
+            let left = deadline.saturating_duration_since(runtime::now());
+            let found = self.transport.hello(&address.peer, self.options.group, left).await;
+            let error = match found {
+                Ok(hello) if hello.pristine.is_some() => return Ok(hello),
+                Ok(_) => ChangeError::Starting { node },
+                Err(error) => {
+                    let passes =
+                        matches!(error, TransportError::Timeout { .. } | TransportError::Unreachable { .. });
+                    let error = ChangeError::Unreachable { node, reason: error.to_string() };
+                    if !passes {
+                        return Err(error);
+                    }
+                    error
+                }
+            };
+            if runtime::now() + PAUSE >= deadline {
+                return Err(error);
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     async fn promote(&self, node: NodeId) -> Result<(), ChangeError> {

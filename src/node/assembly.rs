@@ -192,7 +192,34 @@ struct Core {
 }
 
 impl Core {
+    /// Sets up where questions for the leader end: this node's own, and those of its peers.
+    fn open_desk(&self, clock: &Arc<dyn Clock>, observer: &Arc<dyn Observer>) {
+        let front = Front::start(FrontParts {
+            log: self.log.clone(),
+            machine: self.machine.clone(),
+            clock: clock.clone(),
+            clocks: self.clocks.clone(),
+            observer: observer.clone(),
+            idle: IDLE,
+        });
+        let leases = Leases::start(LeasesParts {
+            log: self.log.clone(),
+            machine: self.machine.clone(),
+            clock: clock.clone(),
+            clocks: self.clocks.clone(),
+            lease: LEASE,
+        });
+        let desk: Arc<dyn Desk> = Arc::new(NodeDesk { front, leases });
+        self.leader.open_desk(desk.clone());
+        self.transport.register(Arc::new(PeerDesk {
+            desk,
+            projections: self.projections.clone(),
+            group: self.group.clone(),
+        }));
+    }
+
     fn start_actors(self, surroundings: Surroundings) -> Result<Node, AssemblyError> {
+        self.open_desk(&surroundings.clock, &surroundings.observer);
         let Self {
             node: id,
             machine,
@@ -207,28 +234,6 @@ impl Core {
         } = self;
         let Surroundings { clock, entropy, executors, slots, offers, observer } = surroundings;
         let executors = executors(&projections).map_err(AssemblyError::Executors)?;
-        let front = Front::start(FrontParts {
-            log: log.clone(),
-            machine: machine.clone(),
-            clock: clock.clone(),
-            clocks: clocks.clone(),
-            observer: observer.clone(),
-            idle: IDLE,
-        });
-        let leases = Leases::start(LeasesParts {
-            log: log.clone(),
-            machine: machine.clone(),
-            clock: clock.clone(),
-            clocks: clocks.clone(),
-            lease: LEASE,
-        });
-        let desk: Arc<dyn Desk> = Arc::new(NodeDesk { front, leases });
-        leader.open_desk(desk.clone());
-        transport.register(Arc::new(PeerDesk {
-            desk,
-            projections: projections.clone(),
-            group: group.clone(),
-        }));
         let wheel = WheelHandle::start(WheelParts {
             log: log.clone(),
             machine: machine.clone(),
