@@ -82,7 +82,7 @@ fn a_follower_answers_and_forwards() {
     until("a local read catches up", || api.send("GET", &path, &[], None).status == 200);
 }
 
-/// 500 tasks, one every 20 ms; the leader dies after a third of them.
+/// 500 tasks, one every 20 ms, each of which takes a while; the leader dies after a third of them, with some in its hands.
 #[test]
 fn the_leader_dies_while_500_tasks_fall_due_and_each_fires_once() {
     let (mut cluster, target) = (Cluster::start(3), Target::start());
@@ -90,7 +90,7 @@ fn the_leader_dies_while_500_tasks_fall_due_and_each_fires_once() {
     let tasks: Vec<Value> = (0..500)
         .map(|n| {
             let at = json!({ "type": "once", "at": instant_in(begin + n * 20) });
-            call(&format!("due-{n}"), &at, &target.url("/ok"))
+            call(&format!("due-{n}"), &at, &target.url("/slow/200"))
         })
         .collect();
     let created = cluster.any().post("/api/scheduled-tasks/bulk?atomic=true", &json!(tasks)).expect(200);

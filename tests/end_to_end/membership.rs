@@ -39,6 +39,10 @@ fn a_fourth_node_joins_and_the_first_leaves_while_tasks_fire() {
     cluster.await_caught_up(4);
     cluster_command(&cluster, &["promote", "4"]).expect(0);
     until("it votes", || role(&cluster, 4).is_some_and(|role| role != "learner"));
+    // Once it belongs to the cluster it comes back like any other.
+    cluster.kill(4);
+    cluster.start_again(4);
+    cluster.await_ready();
     cluster_command(&cluster, &["remove-node", "1"]).expect(0);
     until("it is gone", || role(&cluster, 1).is_none());
     cluster.kill(1);
