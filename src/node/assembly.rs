@@ -16,7 +16,7 @@ use escapement_actors::worker::clocks::ClockWatch;
 use escapement_actors::worker::{LEASE, Leases, LeasesParts};
 use escapement_domain::command::Offers;
 use escapement_domain::identifier::NodeId;
-use escapement_raft::{DataDirectory, Formation, Group, Options, StartError, Transport, form};
+use escapement_raft::{Disk, Formation, Group, Options, StartError, Transport, form};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -36,8 +36,8 @@ pub struct Parts {
     pub node: NodeId,
     /// How the log runs.
     pub raft: Options,
-    /// Its directory.
-    pub directory: DataDirectory,
+    /// Its disk.
+    pub disk: Disk,
     /// The way to its peers.
     pub transport: Arc<dyn Transport>,
     /// How it comes to belong to a cluster.
@@ -118,12 +118,12 @@ impl Node {
     /// # Errors
     /// [`AssemblyError`]; nothing is left running.
     pub async fn start(parts: Parts) -> Result<Self, AssemblyError> {
-        let Parts { node, raft, directory, transport, formation, storage, log_runtime, surroundings } = parts;
+        let Parts { node, raft, disk, transport, formation, storage, log_runtime, surroundings } = parts;
         let machine = Arc::new(Machine::default());
         let projections = Projections::start(machine.clone(), storage)?;
         let runtime = log_runtime.unwrap_or_else(Handle::current);
         let state_machine = Arc::new(StateMachine::new(machine.clone(), projections.clone()));
-        let starting = Group::start(raft, directory, state_machine, transport.clone());
+        let starting = Group::start(raft, disk, state_machine, transport.clone());
         let group = runtime.spawn(starting).await.map_err(|_| AssemblyError::Runtime)??;
         projections.fetch_from(Arc::new(PeerHistory::new(node, group.clone(), transport.clone())));
         let (told, leadership) = watch::channel(Leadership::default());

@@ -202,7 +202,7 @@ async fn serve(plan: Plan, log_runtime: &Runtime) -> Result<(), RunError> {
     let node = Node::start(Parts {
         node: place.id,
         raft: log_options(&config),
-        directory,
+        disk: directory.into(),
         transport,
         formation,
         storage: Arc::new(storage),
