@@ -245,11 +245,17 @@ impl Inner {
             let leader = metrics.current_leader.filter(|leader| *leader != self.local);
             return Err(ChangeError::NotLeader { leader });
         }
+        if let Change::TransferLeadership { to } = change {
+            return self.transfer(*to).await;
+        }
+        if is_half_made(&metrics) {
+            self.propose(finishing()).await?;
+        }
         match change {
             Change::AddLearner { node, address } => self.add_learner(*node, address).await,
             Change::Promote { node } => self.promote(*node).await,
             Change::Remove { node } => self.remove(*node).await,
-            Change::TransferLeadership { to } => self.transfer(*to).await,
+            Change::TransferLeadership { .. } => Ok(()),
         }
     }
 
@@ -486,6 +492,18 @@ fn refusal(error: ClientWriteError<Consensus>) -> ChangeError {
             }
             other => ChangeError::Unknown { reason: other.to_string() },
         },
-        ClientWriteError::PreconditionFailed(failed) => ChangeError::Unknown { reason: failed.to_string() },
+        // Somebody else finished it, or changed something in between.
+        ClientWriteError::PreconditionFailed(_) => ChangeError::InProgress,
     }
+}
+
+/// Whether the voters of before and of after a change must both agree to everything: between its two entries, or for
+/// ever when its leader died there.
+pub(crate) fn is_half_made(metrics: &Metrics) -> bool {
+    metrics.membership_config.membership().get_joint_config().len() > 1
+}
+
+/// What makes the second half of a change, whatever it was (Raft dissertation, section 4.3).
+pub(crate) fn finishing() -> ChangeMembers<NodeId, Member> {
+    ChangeMembers::AddVoterIds(BTreeSet::new())
 }

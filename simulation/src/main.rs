@@ -8,6 +8,7 @@ use escapement_simulation::plants::{Plant, Planted};
 use escapement_simulation::profile::Profile;
 use escapement_simulation::progress::{Progress, Summary};
 use escapement_simulation::run::{Order, run};
+use tracing_subscriber::EnvFilter;
 
 /// Runs a whole cluster under seeded faults in virtual time, and judges what was seen from outside.
 #[derive(Debug, Parser)]
@@ -44,6 +45,9 @@ fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // What the nodes themselves say, for whoever follows one seed: ESCAPEMENT_LOG=openraft=debug, say.
+    let told = EnvFilter::try_from_env("ESCAPEMENT_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt().with_env_filter(told).without_time().init();
     if arguments.plants {
         Plant::ALL.into_iter().for_each(|(name, _)| println!("{name}"));
         return ExitCode::SUCCESS;

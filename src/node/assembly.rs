@@ -29,6 +29,7 @@ use super::log::{GroupLog, follow_leadership};
 use super::membership::NodeCluster;
 use super::outputs::NodeOutputs;
 use super::state_machine::StateMachine;
+use super::timekeeping::{Timekeeper, step_down_with_a_bad_clock};
 use crate::service::{Service, ServiceParts};
 
 /// How long before the end of a lease attempts are killed.
@@ -239,12 +240,21 @@ impl Core {
             desk,
             projections: self.projections.clone(),
             group: self.group.clone(),
+            clock: clock.clone(),
         }));
     }
 
     fn start_actors(self, surroundings: Surroundings) -> Result<Node, AssemblyError> {
         self.open_desk(&surroundings.clock, &surroundings.observer);
         let service = self.service(&surroundings);
+        let timekeeper = Timekeeper {
+            node: self.node,
+            group: self.group.clone(),
+            transport: self.transport.clone(),
+            clock: surroundings.clock.clone(),
+            clocks: self.clocks.clone(),
+            leadership: self.leadership.clone(),
+        };
         let Self {
             node: id,
             machine,
@@ -281,6 +291,7 @@ impl Core {
             margin: LEASE_MARGIN,
         });
         tokio::task::spawn_local(step_down_with_a_bad_clock(group.clone(), clocks.clone()));
+        tokio::task::spawn_local(timekeeper.run());
         Ok(Node {
             id,
             machine,
@@ -309,19 +320,5 @@ impl Core {
             outputs: Arc::new(NodeOutputs::new(self.node, self.projections.clone(), self.transport.clone())),
             cluster: Arc::new(NodeCluster::new(self.node, self.group.clone(), self.transport.clone())),
         })
-    }
-}
-
-/// Lets another node lead when this one's clock turns out to be off: one wild clock must poison nothing.
-async fn step_down_with_a_bad_clock(group: Group, clocks: Arc<ClockWatch>) {
-    let mut trouble = clocks.trouble();
-    while trouble.changed().await.is_ok() {
-        let Some(found) = *trouble.borrow_and_update() else { continue };
-        tracing::error!(?found, "this node's clock is off: it stops leading");
-        if group.status().members.len() > 1
-            && let Err(error) = group.transfer_leadership(None).await
-        {
-            tracing::warn!(%error, "no other node takes the lead");
-        }
     }
 }

@@ -32,6 +32,10 @@ impl InMemory {
         (group, ledger, transport)
     }
 
+    pub(crate) fn add_disk(&mut self) {
+        self.disks.push(MemoryDisk::new());
+    }
+
     pub(crate) async fn form() -> Self {
         let disks = (0..3).map(|_| MemoryDisk::new()).collect();
         let mut cluster = Self { network: MemoryNetwork::new(), disks, nodes: Vec::new() };

@@ -36,6 +36,10 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
                     found.push(format!("execution {execution} was granted while it was in a worker's hands"));
                 }
             }
+            Event::TaskReopened { task, execution, .. } => {
+                // Another attempt by hand is made as the task says now.
+                granted.insert(*execution, (false, deliveries.get(&(tenant, *task)).copied()));
+            }
             Event::TaskRetry { execution, .. } => release(&mut granted, execution),
             Event::TaskRequeued { execution, cause, .. } => {
                 let delivery = granted.get(execution).and_then(|(_, delivery)| *delivery);

@@ -20,6 +20,16 @@ const FIRST_MS: u64 = 4_000;
 /// How long after its disk was made to fail a node may stop by itself, in ms.
 const EXCUSED_MS: u64 = 10_000;
 
+/// Has the leader die three times, so that no run is too quiet to say anything.
+pub(super) async fn insist(world: Rc<World>) {
+    for _ in 0..3 {
+        world.pause(world.settings.active_ms / 4).await;
+        if let Some(leader) = world.leader() {
+            world.crash_for_a_while(leader);
+        }
+    }
+}
+
 /// Breaks things until the world heals.
 pub(super) async fn rage(world: Rc<World>) {
     world.pause(FIRST_MS).await;

@@ -145,6 +145,7 @@ impl World {
         tokio::task::spawn_local(watch::compare(self.clone()));
         if self.settings.fault_gap_ms > 0 {
             tokio::task::spawn_local(faults::rage(self.clone()));
+            tokio::task::spawn_local(faults::insist(self.clone()));
         }
         for number in 0..self.settings.clients {
             tokio::task::spawn_local(clients::live(self.clone(), number));
