@@ -27,7 +27,7 @@ Examples:
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
-  escapement audit verify                                    every chain that the token may see, from a running node
+  escapement audit verify                     all that the token may see, from a running node
   escapement audit verify --tenant acme
   escapement audit verify --data /backup/node-1
 
@@ -39,7 +39,7 @@ temporary directory meanwhile. A node answers for its own disk: ask each one, by
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
-  escapement audit replay                                    from a running node
+  escapement audit replay                     from a running node
   escapement audit replay --data /backup/node-1
   escapement audit replay --data /backup/node-1 --until 4711
   escapement audit replay --until 2026-03-01T02:00:00Z --task ID
