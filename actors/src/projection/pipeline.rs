@@ -198,7 +198,10 @@ impl Runner {
                 (core.machine.applied(), heads.collect::<Vec<(TenantId, ChainHead)>>())
             });
             self.catch_up.expect(index, heads);
-            tracing::info!(index, "the state was replaced by a snapshot");
+            tracing::info!(
+                index,
+                "the state was replaced by a snapshot; the events before it are asked of a peer"
+            );
         }
         let mut models = core.models.write();
         for record in applied.records.iter() {
@@ -226,10 +229,7 @@ impl Runner {
     /// Tells everyone how far the models are.
     fn publish(&self) {
         let complete = self.catch_up.is_complete();
-        if self.core.complete.send_if_modified(|told| std::mem::replace(told, complete) != complete) {
-            let detail = if complete { "complete" } else { "incomplete; peers are asked for the rest" };
-            tracing::info!(index = self.seen, "the event log is {detail}");
-        }
+        self.core.complete.send_if_modified(|told| std::mem::replace(told, complete) != complete);
         if complete {
             let seen = self.seen;
             self.core.folded.send_if_modified(|folded| std::mem::replace(folded, seen) != seen);
