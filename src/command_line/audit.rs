@@ -58,6 +58,9 @@ pub(super) enum AuditCommand {
     /// Check that no event was changed, removed or added
     #[command(after_long_help = VERIFY_EXAMPLES)]
     Verify {
+        /// Only this tenant's; from a node, another than one's own takes the role cluster-admin
+        #[arg(long)]
+        tenant: Option<String>,
         #[command(flatten)]
         source: Source,
     },
@@ -67,7 +70,10 @@ pub(super) enum AuditCommand {
         /// Only up to this sequence, or to this instant
         #[arg(long, value_name = "SEQ|TIME", value_parser = parse_until)]
         until: Option<ReplayUntil>,
-        /// Only this task
+        /// The tenant whose events that sequence counts
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Print this task's events, and its state as it then was
         #[arg(long, value_name = "ID", value_parser = parse_task)]
         task: Option<TaskId>,
         #[command(flatten)]
@@ -90,6 +96,9 @@ pub(super) struct ExportOptions {
     /// Only this task's events
     #[arg(long, value_name = "ID", value_parser = parse_task)]
     task: Option<TaskId>,
+    /// Only this tenant's; from a node, another than one's own takes the role cluster-admin
+    #[arg(long)]
+    tenant: Option<String>,
     #[command(flatten)]
     source: Source,
 }
@@ -100,9 +109,6 @@ pub(super) struct Source {
     /// Read a stopped node's data directory, or a copy of it, rather than asking a node
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Only this tenant; from a node, another than one's own takes the role cluster-admin
-    #[arg(long)]
-    tenant: Option<String>,
 }
 
 /// The forms of an export.
@@ -148,9 +154,8 @@ impl AuditCommand {
     pub(super) fn run(self, connection: &ConnectionOptions, screen: &mut Screen<'_>) -> Result<(), Failure> {
         match self {
             Self::Export(options) => options.run(connection, screen),
-            Self::Verify { source } => source.verify(connection, screen),
-            Self::Replay { until, task, source } => {
-                let tenant = source.tenant.clone();
+            Self::Verify { tenant, source } => source.verify(tenant.as_deref(), connection, screen),
+            Self::Replay { until, tenant, task, source } => {
                 let options = audit::ReplayOptions { until: until, tenant, task };
                 replay(&source.archive(connection, None)?, &options, screen)
             }
@@ -160,12 +165,11 @@ impl AuditCommand {
 
 impl ExportOptions {
     fn run(self, connection: &ConnectionOptions, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let Self { format, from, to, task, source } = self;
+        let Self { format, from, to, task, tenant, source } = self;
         match &source.data {
             Some(data) => {
                 let node = open(data)?;
-                let options =
-                    audit::ExportOptions { format: format.into(), from, to, tenant: source.tenant, task };
+                let options = audit::ExportOptions { format: format.into(), from, to, tenant, task };
                 let mut progress = Progress::new("events read");
                 let exported =
                     audit::export(&node, &options, screen.out, &mut |done, all| progress.show(done, all))?;
@@ -173,7 +177,7 @@ impl ExportOptions {
                 note(&format!("{} events", exported.events));
             }
             None => {
-                let events = Events { tenant: source.tenant, task, from, to };
+                let events = Events { tenant, task, from, to };
                 let count = ask(connection, async |client| events.export(&client, format, screen).await)?;
                 note(&format!("{count} events"));
             }
@@ -191,8 +195,12 @@ impl Source {
         }
     }
 
-    fn verify(&self, connection: &ConnectionOptions, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let tenant = self.tenant.as_deref();
+    fn verify(
+        &self,
+        tenant: Option<&str>,
+        connection: &ConnectionOptions,
+        screen: &mut Screen<'_>,
+    ) -> Result<(), Failure> {
         let archive = self.archive(connection, tenant)?;
         let mut progress = Progress::new("events verified");
         let verified = audit::verify(&archive, tenant, &mut |done, all| progress.show(done, all))?;
