@@ -15,7 +15,7 @@ use escapement_actors::ports::Storage;
 use escapement_actors::projection::{EventLog, Failure, Fault, checkpoints};
 use escapement_domain::event::Event;
 use escapement_domain::identifier::{TaskId, TenantId};
-use escapement_domain::record::ChainHead;
+use escapement_domain::record::{ChainHead, Hash};
 use escapement_domain::replica::CLUSTER_TENANT;
 
 use crate::store::{OpenError, SledStorage, StorageOptions};
@@ -67,6 +67,14 @@ pub enum AuditError {
     /// There are only some tenants' events, and the state rests on those of all.
     #[error("the state rests on the events of every tenant, and these are not all")]
     Partial,
+    /// The events are sound, and lead to another state than the node has from which they were fetched.
+    #[error("the events lead to the state {found}, and the node has the state {expected}")]
+    OtherState {
+        /// The hash of the node's state.
+        expected: Hash,
+        /// The hash of the state that was rebuilt.
+        found: Hash,
+    },
     /// There is no such tenant.
     #[error("there is no tenant `{name}` in this event log")]
     NoSuchTenant {
@@ -95,6 +103,7 @@ pub struct Archive {
     log: EventLog,
     names: BTreeMap<TenantId, Arc<str>>,
     whole: bool,
+    state: Option<Hash>,
     // What the storage lies on; let go when the reading is over.
     _place: Option<Box<dyn Send>>,
 }
@@ -108,6 +117,17 @@ pub struct KnownChain {
     pub name: Arc<str>,
     /// Where the chain ends.
     pub head: ChainHead,
+}
+
+/// What the replicated state of a running node knows of the events that are fetched from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The chains.
+    pub chains: &'a [KnownChain],
+    /// Whether they are those of every tenant.
+    pub whole: bool,
+    /// The hash of the state to which they lead, if it was asked.
+    pub state: Option<Hash>,
 }
 
 impl fmt::Debug for Archive {
@@ -154,21 +174,16 @@ impl Archive {
                 names.insert(number, name);
             }
         }
-        Ok(Self { log, names, whole: true, _place: None })
+        Ok(Self { log, names, whole: true, state: None, _place: None })
     }
 
-    /// Reads blocks that were fetched from a running node into a storage at `place`, which goes with the archive. `whole`
-    /// says that the chains are those of every tenant.
+    /// Reads blocks that were fetched from a running node into a storage at `place`, which goes with the archive.
     #[must_use]
-    pub fn fetched(
-        storage: Arc<dyn Storage>,
-        chains: &[KnownChain],
-        whole: bool,
-        place: Box<dyn Send>,
-    ) -> Self {
-        let heads = chains.iter().map(|chain| (chain.tenant, chain.head)).collect();
-        let names = chains.iter().map(|chain| (chain.tenant, chain.name.clone())).collect();
-        Self { log: EventLog::ending_at(storage, heads), names, whole, _place: Some(place) }
+    pub fn fetched(storage: Arc<dyn Storage>, known: &Known<'_>, place: Box<dyn Send>) -> Self {
+        let heads = known.chains.iter().map(|chain| (chain.tenant, chain.head)).collect();
+        let names = known.chains.iter().map(|chain| (chain.tenant, chain.name.clone())).collect();
+        let log = EventLog::ending_at(storage, heads);
+        Self { log, names, whole: known.whole, state: known.state, _place: Some(place) }
     }
 
     /// The event log.
@@ -197,6 +212,12 @@ impl Archive {
     #[must_use]
     pub fn whole(&self) -> bool {
         self.whole
+    }
+
+    /// The hash of the state to which all events lead, as the node says from which they were fetched.
+    #[must_use]
+    pub fn state(&self) -> Option<Hash> {
+        self.state
     }
 
     /// The number of a tenant.

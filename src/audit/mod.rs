@@ -18,7 +18,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-pub use archive::{Archive, AuditError, KnownChain};
+pub use archive::{Archive, AuditError, Known, KnownChain};
 pub use blocks::{frame_blocks, unframe_blocks};
 pub use definition::definition_json;
 pub use export::{ExportOptions, Exported, Format, export};

@@ -87,7 +87,7 @@ impl Replayed {
 ///
 /// # Errors
 /// [`AuditError::Broken`] at the first record that is not what it was. [`AuditError::Partial`] when some tenants' records
-/// are not at hand. Others when the tenant or task is not known, a
+/// are not at hand; [`AuditError::OtherState`] when the node has another state to tell. Others when the tenant or task is not known, a
 /// sequence could mean several, or the output cannot be written.
 pub fn replay(
     archive: &Archive,
@@ -123,11 +123,15 @@ pub fn replay(
     written.and_then(|()| out.flush())?;
     let task =
         options.task.zip(home).and_then(|(task, tenant)| replayed.replica.task(tenant, task)).map(task_json);
+    let found = replayed.replica.state_hash();
+    if let (None, Some(expected)) = (until, archive.state().filter(|expected| *expected != found)) {
+        return Err(AuditError::OtherState { expected, found });
+    }
     Ok(Replayed {
         events: replayed.records,
         log_index: replayed.log_index,
         at: replayed.replica.logged(),
-        state_hash: replayed.replica.state_hash(),
+        state_hash: found,
         task,
         replica: replayed.replica,
     })

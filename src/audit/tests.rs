@@ -12,6 +12,7 @@ use escapement_domain::command::{
     AttemptOutcome, AttemptResult, Client, Command, Due, NewTask, Offers, Origin, Programs, Report, Request,
 };
 use escapement_domain::identifier::{CommandId, Incarnation, NodeId, TaskId, TenantId};
+use escapement_domain::record::Hash;
 use escapement_domain::replica::Replica;
 use escapement_domain::task::action::{Action, Completion, HttpAction};
 use escapement_domain::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
@@ -335,7 +336,7 @@ fn without_read_models_the_chain_that_lost_its_end_is_the_one_that_ends_too_earl
 }
 
 /// The blocks of a node as another place has them, with the ends that the node's state knows.
-fn fetched(machine: &Machine, storage: Arc<MemoryStorage>, tenants: &[u32]) -> Archive {
+fn fetched(machine: &Machine, storage: Arc<MemoryStorage>, tenants: &[u32], state: Option<Hash>) -> Archive {
     let chains: Vec<KnownChain> = machine.read(|replica| {
         let known = replica.tenants().iter().zip(0..).filter(|(_, number)| tenants.contains(number));
         known
@@ -346,25 +347,30 @@ fn fetched(machine: &Machine, storage: Arc<MemoryStorage>, tenants: &[u32]) -> A
             })
             .collect()
     });
-    Archive::fetched(storage, &chains, tenants.len() == 3, Box::new(()))
+    let known = Known { chains: &chains, whole: tenants.len() == 3, state };
+    Archive::fetched(storage, &known, Box::new(()))
 }
 
 #[test]
 fn fetched_blocks_are_verified_and_replayed_as_a_directory_is() {
     let (machine, archive, storage) = in_memory();
-    let whole = fetched(&machine, storage.clone(), &[0, 1, 2]);
+    let whole = fetched(&machine, storage.clone(), &[0, 1, 2], Some(machine.read(Replica::state_hash)));
     let told = |archive: &Archive| {
         let replayed = replay(archive, &ReplayOptions::default(), &mut Vec::new(), &mut |_, _| {});
         (verify(archive, None, &mut |_, _| {}).expect("sound"), replayed.expect("sound").to_json())
     };
     assert_eq!(told(&whole), told(&archive));
-    let one = fetched(&machine, storage.clone(), &[1]);
+    let other = fetched(&machine, storage.clone(), &[0, 1, 2], Some(Hash::of(b"another state")));
+    let refused =
+        replay(&other, &ReplayOptions::default(), &mut Vec::new(), &mut |_, _| {}).expect_err("differs");
+    assert!(matches!(refused, AuditError::OtherState { .. }), "{refused}");
+    let one = fetched(&machine, storage.clone(), &[1], None);
     assert_eq!(verify(&one, None, &mut |_, _| {}).expect("sound").tenants.len(), 1);
     let refused =
         replay(&one, &ReplayOptions::default(), &mut Vec::new(), &mut |_, _| {}).expect_err("one tenant");
     assert!(matches!(refused, AuditError::Partial), "{refused}");
     let cut = cut_end_off(&archive, &storage);
-    let error = verify(&fetched(&machine, storage, &[2]), None, &mut |_, _| {}).expect_err("cut off");
+    let error = verify(&fetched(&machine, storage, &[2], None), None, &mut |_, _| {}).expect_err("cut off");
     let AuditError::Broken { fault, .. } = &error else { panic!("{error}") };
     assert_eq!((fault.sequence, &fault.kind), (cut, &FaultKind::Missing));
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::connection::{ConnectionOptions, Output};
 use super::events::Events;
 use super::failure::Failure;
-use super::fetching::fetch;
+use super::fetching::{Wanted, fetch};
 use super::progress::Progress;
 use super::screen::{Screen, note};
 use super::table::{Sheet, Table};
@@ -46,7 +46,7 @@ Examples:
 
 The state is rebuilt from the events alone, up to a point, and told with its hash, which every replica had there. That takes \
 the events of every tenant: from a running node, the role cluster-admin. Their blocks are kept in the temporary directory \
-meanwhile. A sequence counts the events of one tenant, named by --tenant or --task. With --task, the task's events are printed \
+meanwhile, and the node's own state at the same point must have the same hash. A sequence counts the events of one tenant, named by --tenant or --task. With --task, the task's events are printed \
 first, one JSON object a line, and its state as it then was is told.";
 
 /// Commands on the event log.
@@ -157,7 +157,7 @@ impl AuditCommand {
             Self::Verify { tenant, source } => source.verify(tenant.as_deref(), connection, screen),
             Self::Replay { until, tenant, task, source } => {
                 let options = audit::ReplayOptions { until: until, tenant, task };
-                replay(&source.archive(connection, None)?, &options, screen)
+                replay(&source.archive(connection, Wanted::State)?, &options, screen)
             }
         }
     }
@@ -187,11 +187,11 @@ impl ExportOptions {
 }
 
 impl Source {
-    /// The events of a directory, or of a running node: those of one tenant, or all that may be seen.
-    fn archive(&self, connection: &ConnectionOptions, tenant: Option<&str>) -> Result<Archive, Failure> {
+    /// The events of a directory, or what is wanted of a running node.
+    fn archive(&self, connection: &ConnectionOptions, wanted: Wanted<'_>) -> Result<Archive, Failure> {
         match &self.data {
             Some(data) => open(data),
-            None => ask(connection, async |client| fetch(&client, tenant).await),
+            None => ask(connection, async |client| fetch(&client, wanted).await),
         }
     }
 
@@ -201,7 +201,7 @@ impl Source {
         connection: &ConnectionOptions,
         screen: &mut Screen<'_>,
     ) -> Result<(), Failure> {
-        let archive = self.archive(connection, tenant)?;
+        let archive = self.archive(connection, tenant.map_or(Wanted::Visible, Wanted::Tenant))?;
         let mut progress = Progress::new("events verified");
         let verified = audit::verify(&archive, tenant, &mut |done, all| progress.show(done, all))?;
         progress.finish();

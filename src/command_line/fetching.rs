@@ -11,14 +11,14 @@ use std::time::Duration;
 use escapement_actors::ports::Storage as _;
 use escapement_actors::projection::put_block;
 use escapement_domain::identifier::TenantId;
-use escapement_domain::record::ChainHead;
+use escapement_domain::record::{ChainHead, Hash};
 use serde::Deserialize;
 
 use super::client::{Client, Request};
 use super::failure::Failure;
 use super::progress::Progress;
 use super::system;
-use crate::audit::{Archive, AuditError, KnownChain, unframe_blocks};
+use crate::audit::{Archive, AuditError, Known, KnownChain, unframe_blocks};
 use crate::store::{SledStorage, StorageOptions};
 
 /// How long one answer may take: some megabytes, over a slow line.
@@ -29,6 +29,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 struct Chains {
     all_tenants: bool,
     items: Vec<Chain>,
+    state_hash: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -39,18 +40,35 @@ struct Chain {
     hash: String,
 }
 
-/// Fetches the chain of a tenant; without one all that the caller may see.
-pub(super) async fn fetch(client: &Client, tenant: Option<&str>) -> Result<Archive, Failure> {
-    let request = Request::get(["api", "audit", "chains"]).query("tenant", tenant);
+/// What is to be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted<'a> {
+    /// The chain of a tenant.
+    Tenant(&'a str),
+    /// All that the caller may see.
+    Visible,
+    /// Everything, and the hash of the node's state.
+    State,
+}
+
+/// Fetches.
+pub(super) async fn fetch(client: &Client, wanted: Wanted<'_>) -> Result<Archive, Failure> {
+    let request = Request::get(["api", "audit", "chains"]).timeout(ANSWER_TIMEOUT);
+    let request = match wanted {
+        Wanted::Tenant(tenant) => request.query("tenant", Some(tenant)),
+        Wanted::Visible => request,
+        Wanted::State => request.query("state", Some(true)),
+    };
     let strange = |detail: String| Failure::stopped(format!("the node's answer makes no sense: {detail}"));
     let chains: Chains = serde_json::from_value(client.ask(&request).await?.json()?)
         .map_err(|error| strange(error.to_string()))?;
+    let hash = |text: &str| text.parse::<Hash>().map_err(|()| strange(format!("`{text}` is no hash")));
     let mut known = Vec::with_capacity(chains.items.len());
-    for Chain { tenant, number, seq, hash } in chains.items {
-        let hash = hash.parse().map_err(|()| strange(format!("`{hash}` is no hash")))?;
-        let head = ChainHead { sequence: seq, hash };
-        known.push(KnownChain { tenant: TenantId(number), name: tenant.into(), head });
+    for chain in &chains.items {
+        let head = ChainHead { sequence: chain.seq, hash: hash(&chain.hash)? };
+        known.push(KnownChain { tenant: TenantId(chain.number), name: chain.tenant.as_str().into(), head });
     }
+    let state = chains.state_hash.as_deref().map(hash).transpose()?;
     let place = Place::make()?;
     let storage = SledStorage::open(&place.0, &StorageOptions::default()).map_err(AuditError::from)?;
     let mut progress = Progress::new("events fetched");
@@ -76,7 +94,8 @@ pub(super) async fn fetch(client: &Client, tenant: Option<&str>) -> Result<Archi
     }
     progress.show(total, total);
     progress.finish();
-    Ok(Archive::fetched(Arc::new(storage), &known, chains.all_tenants, Box::new(place)))
+    let known = Known { chains: &known, whole: chains.all_tenants, state };
+    Ok(Archive::fetched(Arc::new(storage), &known, Box::new(place)))
 }
 
 /// A directory that goes with its owner.

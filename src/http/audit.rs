@@ -55,7 +55,10 @@ pub(super) async fn events(call: Call) -> Result<HttpResponse, Problem> {
 /// Tells where the chains of events end.
 #[utoipa::path(
     get, path = "/api/audit/chains", tag = "audit",
-    params(("tenant" = Option<String>, Query, description = "Only this one; another than one's own, or `$cluster`, takes cluster-admin")),
+    params(
+        ("tenant" = Option<String>, Query, description = "Only this one; another than one's own, or `$cluster`, takes cluster-admin"),
+        ("state" = Option<bool>, Query, description = "Also the hash of the whole state there: takes cluster-admin, and some seconds with a million tasks"),
+    ),
     responses(
         (status = 200, description = "Of every tenant for a cluster-admin, of one's own otherwise; everything up to `log_index` is on this node's disk", body = Chains),
         (status = 403, description = "Not for this role", body = ProblemBody<'static>, content_type = "application/problem+json"),
@@ -65,12 +68,14 @@ pub(super) async fn chains(call: Call) -> Result<HttpResponse, Problem> {
     let mut parameters = call.parameters()?;
     let caller = call.reader(&mut parameters);
     let tenant = parameters.text("tenant");
+    let state = parameters.flag("state");
     parameters.finish()?;
-    let chains = call.service.audit_chains(&caller, tenant.as_deref()).await?;
+    let chains = call.service.audit_chains(&caller, tenant.as_deref(), state).await?;
     Ok(HttpResponse::Ok().json(Chains {
         log_index: chains.log_index,
         all_tenants: chains.whole,
         items: chains.chains.into_iter().map(Chain::from).collect(),
+        state_hash: chains.state_hash.map(|hash| hash.to_string()),
         next_cursor: None,
     }))
 }

@@ -4,6 +4,7 @@
 //! ends are those of the replicated state at one log index, and everything up to it is on this node's disk.
 
 use escapement_domain::identifier::TenantId;
+use escapement_domain::record::Hash;
 use escapement_domain::replica::CLUSTER_TENANT;
 
 use super::Service;
@@ -26,30 +27,42 @@ pub struct Chains {
     pub whole: bool,
     /// The chains.
     pub chains: Vec<KnownChain>,
+    /// The hash of the whole state at that log index, if it was asked for.
+    pub state_hash: Option<Hash>,
 }
 
 impl Service {
     /// Says where chains end: that of the tenant that is named; otherwise, of a cluster-admin, every one, and of others that
-    /// of their own tenant.
+    /// of their own tenant. With `state` also the hash of the whole state there, which takes a cluster-admin, and a while
+    /// where there are many tasks.
     ///
     /// # Errors
     /// [`ServiceError`].
-    pub async fn audit_chains(&self, caller: &Caller, tenant: Option<&str>) -> Result<Chains, ServiceError> {
-        let whole = tenant.is_none() && caller.may(Permission::AuditAllTenants).is_ok();
+    pub async fn audit_chains(
+        &self,
+        caller: &Caller,
+        tenant: Option<&str>,
+        state: bool,
+    ) -> Result<Chains, ServiceError> {
+        let all = caller.may(Permission::AuditAllTenants);
+        let whole = tenant.is_none() && all.is_ok();
         let only = if whole { None } else { Some(may_audit(caller, tenant)?) };
+        if state {
+            all?;
+        }
         self.settle_read(caller.consistency).await?;
-        let (log_index, chains) = self.parts.machine.read(|replica| {
-            let known = (0..).map(TenantId).zip(replica.tenants());
-            let chains = known
-                .filter(|(_, known)| only.is_none_or(|only| only == &*known.name) && known.head.sequence > 0)
-                .map(|(tenant, known)| KnownChain { tenant, name: known.name.clone(), head: known.head });
-            (self.parts.machine.applied(), chains.collect::<Vec<KnownChain>>())
-        });
+        let (log_index, frozen) = self.parts.machine.freeze();
+        let chains: Vec<KnownChain> = (0..)
+            .map(TenantId)
+            .zip(frozen.tenants())
+            .filter(|(_, known)| only.is_none_or(|only| only == &*known.name) && known.head.sequence > 0)
+            .map(|(tenant, known)| KnownChain { tenant, name: known.name.clone(), head: known.head })
+            .collect();
         if chains.is_empty() && tenant.is_some() {
             return Err(ServiceError::NoSuchTenant);
         }
         self.await_stored(log_index).await?;
-        Ok(Chains { log_index, whole, chains })
+        Ok(Chains { log_index, whole, chains, state_hash: state.then(|| frozen.state_hash()) })
     }
 
     /// The blocks of a tenant that begin at or after the record `from`, as they are stored here; not necessarily all of them.

@@ -203,7 +203,7 @@ fn a_tenants_administrator_audits_that_tenant_alone() {
     assert_eq!(verified["tenants"].as_array().map(Vec::len), Some(1), "{verified}");
     assert_eq!(verified["tenants"][0]["tenant"], "globex");
     let refused = ask(&api, &["audit", "replay", "--task", &id], None).expect(1);
-    assert!(refused.err.contains("cluster-admin") && refused.err.contains("--data"), "{}", refused.err);
+    assert!(refused.err.contains("cluster-admin"), "{}", refused.err);
     let refused = ask(&api, &["audit", "verify", "--tenant", "acme"], None).expect(1);
     assert!(refused.err.contains("cluster-admin"), "{}", refused.err);
 }

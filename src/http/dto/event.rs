@@ -58,6 +58,9 @@ pub(in crate::http) struct Chains {
     pub(in crate::http) all_tenants: bool,
     /// The chains.
     pub(in crate::http) items: Vec<Chain>,
+    /// The hash of the whole state at `log_index`, if `state=true` asked for it.
+    #[schema(required = true)]
+    pub(in crate::http) state_hash: Option<String>,
     /// Always null: there is one page.
     pub(in crate::http) next_cursor: Option<String>,
 }

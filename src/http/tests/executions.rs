@@ -3,6 +3,7 @@
 use actix_web::http::Method;
 use escapement_domain::command::Programs;
 use escapement_domain::identifier::ExecutionId;
+use escapement_domain::replica::Replica;
 use escapement_domain::timestamp::Span;
 use serde_json::{Value, json};
 
@@ -235,8 +236,12 @@ async fn the_event_log_is_told_as_it_is_stored_to_whoever_may_audit_it() {
     let as_admin = async |path: &str| api.send(Ask::of(Method::GET, path).token(&admin)).await;
     let own = as_admin("/api/audit/chains").await.expect(200);
     assert_eq!((items(&own).len(), &own["all_tenants"]), (1, &json!(false)));
-    for path in ["/api/audit/chains?tenant=$cluster", "/api/audit/blocks?tenant=other"] {
-        as_admin(path).await.problem(403, "forbidden");
+    assert_eq!(own["state_hash"], Value::Null);
+    let state = api.get("/api/audit/chains?state=true").await.expect(200)["state_hash"].clone();
+    assert_eq!(state, json!(api.node.machine.read(Replica::state_hash).to_string()));
+    let refused = ["chains?tenant=$cluster", "chains?state=true", "blocks?tenant=other"];
+    for path in refused.map(|path| format!("/api/audit/{path}")) {
+        as_admin(&path).await.problem(403, "forbidden");
     }
     api.get("/api/audit/chains?tenant=nobody").await.problem(404, "not_found");
     api.get("/api/audit/blocks?from=0").await.problem(400, "invalid_parameter");
