@@ -310,6 +310,8 @@ pub trait Observer: Send + Sync + 'static {
     fn leadership(&self, _leadership: Leadership) {}
     /// A command with due occurrences was committed: how long after its instant each of them was.
     fn fired(&self, _lateness: &[Span]) {}
+    /// A command was committed and applied here, so long after it was proposed.
+    fn committed(&self, _latency: Duration) {}
     /// A proposal of the wheel had no answer and is decided anew from the state.
     fn proposal_failed(&self, _error: &SubmitError) {}
     /// How many timers the wheel holds.

@@ -23,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::assembly::{AssemblyError, Node, Parts, Surroundings};
 use super::clock::{SystemClock, SystemEntropy};
 use super::membership::NodeCluster;
-use super::observer::MetricsObserver;
+use super::observer::{MetricsObserver, count_outcomes};
 use super::outputs::NodeOutputs;
 use crate::config::{Config, ConfigError, NodeConfig};
 use crate::executor::{ExecutorOptions, Housekeeping, ProcessPolicy, executors};
@@ -221,6 +221,7 @@ async fn serve(plan: Plan, log_runtime: &Runtime) -> Result<(), RunError> {
         cluster: Arc::new(NodeCluster::new(node.id, node.group.clone(), node.transport.clone())),
     });
     let server = http::serve(&[place.api], service, keys, metrics.clone(), HTTP_WORKERS)?;
+    actix_web::rt::spawn(count_outcomes(node.machine.clone(), metrics.clone()));
     actix_web::rt::spawn(keep_metrics(
         node.machine.clone(),
         node.projections.clone(),
