@@ -156,7 +156,7 @@ impl AuditCommand {
             Self::Export(options) => options.run(connection, screen),
             Self::Verify { tenant, source } => source.verify(tenant.as_deref(), connection, screen),
             Self::Replay { until, tenant, task, source } => {
-                let options = audit::ReplayOptions { until: until, tenant, task };
+                let options = audit::ReplayOptions { until, tenant, task };
                 replay(&source.archive(connection, Wanted::State)?, &options, screen)
             }
         }
