@@ -51,7 +51,7 @@ pub(super) async fn measure(
     let mut lateness = Samples::default();
     fires.iter().filter_map(late_by).for_each(|late| lateness.add(late));
     (report.p50_ms, report.p99_ms) = lateness.p50_p99().unzip();
-    settle(report, &fires, tasks, first, None);
+    settle(report, &fires, tasks, first, fires.iter().filter_map(|fire| fire.begun_at).max());
     report.seconds = figure(seconds);
     Ok(())
 }

@@ -37,8 +37,9 @@ impl Observer for MetricsObserver {
         }
     }
 
-    fn fired(&self, lateness: &[Span]) {
-        lateness.iter().for_each(|late| self.metrics.fired((*late).into()));
+    fn fired(&self, fired: u32, lateness: &[Span]) {
+        self.metrics.fires.inc_by(fired.into());
+        lateness.iter().for_each(|late| self.metrics.late((*late).into()));
     }
 
     fn committed(&self, latency: Duration) {
