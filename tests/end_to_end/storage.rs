@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
+use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{every_second, manual, noop, with};
 use crate::harness::development::Development;
 use crate::harness::disk::{Disk, Mode};
-use crate::harness::program::escapement;
+use crate::harness::program::{ask, escapement};
 use crate::harness::wait::{PATIENCE, now_ms, within};
 
 /// No file may grow beyond this.
@@ -120,6 +121,37 @@ fn a_failed_sync_of_the_log_ends_the_node_and_nothing_is_acknowledged_on_it() {
 #[test]
 fn a_failed_sync_of_the_read_models_ends_the_node() {
     check_failed_sync("store", "the storage of the read models failed");
+}
+
+/// The others have what it acknowledged with them, and go on.
+#[test]
+fn a_leader_whose_log_cannot_be_synced_is_replaced_and_nothing_is_lost() {
+    let mut cluster = Cluster::start(3);
+    let victim = cluster.leader();
+    assert_eq!(cluster.terminate(victim), Some(0));
+    let disk = Disk::new(&cluster.data(victim).join("raft-log"), Mode::SyncsFail);
+    cluster.start_again_on(victim, &disk);
+    cluster.await_ready();
+    cluster.await_caught_up(victim);
+    let lead = ["cluster", "transfer-leadership", &victim.to_string()];
+    ask(&cluster.api(victim), &lead, None).expect(0);
+    let (api, mut acknowledged) = (cluster.api(victim), BTreeSet::new());
+    (0..20).for_each(|n| assert!(create(&api, &format!("before-{n}"), &mut acknowledged)));
+    disk.fail();
+    // What a majority of the others synced may be acknowledged still.
+    (0..).take_while(|n| create(&api, &format!("meanwhile-{n}"), &mut acknowledged)).for_each(drop);
+    assert_eq!(cluster.await_end(victim), Some(1));
+    assert_eq!(disk.failures(), 1, "a failed sync is not tried again");
+    let other = cluster.any();
+    within(PATIENCE, "the others go on", || {
+        let before = acknowledged.len();
+        create(&other, "after", &mut acknowledged);
+        (acknowledged.len() > before).then_some(())
+    });
+    check_all_there(&other, &acknowledged);
+    cluster.start_again(victim);
+    cluster.await_ready();
+    check_all_there(&cluster.api(victim), &acknowledged);
 }
 
 /// The power goes while clients write, again and again; the last copy's event log verifies.
