@@ -111,6 +111,7 @@ fn a_node_absent_for_long_returns_by_snapshot_with_its_whole_event_log() {
     cluster.start_again(absent);
     cluster.await_ready();
     cluster.await_caught_up(absent);
+    cluster.await_ready();
     let back = cluster.api(absent);
     let events = |after: u64| items(&back.get(&format!("/api/audit/events?after={after}&limit=10")));
     let earliest = eventually("its history is back", || events(0).into_iter().next());
@@ -159,6 +160,8 @@ fn a_node_absent_for_fifty_thousand_entries_has_its_event_log_from_the_first_rec
     cluster.await_ready();
     cluster.await_caught_up(2);
     assert!(cluster.node(2).printed().contains("replaced by a snapshot"), "{}", cluster.node(2).printed());
+    // It is ready again when it has fetched the events that the snapshot stands for.
+    cluster.await_ready();
     let verified = ask(&cluster.api(2), &["audit", "verify", "--output", "json"], None).expect(0).json();
     let own =
         verified["tenants"].as_array().and_then(|tenants| tenants.iter().find(|one| one["tenant"] == "acme"));
