@@ -124,6 +124,31 @@ pub(crate) struct Inner {
     open: Weak<Option<DataDirectory>>,
 }
 
+/// Where a node keeps its log, its votes and its snapshots.
+#[derive(Debug, Clone)]
+pub enum Disk {
+    /// In a directory of its own.
+    Directory(DataDirectory),
+    /// In memory: for tests and the simulation.
+    Memory(MemoryDisk),
+}
+
+impl From<DataDirectory> for Disk {
+    fn from(directory: DataDirectory) -> Self {
+        Self::Directory(directory)
+    }
+}
+
+impl From<MemoryDisk> for Disk {
+    fn from(disk: MemoryDisk) -> Self {
+        Self::Memory(disk)
+    }
+}
+
+fn opening(error: &std::io::Error) -> Failure {
+    Failure::Log { reason: format!("opening: {error}") }
+}
+
 /// What a group is started on.
 struct Storage<L> {
     log: L,
@@ -146,18 +171,32 @@ impl Inner {
 }
 
 impl Group {
-    /// Starts a group on a data directory: restores the newest snapshot, applies what is known to be
-    /// committed behind it, and joins in.
+    /// Starts a group on a disk: restores the newest snapshot, applies what is known to be committed behind
+    /// it, and joins in.
     ///
     /// # Errors
     /// [`StartError`]. A corrupt snapshot or log is named and left as it is.
     pub async fn start(
         options: Options,
-        directory: DataDirectory,
+        disk: impl Into<Disk>,
         replicated: Arc<dyn Replicated>,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, StartError> {
         options.validate()?;
+        match disk.into() {
+            Disk::Directory(directory) => {
+                Self::start_in_directory(options, directory, replicated, transport).await
+            }
+            Disk::Memory(disk) => Self::start_in_memory(options, &disk, replicated, transport).await,
+        }
+    }
+
+    async fn start_in_directory(
+        options: Options,
+        directory: DataDirectory,
+        replicated: Arc<dyn Replicated>,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, StartError> {
         if directory.local() != *transport.local() {
             let (found, wanted) = (format!("{:?}", transport.local()), format!("{:?}", directory.local()));
             return Err(StartError::Mismatch { what: "transport", found, wanted });
@@ -170,8 +209,7 @@ impl Group {
             runtime::blocking(move || {
                 let snapshots = FileSnapshots::open(snapshots)
                     .map_err(|error| Failure::Snapshot { reason: format!("opening the directory: {error}") });
-                let log = LogStore::open(&log, &options, latch, open)
-                    .map_err(|error| Failure::Log { reason: format!("opening: {error}") });
+                let log = LogStore::open(&log, &options, latch, open).map_err(|error| opening(&error));
                 Ok(snapshots.and_then(|snapshots| log.map(|log| (log, snapshots))))
             })
             .await
@@ -183,20 +221,16 @@ impl Group {
         Self::start_on(options, storage, replicated, transport).await
     }
 
-    /// Starts a group on a disk in memory: for tests and the simulation.
-    ///
-    /// # Errors
-    /// [`StartError`].
-    pub async fn start_in_memory(
+    async fn start_in_memory(
         options: Options,
         disk: &MemoryDisk,
         replicated: Arc<dyn Replicated>,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, StartError> {
-        options.validate()?;
         let latch = Latch::new();
         let snapshots: Arc<dyn SnapshotStore> = Arc::new(disk.snapshots.clone());
-        let storage = Storage { log: disk.log(latch.clone()), snapshots, open: Open::new(None), latch };
+        let log = disk.log(latch.clone()).map_err(|error| opening(&error))?;
+        let storage = Storage { log, snapshots, open: Open::new(None), latch };
         Self::start_on(options, storage, replicated, transport).await
     }
 

@@ -74,15 +74,17 @@ mod wire;
 pub use change::ChangeError;
 pub use failure::Failure;
 pub use formation::{Formation, FormationError, form};
-pub use group::{Group, InitializeError, ReadError, StartError};
+pub use group::{Disk, Group, InitializeError, ReadError, StartError};
 pub use identity::{DataDirectory, IdentityError};
 pub use member::{Address, GroupId, Hello, Member, NodeId};
+#[cfg(feature = "planted")]
+pub use memory::DiskBug;
 pub use memory::MemoryDisk;
 pub use options::{Options, OptionsError};
 pub use proposer::{Committed, ProposeError};
 pub use replicated::{CommittedEntry, Frozen, Replicated, RestoreError};
 pub use status::{Leadership, MemberStatus, Role, Status};
 pub use transport::{
-    GroupService, Lane, Local, MemoryNetwork, MemoryTransport, Peer, PeerService, TcpTransport, Transport,
-    TransportError,
+    GroupService, Lane, Local, MemoryNetwork, MemoryTransport, Passage, Peer, PeerService, TcpTransport,
+    Transport, TransportError, Weather,
 };

@@ -296,7 +296,7 @@ mod tests {
 
     use futures::executor::block_on;
 
-    use super::super::conformance::conformance;
+    use super::super::conformance;
     use super::*;
 
     fn small() -> StorageOptions {

@@ -45,9 +45,16 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
                 }
                 release(&mut granted, execution);
             }
-            Event::TaskCompleted { execution, .. } if !ended.insert(*execution) => {
-                found.push(format!("execution {execution} succeeded twice"));
+            Event::TaskCompleted { execution, .. } => {
+                if !ended.insert(*execution) {
+                    found.push(format!("execution {execution} succeeded twice"));
+                }
+                release(&mut granted, execution);
             }
+            Event::TaskFailed { execution, .. }
+            | Event::TaskTimedOut { execution, .. }
+            | Event::TaskCancelled { execution, .. }
+            | Event::TaskLost { execution, .. } => release(&mut granted, execution),
             _ => {}
         }
     }
