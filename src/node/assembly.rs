@@ -153,9 +153,10 @@ impl Node {
         projections.fetch_from(Arc::new(PeerHistory::new(node, group.clone(), transport.clone())));
         let (told, leadership) = watch::channel(Leadership::default());
         threads.start(follow_leadership(group.leadership(), told));
-        let log = Arc::new(GroupLog::new(group.clone(), machine.clone(), leadership.clone()));
+        let (clock, observer) = (surroundings.clock.clone(), surroundings.observer.clone());
+        let log = GroupLog::new(group.clone(), machine.clone(), leadership.clone(), clock.clone(), observer);
+        let log = Arc::new(log);
         let witness = Witness::new(machine.clone());
-        let clock = surroundings.clock.clone();
         let leader = LeaderFinder::new(node, transport.clone(), leadership.clone(), clock, witness.clone());
         let clocks = ClockWatch::new(node, surroundings.clock.clone());
         let core =

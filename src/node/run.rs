@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::assembly::{AssemblyError, Node, Parts, Surroundings};
 use super::clock::{SystemClock, SystemEntropy};
-use super::observer::MetricsObserver;
+use super::observer::{MetricsObserver, count_outcomes};
 use crate::config::{Config, ConfigError, NodeConfig};
 use crate::executor::{ExecutorOptions, Housekeeping, ProcessPolicy, executors};
 use crate::http::{self, ServeError};
@@ -209,6 +209,7 @@ async fn serve(plan: Plan, log_runtime: &Runtime) -> Result<(), RunError> {
     })
     .await?;
     let server = http::serve(&[place.api], node.service.clone(), keys, metrics.clone(), HTTP_WORKERS)?;
+    actix_web::rt::spawn(count_outcomes(node.machine.clone(), metrics.clone()));
     actix_web::rt::spawn(keep_metrics(
         node.machine.clone(),
         node.projections.clone(),

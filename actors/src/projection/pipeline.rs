@@ -200,6 +200,10 @@ impl Runner {
                 (core.machine.applied(), heads.collect::<Vec<(TenantId, ChainHead)>>())
             });
             self.catch_up.expect(index, heads);
+            tracing::info!(
+                index,
+                "the state was replaced by a snapshot; the events before it are asked of a peer"
+            );
         }
         let mut models = core.models.write();
         for record in applied.records.iter() {

@@ -260,8 +260,11 @@ impl WheelActor {
         });
         if let Ok(Answer { outcome: Ok(Accepted::Settled { fired, .. }), .. }) = &answer {
             self.counters.fired.fetch_add(u64::from(*fired), Ordering::Relaxed);
-            let lateness: Vec<Span> = fire.instants.iter().map(|instant| now.since(*instant)).collect();
-            self.parts.observer.fired(&lateness);
+            // Where all were skipped, or had been settled before, nothing was late.
+            if *fired > 0 {
+                let lateness: Vec<Span> = fire.instants.iter().map(|instant| now.since(*instant)).collect();
+                self.parts.observer.fired(*fired, &lateness);
+            }
         }
         self.note(answer.err());
     }

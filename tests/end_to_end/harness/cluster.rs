@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::api::Api;
+use super::disk::Disk;
 use super::node::Node;
 use super::ports::{Permit, free_port};
 use super::program::{command, escapement};
@@ -65,7 +66,7 @@ impl Cluster {
         cluster.token = cluster.mint("ann", "acme", &["admin", "cluster-admin"]);
         cluster.write_configuration();
         for id in 1..=size {
-            cluster.launch(id, &[]);
+            cluster.launch(id, &[], None);
         }
         cluster.await_ready();
         cluster
@@ -86,12 +87,16 @@ impl Cluster {
         fs::write(self.configuration(), text).expect("written");
     }
 
-    fn launch(&mut self, id: u64, options: &[&str]) {
+    fn launch(&mut self, id: u64, options: &[&str], disk: Option<&Disk>) {
         let (configuration, number) = (self.configuration().display().to_string(), id.to_string());
         let mut arguments = vec!["server", "--config", &configuration, "--node", &number];
         arguments.extend(options);
         let log = self.directory.path().join(format!("node-{id}.log"));
-        let node = Node::start(command(&arguments), self.members[&id].api, &log);
+        let mut command = command(&arguments);
+        if let Some(disk) = disk {
+            disk.slide_under(&mut command);
+        }
+        let node = Node::start(command, self.members[&id].api, &log);
         self.nodes.insert(id, node);
     }
 
@@ -123,7 +128,18 @@ impl Cluster {
 
     /// Starts a node that was killed, without waiting for it.
     pub(crate) fn start_again(&mut self, id: u64) {
-        self.launch(id, &[]);
+        self.launch(id, &[], None);
+    }
+
+    /// Starts a node that was stopped on a disk that will fail, without waiting for it.
+    pub(crate) fn start_again_on(&mut self, id: u64, disk: &Disk) {
+        self.launch(id, &[], Some(disk));
+    }
+
+    /// Waits until a node ended by itself, and returns its exit code.
+    #[track_caller]
+    pub(crate) fn await_end(&mut self, id: u64) -> Option<i32> {
+        self.node_mut(id).await_end(Duration::from_secs(12))
     }
 
     /// Starts a node that waits to be added, and returns its two addresses.
@@ -131,7 +147,7 @@ impl Cluster {
         let member = Member::new();
         self.members.insert(id, member);
         self.write_configuration();
-        self.launch(id, &["--join"]);
+        self.launch(id, &["--join"], None);
         (member.api.to_string(), member.peer.to_string())
     }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -83,10 +83,22 @@ impl Node {
     /// Waits until it ended by itself, and returns its exit code.
     #[track_caller]
     pub(crate) fn await_end(&mut self, patience: Duration) -> Option<i32> {
-        let mut child = self.child.take().expect("it runs");
-        let status = within(patience, "the node ended", || child.try_wait().expect("waits"));
+        let status = self.await_status(patience);
         assert_eq!(status.signal(), None, "it ended by itself:\n{}", self.printed());
         status.code()
+    }
+
+    /// Waits until it was killed from elsewhere.
+    #[track_caller]
+    pub(crate) fn await_death(&mut self, patience: Duration) {
+        let status = self.await_status(patience);
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "it was killed:\n{}", self.printed());
+    }
+
+    #[track_caller]
+    fn await_status(&mut self, patience: Duration) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        within(patience, "the node ended", || child.try_wait().expect("waits"))
     }
 
     /// Stops its clock, without its knowing.

@@ -1,5 +1,6 @@
 //! The program, run to its end.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -54,12 +55,25 @@ pub(crate) fn escapement_in(directory: &Path, arguments: &[&str]) -> Ran {
 
 /// Runs the program against a node, with something on its standard input.
 pub(crate) fn ask(api: &Api, arguments: &[&str], input: Option<&str>) -> Ran {
+    finish(command_to(api, arguments), input)
+}
+
+/// Runs the program against a node, and shows each line that it prints as it comes; demands that it ends well.
+#[track_caller]
+pub(crate) fn watch(api: &Api, arguments: &[&str], mut show: impl FnMut(&str)) {
+    let mut child = command_to(api, arguments).stdout(Stdio::piped()).spawn().expect("the program starts");
+    let printed = BufReader::new(child.stdout.take().expect("piped"));
+    printed.lines().for_each(|line| show(&line.expect("UTF-8")));
+    assert!(child.wait().expect("waits").success(), "{arguments:?}");
+}
+
+fn command_to(api: &Api, arguments: &[&str]) -> Command {
     let mut command = command(arguments);
     command.env("ESCAPEMENT_ADDRESS", format!("http://{}", api.address));
     if let Some(token) = &api.token {
         command.env("ESCAPEMENT_TOKEN", token);
     }
-    finish(command, input)
+    command
 }
 
 fn finish(mut command: Command, input: Option<&str>) -> Ran {
