@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::barrier::Barrier;
 use crate::change::{Change, ChangeError};
 use crate::consensus::{self, Consensus, Metrics};
+use crate::disk::Disk;
 use crate::failure::{Failure, Latch};
 use crate::identity::{DataDirectory, Open};
 use crate::inbound::Inbound;
@@ -122,27 +123,6 @@ pub(crate) struct Inner {
     stop: CancellationToken,
     /// Gone when the storage is closed.
     open: Weak<Option<DataDirectory>>,
-}
-
-/// Where a node keeps its log, its votes and its snapshots.
-#[derive(Debug, Clone)]
-pub enum Disk {
-    /// In a directory of its own.
-    Directory(DataDirectory),
-    /// In memory: for tests and the simulation.
-    Memory(MemoryDisk),
-}
-
-impl From<DataDirectory> for Disk {
-    fn from(directory: DataDirectory) -> Self {
-        Self::Directory(directory)
-    }
-}
-
-impl From<MemoryDisk> for Disk {
-    fn from(disk: MemoryDisk) -> Self {
-        Self::Memory(disk)
-    }
 }
 
 fn opening(error: &std::io::Error) -> Failure {

@@ -17,8 +17,6 @@ use crate::profile::{Profile, RECOVERY_MS};
 
 /// The first fault, in ms: the cluster forms undisturbed.
 const FIRST_MS: u64 = 4_000;
-/// How long after its disk was made to fail a node may stop by itself, in ms.
-const EXCUSED_MS: u64 = 10_000;
 
 /// Has the leader die three times, so that no run is too quiet to say anything.
 pub(super) async fn insist(world: Rc<World>) {
@@ -271,10 +269,9 @@ impl World {
         self.disturb(6_000);
         self.counts.borrow_mut().failed_syncs += 1;
         let which = self.nature.draw(|chance| chance.below(3));
-        let excused_until = self.nature.now() + EXCUSED_MS;
         self.nature.note(&[16, host.0, which], || format!("the disk of node {host} fails its next sync"));
         self.with_host(host, |host| {
-            host.excused_until = excused_until;
+            host.excused = true;
             if which != 0 {
                 host.log.fail_syncs();
             }
@@ -287,12 +284,8 @@ impl World {
     fn fill(self: &Rc<Self>, host: NodeId) {
         self.disturb(8_000);
         self.counts.borrow_mut().full += 1;
-        let excused_until = self.nature.now() + EXCUSED_MS;
         self.nature.note(&[17, host.0], || format!("the disk of node {host} is full"));
-        self.with_host(host, |host| {
-            host.excused_until = excused_until;
-            host.set_full(true);
-        });
+        self.with_host(host, |host| host.set_full(true));
         self.later(3_000, move |world| {
             world.with_host(host, |host| host.set_full(false));
         });

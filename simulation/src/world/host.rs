@@ -55,8 +55,9 @@ pub(super) struct Host {
     pub(super) running: Option<Running>,
     /// When it is started again; never by itself if absent.
     pub(super) restart_at: Option<u64>,
-    /// Until when its node may stop by itself, since its disk was made to fail.
-    pub(super) excused_until: u64,
+    /// Whether its disk was made to fail since its node was started, so that the node may stop by itself.
+    pub(super) excused: bool,
+    full: bool,
     /// Whether a bit of its disk was flipped.
     pub(super) damaged: bool,
     /// Whether its disk cannot be used any more: it must be replaced.
@@ -116,7 +117,8 @@ impl Host {
             options,
             running: None,
             restart_at: None,
-            excused_until: 0,
+            excused: false,
+            full: false,
             damaged: false,
             lost: false,
             retired: false,
@@ -138,7 +140,9 @@ impl Host {
     }
 
     /// Refuses every write while its disk is full.
-    pub(super) fn set_full(&self, full: bool) {
+    pub(super) fn set_full(&mut self, full: bool) {
+        self.excused |= full;
+        self.full = full;
         self.log.set_full(full);
         self.read_models.set_full(full);
     }
@@ -174,6 +178,7 @@ impl Host {
         };
         let process = Process::start(run(start, calls, inside.clone()));
         self.restart_at = None;
+        self.excused = self.full;
         self.running = Some(Running { process, door, inside, frozen_since: None });
     }
 }

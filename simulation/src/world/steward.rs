@@ -94,7 +94,7 @@ impl World {
             let named = ["damaged", "corrupt", "checksum"].iter().any(|word| reason.contains(word));
             host.lost |= host.damaged && named;
             host.restart_at = (!host.lost && !host.retired).then_some(now + pause);
-            now <= host.excused_until || host.damaged
+            host.excused || host.damaged
         });
         if !orderly && excused == Some(false) {
             self.violate(
