@@ -76,7 +76,7 @@ impl Node {
     /// Asks it to end and returns its exit code, after at most so long.
     #[track_caller]
     pub(crate) fn terminate(&mut self, patience: Duration) -> Option<i32> {
-        self.signal(Signal::TERM);
+        self.ask_to_end();
         self.await_end(patience)
     }
 
@@ -99,11 +99,17 @@ impl Node {
         self.signal(Signal::CONT);
     }
 
+    /// Asks it to end, without waiting.
+    pub(crate) fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the signal is sent");
     }
 
-    fn pid(&self) -> Pid {
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(self.child.as_ref().expect("it runs"))
     }
 }

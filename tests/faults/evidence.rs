@@ -1,0 +1,276 @@
+//! The case for the checker: what was seen from outside, and the event logs of the stopped nodes.
+//!
+//! The verdict is the simulator's own ([`escapement_simulation::invariants`]); added to it is only what the simulator cannot
+//! see: that the nodes' files verify and replay to one state, and that the target saw tokens grow. A stamp in the
+//! log is not believed where the target saw better: nothing was committed later than it was seen.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use escapement::audit::{ReplayOptions, ReplayUntil, StoppedNode, replay};
+use escapement_actors::projection::merged;
+use escapement_domain::answer::{Accepted, Answer};
+use escapement_domain::event::Event;
+use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId};
+use escapement_domain::record::Record;
+use escapement_domain::replica::Replica;
+use escapement_domain::timestamp::Timestamp;
+use escapement_simulation::evidence::{Attempt, Counts, Ended, Evidence, Knowledge, Operation};
+use escapement_simulation::invariants;
+use escapement_simulation::profile::{Profile, Settings};
+
+use crate::harness::program::escapement;
+use crate::harness::target::Call;
+use crate::harness::wait::millis;
+use crate::load::Wish;
+
+/// Violations that a failing test shows.
+const VIOLATIONS_SHOWN: usize = 20;
+
+/// What was seen.
+#[derive(Debug)]
+pub(crate) struct Case {
+    /// The beginning, in ms since 1970: the zero of the world.
+    pub(crate) epoch: i64,
+    /// When the tasks began to be paused, in ms since 1970.
+    pub(crate) quiesced: i64,
+    /// The logs are read up to here, in ms since 1970: all nodes had it.
+    pub(crate) until: i64,
+    /// The directories of the nodes that hold all of it.
+    pub(crate) data: Vec<PathBuf>,
+    /// What clients wished for.
+    pub(crate) wishes: Vec<Wish>,
+    /// What the target saw.
+    pub(crate) calls: Vec<Call>,
+    /// Spans in which something was broken, in ms since 1970.
+    pub(crate) disturbances: Vec<(i64, i64)>,
+}
+
+/// What the checker said.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    /// Tasks whose occurrences were judged.
+    pub(crate) tasks: usize,
+    /// Fires that were judged.
+    pub(crate) fires: usize,
+    /// Attempts that were made again.
+    pub(crate) again: usize,
+    /// Everything that must not be.
+    pub(crate) violations: Vec<String>,
+}
+
+impl Verdict {
+    /// Writes its line of the table, and demands that nothing is wrong and enough was seen.
+    #[track_caller]
+    pub(crate) fn tell(&self, fault: &str, began: Instant, tasks_min: usize) {
+        let Self { tasks, fires, again, violations } = self;
+        let (count, seconds) = (violations.len(), began.elapsed().as_secs());
+        eprintln!(
+            "| {fault} | {tasks} tasks | {fires} fires | {again} made again | {count} violations | {seconds} s |"
+        );
+        let shown = violations[..count.min(VIOLATIONS_SHOWN)].join("\n");
+        assert!(violations.is_empty(), "{fault}: {count} violations\n{shown}");
+        assert!(*tasks >= tasks_min && *fires >= tasks_min, "too little happened: {tasks}, {fires}");
+    }
+}
+
+impl Case {
+    /// Judges it.
+    #[track_caller]
+    pub(crate) fn judge(self) -> Verdict {
+        let mut violations = self.same_state();
+        violations.extend(self.tokens_grow());
+        let until = Timestamp(self.until);
+        let records = records(self.data.first().expect("a node"), until);
+        let last = folded(self.data.last().expect("a node"), until);
+        let count =
+            |matches: &dyn Fn(&Event) -> bool| records.iter().filter(|record| matches(&record.event)).count();
+        let tasks = count(&|event| matches!(event, Event::TaskCreated { .. }));
+        let fires = count(&|event| matches!(event, Event::TaskScheduled { .. }));
+        let again = count(&|event| matches!(event, Event::TaskStarted { attempt, .. } if *attempt > 1));
+        let evidence = self.evidence(records, last);
+        violations.extend(invariants::judge(&evidence).iter().map(ToString::to_string));
+        Verdict { tasks, fires, again, violations }
+    }
+
+    /// Every chain verifies, and every node's event log replays to the same state.
+    fn same_state(&self) -> Vec<String> {
+        let until = Timestamp(self.until).to_string();
+        let mut found = Vec::new();
+        let mut states = BTreeMap::new();
+        for data in &self.data {
+            let place = data.display().to_string();
+            let verified = escapement(&["audit", "verify", "--data", &place]);
+            if verified.code != 0 {
+                found.push(format!("chain: {place}: {}{}", verified.out, verified.err));
+            }
+            let replayed =
+                escapement(&["audit", "replay", "--data", &place, "--until", &until, "--output", "json"]);
+            let hash = if replayed.code == 0 {
+                replayed.json()["state_hash"].to_string()
+            } else {
+                format!("{}{}", replayed.out, replayed.err)
+            };
+            states.entry(hash).or_insert_with(Vec::new).push(place);
+        }
+        if states.len() != 1 {
+            found.push(format!("agreement: the nodes replay to {states:?}"));
+        }
+        found
+    }
+
+    /// For one execution, the target sees attempts and tokens in growing order.
+    fn tokens_grow(&self) -> Vec<String> {
+        let mut newest: BTreeMap<String, (u32, u64)> = BTreeMap::new();
+        let mut found = Vec::new();
+        for call in &self.calls {
+            let seen = (call.attempt(), call.fencing());
+            if let Some(before) = newest.insert(call.key(), seen)
+                && (before.0 >= seen.0 || before.1 >= seen.1)
+            {
+                found.push(format!("witness: execution {} came as {before:?}, then as {seen:?}", call.key()));
+            }
+        }
+        found
+    }
+
+    fn world(&self, ms: i64) -> u64 {
+        u64::try_from(ms - self.epoch).unwrap_or(0)
+    }
+
+    fn evidence(&self, records: Vec<Record>, last: Replica) -> Evidence {
+        let attempts = self.attempts(&records);
+        Evidence {
+            settings: Settings { active_ms: 0, ..Profile::Storm.settings() },
+            epoch: self.epoch,
+            healed: self.world(self.quiesced),
+            quiesced: self.world(self.quiesced),
+            committed: self.committed(&records, &attempts),
+            operations: self.operations(&records),
+            records,
+            last,
+            attempts,
+            disturbances: self
+                .disturbances
+                .iter()
+                .map(|(from, to)| (self.world(*from), self.world(*to)))
+                .collect(),
+            seen: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// When each entry was committed: when the leader stamped it, and not later than what followed was seen.
+    fn committed(&self, records: &[Record], attempts: &[Attempt]) -> Vec<u64> {
+        let entries = records.last().map_or(0, |record| record.header.log_index);
+        let mut committed = vec![None; usize::try_from(entries).expect("few")];
+        let seen: BTreeMap<_, _> =
+            attempts.iter().map(|attempt| ((attempt.execution, attempt.token), attempt.started)).collect();
+        let mut bounds = vec![u64::MAX; committed.len()];
+        for record in records {
+            let place = usize::try_from(record.header.log_index).expect("few") - 1;
+            committed[place] = Some(self.world(record.header.at.0));
+            if let Event::TaskStarted { execution, .. } = record.event
+                && let Some(started) = seen.get(&(execution, record.header.sequence))
+            {
+                bounds[place] = bounds[place].min(*started);
+            }
+        }
+        let mut bound = u64::MAX;
+        for place in (0..bounds.len()).rev() {
+            bound = bound.min(bounds[place]);
+            bounds[place] = bound;
+        }
+        let mut latest = 0;
+        committed
+            .into_iter()
+            .zip(bounds)
+            .map(|(at, bound)| {
+                latest = at.unwrap_or(latest).min(bound);
+                latest
+            })
+            .collect()
+    }
+
+    /// What the target saw; whose it was, only the log can tell.
+    fn attempts(&self, records: &[Record]) -> Vec<Attempt> {
+        let grants: BTreeMap<(ExecutionId, u64), (NodeId, Incarnation)> = records
+            .iter()
+            .filter_map(|record| match record.event {
+                Event::TaskStarted { execution, node, incarnation, .. } => {
+                    Some(((execution, record.header.sequence), (node, incarnation)))
+                }
+                _ => None,
+            })
+            .collect();
+        let attempt = |call: &Call| {
+            let execution: ExecutionId = call.key().parse().expect("an identifier");
+            let (node, incarnation) =
+                grants.get(&(execution, call.fencing())).copied().unwrap_or((NodeId(0), Incarnation(0)));
+            let scheduled = serde_json::Value::from(call.header("Escapement-Scheduled-At"));
+            let takes: i64 = call.path.rsplit('/').next().and_then(|ms| ms.parse().ok()).unwrap_or(0);
+            Attempt {
+                task: call.header("Escapement-Task-Id").parse().expect("an identifier"),
+                execution,
+                scheduled_at: Timestamp(millis(&scheduled)),
+                token: call.fencing(),
+                node,
+                incarnation,
+                started: self.world(call.at_ms),
+                ended: self.world(call.at_ms + takes),
+                // Only the simulator can look at leases.
+                leased: u64::MAX / 2,
+                how: Ended::Succeeded,
+            }
+        };
+        self.calls.iter().filter(|call| call.at_ms <= self.until).map(attempt).collect()
+    }
+
+    /// The wishes as the checker knows them. The API tells no log index: an acknowledged task is looked up by its name,
+    /// and one that is not there has no index that could be found.
+    fn operations(&self, records: &[Record]) -> Vec<Operation> {
+        let created: BTreeMap<TaskId, u64> = records
+            .iter()
+            .filter_map(|record| match &record.event {
+                Event::TaskCreated { task, .. } => Some((*task, record.header.log_index)),
+                _ => None,
+            })
+            .collect();
+        let answer = |task: TaskId| Answer {
+            index: created.get(&task).copied().unwrap_or(0),
+            outcome: Ok(Accepted::Tasks(vec![Ok(task)])),
+        };
+        let operation = |wish: &Wish| Operation {
+            number: wish.number,
+            client: Some(0),
+            command: CommandId(0),
+            tenant: "acme",
+            wish: escapement_simulation::evidence::Wish::Create(Vec::new()),
+            key: None,
+            issued_at: Timestamp(wish.issued),
+            issued: self.world(wish.issued),
+            sent: self.world(wish.issued),
+            knowledge: match wish.answered {
+                Some((task, _)) => Knowledge::Answered(Box::new(answer(task))),
+                None => Knowledge::Unknown,
+            },
+            answered: wish.answered.map_or(0, |(_, at)| self.world(at)),
+        };
+        self.wishes.iter().map(operation).collect()
+    }
+}
+
+/// The records of a stopped node, up to an instant.
+fn records(data: &Path, until: Timestamp) -> Vec<Record> {
+    let node = StoppedNode::open(data).expect("it opens");
+    let all = merged(node.log()).expect("it is read");
+    all.map(|record| record.expect("it is sound")).take_while(|record| record.header.at <= until).collect()
+}
+
+/// The state to which a stopped node's records fold.
+fn folded(data: &Path, until: Timestamp) -> Replica {
+    let node = StoppedNode::open(data).expect("it opens");
+    let options = ReplayOptions { until: Some(ReplayUntil::Instant(until)), ..ReplayOptions::default() };
+    replay(&node, &options, &mut Vec::new(), &mut |_, _| ()).expect("it replays").replica
+}

@@ -1,0 +1,47 @@
+//! Processes that die and freeze: the leader, again and again.
+
+use crate::campaign::{Campaign, await_calls};
+use crate::harness::cluster::Settings;
+use crate::harness::wait::{now_ms, until};
+
+/// How long a leader is frozen, in ms: longer than an election, and longer than the lease of what it holds.
+const FROZEN_MS: [i64; 2] = [1_500, 6_500];
+
+#[test]
+fn the_leader_is_killed_again_and_again() {
+    let mut campaign = Campaign::start("kill -9 of the leader", Settings::default(), 25);
+    let mut kills = 0;
+    while campaign.goes_on() {
+        campaign.disturb(|cluster, target| {
+            let leader = cluster.leader();
+            cluster.kill(leader);
+            await_calls(target, 40);
+            cluster.start_again(leader);
+            cluster.await_ready();
+        });
+        kills += 1;
+    }
+    assert!(kills >= 4, "{kills}");
+    campaign.finish();
+}
+
+#[test]
+fn the_leader_is_frozen_again_and_again() {
+    let mut campaign = Campaign::start("SIGSTOP of the leader", Settings::default(), 25);
+    for frozen_ms in FROZEN_MS.into_iter().cycle() {
+        if !campaign.goes_on() {
+            break;
+        }
+        campaign.disturb(|cluster, target| {
+            let leader = cluster.leader();
+            cluster.node(leader).freeze();
+            let thaw_at = now_ms() + frozen_ms;
+            until("it was frozen for so long", || now_ms() >= thaw_at);
+            await_calls(target, 1);
+            cluster.node(leader).thaw();
+            cluster.await_ready();
+            cluster.await_caught_up(leader);
+        });
+    }
+    campaign.finish();
+}

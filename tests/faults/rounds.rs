@@ -1,0 +1,83 @@
+//! One node, killed two hundred times while clients write: what it acknowledged is there, and every chain verifies.
+//!
+//! The tasks are due soon, so that it also fires and reports while it dies; the checker judges all of it at the end.
+
+use std::time::{Duration, Instant};
+
+use escapement_simulation::chance::Chance;
+
+use crate::evidence::Case;
+use crate::harness::api::Api;
+use crate::harness::cluster::{Cluster, Settings};
+use crate::harness::program::escapement;
+use crate::harness::target::Target;
+use crate::harness::wait::{now_ms, until};
+use crate::load::Load;
+
+const ROUNDS: usize = 200;
+/// Entries after which a snapshot is made: it dies while it makes them too, and has little to catch up with.
+const SNAPSHOT_ENTRIES: usize = 100;
+/// Rounds between two looks at the chains.
+const VERIFY_EVERY: usize = 25;
+/// Acknowledgements after which the node may die.
+const ACKNOWLEDGED: usize = 3;
+/// How much longer it lives at most, in ms.
+const LIVES_MS: u64 = 60;
+
+#[test]
+fn a_node_killed_200_times_while_clients_write_forgets_nothing() {
+    let (epoch, began) = (now_ms() - 60_000, Instant::now());
+    let raft = format!("snapshot_entries = {SNAPSHOT_ENTRIES}\n");
+    let mut cluster = Cluster::start_with(1, Settings { raft, ..Settings::default() });
+    let target = Target::start();
+    let mut load = Load::new(vec![cluster.api(1)]);
+    let mut chance = Chance::new(epoch.unsigned_abs());
+    load.start_clients(&target, Duration::from_millis(10));
+    let mut checked = 0;
+    for round in 1..=ROUNDS {
+        let goal = load.acknowledged() + ACKNOWLEDGED;
+        until("some are acknowledged", || load.acknowledged() >= goal);
+        let dies_at = Instant::now() + Duration::from_millis(chance.below(LIVES_MS));
+        while Instant::now() < dies_at {
+            std::hint::spin_loop();
+        }
+        cluster.kill(1);
+        if round % VERIFY_EVERY == 0 {
+            let data = cluster.data(1).display().to_string();
+            escapement(&["audit", "verify", "--data", &data]).expect(0);
+        }
+        cluster.start_again(1);
+        cluster.await_ready();
+        checked = check_there(&cluster.api(1), &load, checked);
+    }
+    let wishes = load.stop();
+    let api = cluster.api(1);
+    check_there(&api, &load, 0);
+    crate::campaign::await_settled(&api, 0);
+    let quiesced = now_ms() - 1;
+    crate::campaign::await_drained(&api);
+    let read = now_ms();
+    until("the instant is over", || now_ms() > read);
+    assert_eq!(cluster.terminate(1), Some(0));
+    let verdict = Case {
+        epoch,
+        quiesced,
+        until: read,
+        data: vec![cluster.data(1)],
+        wishes,
+        calls: target.calls(),
+        disturbances: vec![(epoch, quiesced)],
+    }
+    .judge();
+    verdict.tell("kill -9 while writing, 200 rounds", began, ROUNDS * ACKNOWLEDGED);
+}
+
+/// Demands every task that was acknowledged from a place on; returns where the next look begins.
+#[track_caller]
+fn check_there(api: &Api, load: &Load, from: usize) -> usize {
+    let acknowledged = load.acknowledged_tasks();
+    for task in &acknowledged[from..] {
+        api.get(&format!("/api/scheduled-tasks/{task}"));
+    }
+    acknowledged.len()
+}
