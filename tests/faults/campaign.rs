@@ -75,12 +75,6 @@ impl Campaign {
         value
     }
 
-    /// Waits until the target has been called so many times more.
-    #[track_caller]
-    pub(crate) fn await_calls(&self, more: usize) {
-        await_calls(&self.target, more);
-    }
-
     /// The clients ask the nodes that are members now.
     pub(crate) fn ask_members(&self) {
         self.load.ask(apis(&self.cluster));
@@ -94,7 +88,7 @@ impl Campaign {
         let api = self.cluster.any();
         await_settled(&api, self.beats.len());
         let quiesced = now_ms() - 1;
-        self.pause_beats(&api);
+        pause(&api, &self.beats);
         await_drained(&api);
         let nodes = self.cluster.running();
         nodes.iter().for_each(|&id| self.cluster.await_caught_up(id));
@@ -118,14 +112,16 @@ impl Campaign {
         }
         verdict.tell(self.name, self.began, TASKS);
     }
+}
 
-    fn pause_beats(&self, api: &Api) {
-        for beat in &self.beats {
-            let path = format!("/api/scheduled-tasks/{beat}/pause");
-            until("a beat is paused", || {
-                api.try_send("POST", &path, &[], None).is_ok_and(|reply| reply.status == 200)
-            });
-        }
+/// Pauses tasks.
+#[track_caller]
+pub(crate) fn pause(api: &Api, tasks: &[TaskId]) {
+    for task in tasks {
+        let path = format!("/api/scheduled-tasks/{task}/pause");
+        until("a task is paused", || {
+            api.try_send("POST", &path, &[], None).is_ok_and(|reply| reply.status == 200)
+        });
     }
 }
 
@@ -143,7 +139,7 @@ pub(crate) fn await_calls(target: &Target, more: usize) {
 
 /// Waits until no more than so many tasks will ever fire again.
 #[track_caller]
-pub(crate) fn await_settled(api: &Api, left: usize) {
+fn await_settled(api: &Api, left: usize) {
     within(SETTLED_WITHIN, "every task has fired", || {
         let reply = api.try_send("GET", "/api/scheduled-tasks/?state=active&limit=10", &[], None).ok()?;
         (reply.status == 200 && items(&reply.json()).len() <= left).then_some(())

@@ -95,11 +95,21 @@ impl Load {
 
     /// Starts clients that create tasks which are due soon, until [`Load::stop`].
     pub(crate) fn start_clients(&mut self, target: &Target, pause: Duration) {
+        let target = target.clone();
+        self.start_writing(pause, move |number| once(number, 1_500, &target));
+    }
+
+    /// Starts clients that create tasks, each after a pause, until [`Load::stop`].
+    pub(crate) fn start_writing(
+        &mut self,
+        pause: Duration,
+        task: impl Fn(usize) -> Value + Clone + Send + 'static,
+    ) {
         for _ in 0..CLIENTS {
-            let (shared, target) = (self.shared.clone(), target.clone());
+            let (shared, task) = (self.shared.clone(), task.clone());
             self.clients.push(std::thread::spawn(move || {
                 while !shared.stop.load(Ordering::Relaxed) {
-                    shared.wish(|number| once(number, 1_500, &target));
+                    shared.wish(&task);
                     std::thread::sleep(pause);
                 }
             }));
