@@ -125,6 +125,11 @@ pub(crate) fn pause(api: &Api, tasks: &[TaskId]) {
     }
 }
 
+/// Says why a test was not made on this machine.
+pub(crate) fn skip(name: &str, reason: &str) {
+    eprintln!("| {name} | SKIPPED: {reason} |");
+}
+
 /// The APIs of the nodes that run.
 fn apis(cluster: &Cluster) -> Vec<Api> {
     cluster.running().into_iter().map(|id| cluster.api(id)).collect()

@@ -14,5 +14,7 @@ mod evidence;
 #[path = "../end_to_end/harness/mod.rs"]
 mod harness;
 mod load;
+mod network;
+mod partitions;
 mod processes;
 mod rounds;
