@@ -54,12 +54,13 @@ impl Campaign {
     pub(crate) fn begin(name: &'static str, cluster: Cluster, target: Target, seconds: i64) -> Self {
         // The cluster has formed within the minute before.
         let (epoch, began) = (now_ms() - 60_000, Instant::now());
-        let mut load = Load::new(apis(&cluster));
+        let load = Load::new(apis(&cluster));
         let beats = load.create_beats(&target, BEATS);
         let last_due = load.create_due(&target, TASKS, LEAD_MS, seconds * 1_000);
-        load.start_clients(&target, Duration::from_millis(300));
-        until("the first has fired", || target.calls().len() > 2 * BEATS);
-        Self { cluster, target, name, load, beats, epoch, last_due, began, disturbances: Vec::new() }
+        let mut campaign =
+            Self { cluster, target, name, load, beats, epoch, last_due, began, disturbances: Vec::new() };
+        campaign.load.start_clients(&campaign.target, Duration::from_millis(300));
+        campaign
     }
 
     /// Whether tasks still fall due.
@@ -71,8 +72,14 @@ impl Campaign {
     pub(crate) fn disturb<T>(&mut self, fault: impl FnOnce(&mut Cluster, &Target) -> T) -> T {
         let from = now_ms();
         let value = fault(&mut self.cluster, &self.target);
+        eprintln!("{}: fault {} took {} ms", self.name, self.disturbances.len() + 1, now_ms() - from);
         self.disturbances.push((from, now_ms() + RECOVERY_MS.cast_signed()));
         value
+    }
+
+    /// What breaks is broken from the beginning to the end.
+    pub(crate) fn disturb_throughout(&mut self) {
+        self.disturbances.push((self.epoch, i64::MAX));
     }
 
     /// The clients ask the nodes that are members now.

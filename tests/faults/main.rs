@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests are outside of every node")]
 
 mod campaign;
+mod delays;
 mod evidence;
 #[allow(dead_code, reason = "what only the end-to-end tests use")]
 #[path = "../end_to_end/harness/mod.rs"]
@@ -17,4 +18,5 @@ mod load;
 mod network;
 mod partitions;
 mod processes;
+mod proxy;
 mod rounds;

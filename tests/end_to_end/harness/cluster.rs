@@ -127,6 +127,11 @@ impl Cluster {
         self.directory.path().join(format!("data-{id}"))
     }
 
+    /// Where the other nodes find a node.
+    pub(crate) fn peer(&self, id: u64) -> SocketAddr {
+        self.members[&id].peer
+    }
+
     /// A directory beside the nodes' data.
     pub(crate) fn place(&self) -> &Path {
         self.directory.path()
