@@ -97,17 +97,16 @@ impl Campaign {
         let quiesced = now_ms() - 1;
         pause(&api, &self.beats);
         await_drained(&api);
+        let drained = now_ms();
         let nodes = self.cluster.running();
         nodes.iter().for_each(|&id| self.cluster.await_caught_up(id));
         let told: Vec<Vec<Value>> = nodes.iter().map(|&id| all_executions(&self.cluster.api(id))).collect();
-        let read = now_ms();
-        until("the instant is over", || now_ms() > read);
         let ended = self.cluster.terminate_all(END_PATIENCE);
         assert!(ended.iter().all(|code| *code == Some(0)), "{ended:?}");
         let mut verdict = Case {
             epoch: self.epoch,
             quiesced,
-            until: read,
+            drained,
             data: nodes.iter().map(|&id| self.cluster.data(id)).collect(),
             wishes,
             calls: self.target.calls(),

@@ -13,8 +13,8 @@ use crate::proxy::Proxy;
 
 /// Elections that such links can hold: a vote takes 400 ms there and back, and more if it is lost.
 const RAFT: &str = "heartbeat = \"300ms\"\nelection = [\"2s\", \"4s\"]\n";
-/// The load is as long as everywhere else.
-const SECONDS: i64 = 25;
+/// How long tasks fall due; the tail is long.
+const SECONDS: i64 = 15;
 
 /// Nodes that listen elsewhere than where the others find them.
 #[derive(Debug, Default)]

@@ -22,7 +22,7 @@ use escapement_simulation::profile::{Profile, Settings};
 
 use crate::harness::program::escapement;
 use crate::harness::target::Call;
-use crate::harness::wait::millis;
+use crate::harness::wait::{millis, now_ms};
 use crate::load::Wish;
 
 /// Violations of each kind that a failing test shows.
@@ -35,8 +35,8 @@ pub(crate) struct Case {
     pub(crate) epoch: i64,
     /// When the tasks began to be paused, in ms since 1970.
     pub(crate) quiesced: i64,
-    /// The logs are read up to here, in ms since 1970: all nodes had it.
-    pub(crate) until: i64,
+    /// Everything had ended, in ms since 1970.
+    pub(crate) drained: i64,
     /// The directories of the nodes that hold all of it.
     pub(crate) data: Vec<PathBuf>,
     /// What clients wished for.
@@ -87,10 +87,13 @@ impl Case {
     /// Judges it.
     #[track_caller]
     pub(crate) fn judge(self) -> Verdict {
-        let mut violations = self.same_state();
+        let mut logs: Vec<Vec<Record>> = self.data.iter().map(|data| records(data)).collect();
+        let until = common_end(&logs);
+        assert!(until.0 >= self.drained, "the nodes have nothing in common: {until}");
+        let mut violations = self.same_state(until);
         violations.extend(self.tokens_grow());
-        let until = Timestamp(self.until);
-        let records = records(self.data.first().expect("a node"), until);
+        let mut records = logs.swap_remove(0);
+        records.retain(|record| record.header.at <= until);
         let last = folded(self.data.last().expect("a node"), until);
         let count =
             |matches: &dyn Fn(&Event) -> bool| records.iter().filter(|record| matches(&record.event)).count();
@@ -103,8 +106,8 @@ impl Case {
     }
 
     /// Every chain verifies, and every node's event log replays to the same state.
-    fn same_state(&self) -> Vec<String> {
-        let until = Timestamp(self.until).to_string();
+    fn same_state(&self, until: Timestamp) -> Vec<String> {
+        let until = until.to_string();
         let mut found = Vec::new();
         let mut states = BTreeMap::new();
         for data in &self.data {
@@ -235,7 +238,7 @@ impl Case {
                 how: Ended::Succeeded,
             }
         };
-        self.calls.iter().filter(|call| call.at_ms <= self.until).map(attempt).collect()
+        self.calls.iter().map(attempt).collect()
     }
 
     /// The wishes as the checker knows them. The API tells no log index: an acknowledged task is looked up by its name,
@@ -272,11 +275,20 @@ impl Case {
     }
 }
 
-/// The records of a stopped node, up to an instant.
-fn records(data: &Path, until: Timestamp) -> Vec<Record> {
+/// The records of a stopped node.
+fn records(data: &Path) -> Vec<Record> {
     let node = StoppedNode::open(data).expect("it opens");
     let all = merged(node.log()).expect("it is read");
-    all.map(|record| record.expect("it is sound")).take_while(|record| record.header.at <= until).collect()
+    all.map(|record| record.expect("it is sound")).collect()
+}
+
+/// The last instant up to which all logs tell everything: they ended one after the other.
+fn common_end(logs: &[Vec<Record>]) -> Timestamp {
+    let end = |log: &Vec<Record>| log.last().map_or(0, |record| record.header.log_index);
+    let common = logs.iter().map(end).min().unwrap_or(0);
+    let beyond = logs.iter().filter_map(|log| log.iter().find(|record| record.header.log_index > common));
+    let until = beyond.map(|record| record.header.at.0 - 1).min();
+    Timestamp(until.unwrap_or_else(now_ms))
 }
 
 /// The state to which a stopped node's records fold.

@@ -9,7 +9,9 @@
 #![allow(clippy::disallowed_methods, reason = "these tests are outside of every node")]
 
 mod campaign;
+mod clocks;
 mod delays;
+mod disks;
 mod evidence;
 #[allow(dead_code, reason = "what only the end-to-end tests use")]
 #[path = "../end_to_end/harness/mod.rs"]
@@ -19,4 +21,5 @@ mod network;
 mod partitions;
 mod processes;
 mod proxy;
+mod replacements;
 mod rounds;

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::api::Api;
 use super::node::Node;
 use super::ports::{Permit, free_port};
-use super::program::{command, escapement};
+use super::program::{ask, command, escapement};
 use super::wait::{eventually, now_ms, until};
 
 /// The secret of every cluster here.
@@ -166,6 +166,23 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn terminate(&mut self, id: u64) -> Option<i32> {
         self.node_mut(id).terminate(Duration::from_secs(12))
+    }
+
+    /// Waits until a node ended by itself, and returns its exit code.
+    #[track_caller]
+    pub(crate) fn await_end(&mut self, id: u64, patience: Duration) -> Option<i32> {
+        self.node_mut(id).await_end(patience)
+    }
+
+    /// Makes a node the leader.
+    #[track_caller]
+    pub(crate) fn lead(&self, id: u64) {
+        until(&format!("node {id} leads"), || {
+            // Refused while it is behind.
+            self.leader() == id
+                || ask(&self.any(), &["cluster", "transfer-leadership", &id.to_string()], None).code == 0
+                    && self.leader() == id
+        });
     }
 
     /// Asks all nodes that run to end at once, and returns their exit codes.
