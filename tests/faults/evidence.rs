@@ -29,7 +29,7 @@ use crate::load::Wish;
 const VIOLATIONS_SHOWN: usize = 5;
 
 /// What was seen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Case {
     /// The beginning, in ms since 1970: the zero of the world.
     pub(crate) epoch: i64,

@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests are outside of every node")]
 
 mod campaign;
+mod checker;
 mod clocks;
 mod delays;
 mod disks;
