@@ -9,7 +9,7 @@ use escapement_domain::identifier::TaskId;
 use escapement_simulation::profile::RECOVERY_MS;
 use serde_json::Value;
 
-use crate::evidence::Case;
+use crate::evidence::{Case, Verdict};
 use crate::harness::api::{Api, items};
 use crate::harness::cluster::{Cluster, Settings};
 use crate::harness::definitions::all_executions;
@@ -22,7 +22,7 @@ pub(crate) const TASKS: usize = 1_000;
 /// Tasks that fire every second besides.
 const BEATS: usize = 4;
 /// How long after they were created the first falls due, in ms.
-const LEAD_MS: i64 = 6_000;
+const LEAD_MS: i64 = 5_000;
 /// How long it may take after healing until everything is settled.
 const SETTLED_WITHIN: Duration = Duration::from_secs(90);
 /// What a process may take to end.
@@ -87,9 +87,9 @@ impl Campaign {
         self.load.ask(apis(&self.cluster));
     }
 
-    /// Waits until all is settled, ends the nodes, judges, and tells.
+    /// Waits until all is settled, ends the nodes, judges, tells, and returns what the checker said.
     #[track_caller]
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn finish(mut self) -> Verdict {
         self.cluster.await_ready();
         let wishes = self.load.stop();
         let api = self.cluster.any();
@@ -117,6 +117,7 @@ impl Campaign {
             verdict.violations.push("agreement: the nodes tell of different executions".into());
         }
         verdict.tell(self.name, self.began, TASKS);
+        verdict
     }
 }
 

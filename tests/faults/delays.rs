@@ -12,9 +12,12 @@ use crate::harness::wait::until;
 use crate::proxy::Proxy;
 
 /// Elections that such links can hold: a vote takes 400 ms there and back, and more if it is lost.
-const RAFT: &str = "heartbeat = \"300ms\"\nelection = [\"2s\", \"4s\"]\n";
+const RAFT: &str = "heartbeat = \"900ms\"\nelection = [\"3s\", \"6s\"]\n";
 /// How long tasks fall due; the tail is long.
 const SECONDS: i64 = 15;
+
+/// Leases that may be lost to the links in all that time.
+const LEASES_LOST_MAX: usize = 12;
 
 /// Nodes that listen elsewhere than where the others find them.
 #[derive(Debug, Default)]
@@ -48,6 +51,9 @@ fn links_are_slow_and_lossy() {
     until("everything has fallen due", || !campaign.goes_on());
     let losses: Vec<(usize, usize)> = links.iter().map(Proxy::losses).collect();
     eprintln!("lost parts, and connections that broke, by link: {losses:?}");
-    assert!(losses.iter().all(|(lost, _)| *lost > 10), "{losses:?}");
-    campaign.finish();
+    assert!(losses.iter().all(|(lost, _)| *lost > 0), "{losses:?}");
+    let verdict = campaign.finish();
+    // Those of before, which were killed, and a few whose renewals were lost twice in a row.
+    let lost = verdict.leases_lost;
+    assert!(lost <= 3 + LEASES_LOST_MAX, "workers keep their leases over such links: {lost} were lost");
 }

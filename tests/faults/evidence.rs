@@ -56,6 +56,8 @@ pub(crate) struct Verdict {
     pub(crate) fires: usize,
     /// Attempts that were made again.
     pub(crate) again: usize,
+    /// Workers that were given up because their leases ran out.
+    pub(crate) leases_lost: usize,
     /// Everything that must not be.
     pub(crate) violations: Vec<String>,
 }
@@ -64,10 +66,11 @@ impl Verdict {
     /// Writes its line of the table, and demands that nothing is wrong and enough was seen.
     #[track_caller]
     pub(crate) fn tell(&self, fault: &str, began: Instant, tasks_min: usize) {
-        let Self { tasks, fires, again, violations } = self;
+        let Self { tasks, fires, again, leases_lost, violations } = self;
         let (count, seconds) = (violations.len(), began.elapsed().as_secs());
         eprintln!(
-            "| {fault} | {tasks} tasks | {fires} fires | {again} made again | {count} violations | {seconds} s |"
+            "| {fault} | {tasks} tasks | {fires} fires | {again} made again | {leases_lost} leases lost | \
+             {count} violations | {seconds} s |"
         );
         let mut shown = String::new();
         let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
@@ -100,9 +103,10 @@ impl Case {
         let tasks = count(&|event| matches!(event, Event::TaskCreated { .. }));
         let fires = count(&|event| matches!(event, Event::TaskScheduled { .. }));
         let again = count(&|event| matches!(event, Event::TaskStarted { attempt, .. } if *attempt > 1));
+        let leases_lost = count(&|event| matches!(event, Event::WorkerLost { .. }));
         let evidence = self.evidence(records, last);
         violations.extend(invariants::judge(&evidence).iter().map(ToString::to_string));
-        Verdict { tasks, fires, again, violations }
+        Verdict { tasks, fires, again, leases_lost, violations }
     }
 
     /// Every chain verifies, and every node's event log replays to the same state.
@@ -251,9 +255,9 @@ impl Case {
                 _ => None,
             })
             .collect();
-        let answer = |task: TaskId| Answer {
-            index: created.get(&task).copied().unwrap_or(0),
-            outcome: Ok(Accepted::Tasks(vec![Ok(task)])),
+        let answer = |tasks: &[TaskId]| Answer {
+            index: tasks.first().and_then(|task| created.get(task)).copied().unwrap_or(0),
+            outcome: Ok(Accepted::Tasks(tasks.iter().map(|task| Ok(*task)).collect())),
         };
         let operation = |wish: &Wish| Operation {
             number: wish.number,
@@ -265,11 +269,11 @@ impl Case {
             issued_at: Timestamp(wish.issued),
             issued: self.world(wish.issued),
             sent: self.world(wish.issued),
-            knowledge: match wish.answered {
-                Some((task, _)) => Knowledge::Answered(Box::new(answer(task))),
+            knowledge: match &wish.answered {
+                Some((tasks, _)) => Knowledge::Answered(Box::new(answer(tasks))),
                 None => Knowledge::Unknown,
             },
-            answered: wish.answered.map_or(0, |(_, at)| self.world(at)),
+            answered: wish.answered.as_ref().map_or(0, |(_, at)| self.world(*at)),
         };
         self.wishes.iter().map(operation).collect()
     }
