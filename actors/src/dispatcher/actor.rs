@@ -31,6 +31,8 @@ use crate::ports::{AttemptEnd, AttemptOrder, Executor};
 const TICKS_PER_MARGIN: u32 = 4;
 /// How much sooner than usual the next renewal is sent when the last one brought no lease.
 const HASTE: u32 = 4;
+/// Renewals under way at once: each may take so many times as long as the pause between them.
+const RENEWALS_MAX: u32 = 2;
 /// How long a report is waited for before it is sent again.
 const REPORT_WAIT: Duration = Duration::from_secs(5);
 /// The shortest and the longest pause before a report is sent again.
@@ -63,7 +65,7 @@ pub(super) struct DispatcherActor {
     pub(super) outbox: Outbox,
     /// The incarnation is over; the next one begins when its reports are answered.
     pub(super) retiring: bool,
-    renewing: bool,
+    renewals: u32,
     next_renewal: Option<SpawnHandle>,
     reporting: bool,
     report_failures: u32,
@@ -82,7 +84,7 @@ impl DispatcherActor {
             attempts: Attempts::default(),
             outbox: Outbox::default(),
             retiring: false,
-            renewing: false,
+            renewals: 0,
             next_renewal: None,
             reporting: false,
             report_failures: 0,
@@ -95,11 +97,13 @@ impl DispatcherActor {
         self.parts.clock.monotonic()
     }
 
+    /// Asks for the lease again, and plans the next time whether or not an answer comes: one that is slow on its way still
+    /// counts from when it was sent, and one that is lost costs no more than itself.
     fn renew(&mut self, ctx: &mut Context<Self>) {
-        if self.renewing || self.retiring {
+        if self.renewals >= RENEWALS_MAX || self.retiring {
             return;
         }
-        self.renewing = true;
+        self.renewals += 1;
         let (sent, every, incarnation) = (self.now(), self.parts.renew_every, self.incarnation);
         let said_draining = self.draining.is_some();
         let renewal = self.parts.leader.renew(Renewal {
@@ -110,27 +114,30 @@ impl DispatcherActor {
             draining: said_draining,
             wall_clock: self.parts.clock.now(),
         });
-        let renewed = tokio::time::timeout(every, renewal);
+        let renewed = tokio::time::timeout(every * RENEWALS_MAX, renewal);
         ctx.spawn(wrap_future(renewed).map(move |renewed, actor: &mut Self, ctx| {
-            actor.renewing = false;
+            actor.renewals -= 1;
             let renewed = renewed.unwrap_or(Err(SubmitError::Unknown));
             // An answer to an incarnation that is over says nothing of the present one.
             let current = !actor.retiring && actor.incarnation == incarnation;
-            let pause = match renewed {
+            match renewed {
                 Ok(Renewed::Until { lease_millis }) if current => {
                     actor.lease.renewed(sent, Duration::from_millis(lease_millis));
                     actor.start_pending(ctx);
-                    let news = actor.draining.is_some() && !said_draining;
-                    if news { Duration::ZERO } else { every.saturating_sub(actor.now().saturating_sub(sent)) }
+                    if actor.draining.is_some() && !said_draining {
+                        actor.renew_after(Duration::ZERO, ctx);
+                    } else if actor.next_renewal.is_none() {
+                        actor.renew_after(every.saturating_sub(actor.now().saturating_sub(sent)), ctx);
+                    }
                 }
                 Ok(Renewed::Lost) if current => {
                     actor.retire("the leader says that it is lost", ctx);
-                    every / HASTE
+                    actor.renew_after(every / HASTE, ctx);
                 }
-                _ => every / HASTE,
-            };
-            actor.renew_after(pause, ctx);
+                _ => actor.renew_after(every / HASTE, ctx),
+            }
         }));
+        self.renew_after(every, ctx);
     }
 
     /// Sends the next renewal after a pause; there is one plan for it at a time.
