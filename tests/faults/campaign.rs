@@ -9,7 +9,7 @@ use escapement_domain::identifier::TaskId;
 use escapement_simulation::profile::RECOVERY_MS;
 use serde_json::Value;
 
-use crate::evidence::{Case, Verdict};
+use crate::evidence::Case;
 use crate::harness::api::{Api, items};
 use crate::harness::cluster::{Cluster, Settings};
 use crate::harness::definitions::all_executions;
@@ -87,9 +87,9 @@ impl Campaign {
         self.load.ask(apis(&self.cluster));
     }
 
-    /// Waits until all is settled, ends the nodes, judges, tells, and returns what the checker said.
+    /// Waits until all is settled, ends the nodes, judges, and tells.
     #[track_caller]
-    pub(crate) fn finish(mut self) -> Verdict {
+    pub(crate) fn finish(mut self) {
         self.cluster.await_ready();
         let wishes = self.load.stop();
         let api = self.cluster.any();
@@ -117,7 +117,6 @@ impl Campaign {
             verdict.violations.push("agreement: the nodes tell of different executions".into());
         }
         verdict.tell(self.name, self.began, TASKS);
-        verdict
     }
 }
 
