@@ -101,7 +101,13 @@ impl Cluster {
         }
         text += &format!("[security]\njwt_key_file = \"{}\"\n", path("jwt.key"));
         text += &format!("[execution]\nslots = {slots}\nprocess_allow = [\"/bin/sh\", \"/bin/echo\"]\n");
-        text += "egress_allow = [\"127.0.0.0/8\", \"10.0.0.0/8\"]\n";
+        // Where the nodes are is where the target is.
+        let targets = if self.members.values().all(|member| member.api.ip().is_loopback()) {
+            "127.0.0.0/8"
+        } else {
+            "10.0.0.0/8"
+        };
+        text += &format!("egress_allow = [\"{targets}\"]\n");
         fs::write(self.configuration(), text).expect("written");
     }
 
