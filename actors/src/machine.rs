@@ -131,3 +131,46 @@ impl Machine {
         self.applied.send_replace(index);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use escapement_domain::answer::Rejection;
+    use escapement_domain::command::{Command, Offers, Origin, Programs, Request};
+    use escapement_domain::identifier::{Incarnation, NodeId};
+    use escapement_domain::timestamp::Timestamp;
+
+    use super::*;
+
+    fn join() -> Bytes {
+        let offers = Offers { http: true, builtin: true, programs: Programs::Any };
+        let (node, incarnation) = (NodeId(1), Incarnation(1));
+        let request = Request::JoinWorker { node, incarnation, slots: 4, offers };
+        Bytes::from(Command { at: Timestamp(1_000), origin: Origin::Scheduler, request }.encode())
+    }
+
+    /// A command of another version, one that is cut off, and none at all: each is answered, on every replica alike, and the
+    /// next one is carried out.
+    #[test]
+    fn a_poison_command_is_refused_and_the_log_goes_on() {
+        let good = join();
+        let mut poison: Vec<Bytes> = (0..good.len()).map(|length| good.slice(..length)).collect();
+        for byte in 0..good.len() {
+            let mut changed = good.to_vec();
+            changed[byte] = 0xff;
+            poison.push(changed.into());
+        }
+        poison.push(vec![0xff; 256 * 1024].into());
+        let (machine, replica) = (Machine::default(), Machine::default());
+        let answers = machine.apply(1, &poison);
+        assert_eq!(answers, replica.apply(1, &poison));
+        let refused = |bytes: &Bytes| {
+            let answer = Answer::decode(bytes).expect("an answer");
+            matches!(answer.outcome, Err(Rejection::Unreadable { .. }))
+        };
+        assert_eq!(answers.len(), poison.len());
+        assert!(answers[..good.len()].iter().all(refused), "whatever is cut off is refused");
+        assert!(answers.last().is_some_and(refused));
+        let carried_out = Answer::decode(&machine.apply(2, &[good])[0]).expect("an answer");
+        assert!(carried_out.outcome.is_ok(), "{carried_out:?}");
+    }
+}

@@ -308,8 +308,11 @@ pub trait OutputStore: Send + Sync + 'static {
 pub trait Observer: Send + Sync + 'static {
     /// Who leads changed, as this node sees it.
     fn leadership(&self, _leadership: Leadership) {}
-    /// A command with due occurrences was committed: how long after its instant each of them was.
-    fn fired(&self, _lateness: &[Span]) {}
+    /// A command with due occurrences was committed: how many became executions, one at least, and how long after its instant
+    /// each of the occurrences was.
+    fn fired(&self, _fired: u32, _lateness: &[Span]) {}
+    /// A command was committed and applied here, so long after it was proposed.
+    fn committed(&self, _latency: Duration) {}
     /// A proposal of the wheel had no answer and is decided anew from the state.
     fn proposal_failed(&self, _error: &SubmitError) {}
     /// How many timers the wheel holds.

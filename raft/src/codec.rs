@@ -26,6 +26,8 @@ pub(crate) enum Record {
     Snapshot,
     /// The identity of a data directory.
     Identity,
+    /// A write on a disk in memory.
+    Journal,
 }
 
 impl Record {
@@ -33,7 +35,7 @@ impl Record {
     #[must_use]
     pub(crate) const fn version(self) -> u8 {
         match self {
-            Self::Frame | Self::Entry | Self::Snapshot | Self::Identity => 1,
+            Self::Frame | Self::Entry | Self::Snapshot | Self::Identity | Self::Journal => 1,
         }
     }
 
@@ -43,13 +45,14 @@ impl Record {
             Self::Entry => "log entry",
             Self::Snapshot => "snapshot",
             Self::Identity => "identity",
+            Self::Journal => "journal record",
         }
     }
 
     const fn writer(self) -> &'static str {
         match self {
             Self::Frame => "peer sent",
-            Self::Entry | Self::Snapshot | Self::Identity => "the disk holds",
+            Self::Entry | Self::Snapshot | Self::Identity | Self::Journal => "the disk holds",
         }
     }
 

@@ -78,7 +78,7 @@ impl StoreBuilder<Consensus, LogStore, Machine, tempfile::TempDir> for Builder<L
 impl StoreBuilder<Consensus, MemoryLog, Machine, ()> for Builder<MemoryLog> {
     async fn build(&self) -> Result<((), MemoryLog, Machine), StorageError<Consensus>> {
         let disk = MemoryDisk::new();
-        Ok(((), disk.log(Latch::new()), machine(Arc::new(disk.snapshots.clone()))))
+        Ok(((), disk.log(Latch::new()).unwrap(), machine(Arc::new(disk.snapshots.clone()))))
     }
 }
 

@@ -102,6 +102,11 @@ pub(crate) fn configuration(options: &Options) -> Result<openraft::Config, Optio
         backoff: "20ms 40ms ...500ms".to_owned(),
         ..openraft::Config::default()
     };
+    #[cfg(feature = "planted")]
+    if options.leader_restore {
+        let config = openraft::Config { enable_leader_restore: Some(true), ..config };
+        return config.validate().map_err(|error| OptionsError::Refused { reason: error.to_string() });
+    }
     let config = config.validate().map_err(|error| OptionsError::Refused { reason: error.to_string() })?;
     assert_eq!(config.enable_leader_restore, Some(false), "a restarted leader would write a term twice");
     assert_eq!(config.enable_pre_vote, Some(true), "a returning node would depose a healthy leader");

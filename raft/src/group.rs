@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::barrier::Barrier;
 use crate::change::{Change, ChangeError};
 use crate::consensus::{self, Consensus, Metrics};
+use crate::disk::Disk;
 use crate::failure::{Failure, Latch};
 use crate::identity::{DataDirectory, Open};
 use crate::inbound::Inbound;
@@ -124,6 +125,10 @@ pub(crate) struct Inner {
     open: Weak<Option<DataDirectory>>,
 }
 
+fn opening(error: &std::io::Error) -> Failure {
+    Failure::Log { reason: format!("opening: {error}") }
+}
+
 /// What a group is started on.
 struct Storage<L> {
     log: L,
@@ -146,18 +151,32 @@ impl Inner {
 }
 
 impl Group {
-    /// Starts a group on a data directory: restores the newest snapshot, applies what is known to be
-    /// committed behind it, and joins in.
+    /// Starts a group on a disk: restores the newest snapshot, applies what is known to be committed behind
+    /// it, and joins in.
     ///
     /// # Errors
     /// [`StartError`]. A corrupt snapshot or log is named and left as it is.
     pub async fn start(
         options: Options,
-        directory: DataDirectory,
+        disk: impl Into<Disk>,
         replicated: Arc<dyn Replicated>,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, StartError> {
         options.validate()?;
+        match disk.into() {
+            Disk::Directory(directory) => {
+                Self::start_in_directory(options, directory, replicated, transport).await
+            }
+            Disk::Memory(disk) => Self::start_in_memory(options, &disk, replicated, transport).await,
+        }
+    }
+
+    async fn start_in_directory(
+        options: Options,
+        directory: DataDirectory,
+        replicated: Arc<dyn Replicated>,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, StartError> {
         if directory.local() != *transport.local() {
             let (found, wanted) = (format!("{:?}", transport.local()), format!("{:?}", directory.local()));
             return Err(StartError::Mismatch { what: "transport", found, wanted });
@@ -170,8 +189,7 @@ impl Group {
             runtime::blocking(move || {
                 let snapshots = FileSnapshots::open(snapshots)
                     .map_err(|error| Failure::Snapshot { reason: format!("opening the directory: {error}") });
-                let log = LogStore::open(&log, &options, latch, open)
-                    .map_err(|error| Failure::Log { reason: format!("opening: {error}") });
+                let log = LogStore::open(&log, &options, latch, open).map_err(|error| opening(&error));
                 Ok(snapshots.and_then(|snapshots| log.map(|log| (log, snapshots))))
             })
             .await
@@ -183,20 +201,16 @@ impl Group {
         Self::start_on(options, storage, replicated, transport).await
     }
 
-    /// Starts a group on a disk in memory: for tests and the simulation.
-    ///
-    /// # Errors
-    /// [`StartError`].
-    pub async fn start_in_memory(
+    async fn start_in_memory(
         options: Options,
         disk: &MemoryDisk,
         replicated: Arc<dyn Replicated>,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, StartError> {
-        options.validate()?;
         let latch = Latch::new();
         let snapshots: Arc<dyn SnapshotStore> = Arc::new(disk.snapshots.clone());
-        let storage = Storage { log: disk.log(latch.clone()), snapshots, open: Open::new(None), latch };
+        let log = disk.log(latch.clone()).map_err(|error| opening(&error))?;
+        let storage = Storage { log, snapshots, open: Open::new(None), latch };
         Self::start_on(options, storage, replicated, transport).await
     }
 

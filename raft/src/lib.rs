@@ -20,7 +20,7 @@
 //! | `proposer`, `barrier` | group commit, linearizable reads |
 //! | `change`, `formation`, `identity` | who belongs: membership, the first start, a node's disk |
 //! | `machine`, `replicated`, `snapshot` | the application's side |
-//! | `log`, `memory` | entries and votes on disk, and on a disk in memory that can crash |
+//! | `disk`, `log`, `memory` | entries and votes on disk, and on a disk in memory that can break |
 //! | `network`, `inbound`, `wire`, `transport` | the peers' side |
 //! | `supervisor`, `failure` | noticing the end |
 //! | `consensus`, `options`, `limits`, `codec`, `runtime` | configuration, maxima, bytes, time and chance |
@@ -50,6 +50,7 @@ mod codec;
 #[cfg(test)]
 mod conformance;
 mod consensus;
+mod disk;
 mod failure;
 mod formation;
 mod group;
@@ -72,17 +73,20 @@ mod transport;
 mod wire;
 
 pub use change::ChangeError;
+pub use disk::Disk;
 pub use failure::Failure;
 pub use formation::{Formation, FormationError, form};
 pub use group::{Group, InitializeError, ReadError, StartError};
 pub use identity::{DataDirectory, IdentityError};
 pub use member::{Address, GroupId, Hello, Member, NodeId};
+#[cfg(feature = "planted")]
+pub use memory::DiskBug;
 pub use memory::MemoryDisk;
 pub use options::{Options, OptionsError};
 pub use proposer::{Committed, ProposeError};
 pub use replicated::{CommittedEntry, Frozen, Replicated, RestoreError};
 pub use status::{Leadership, MemberStatus, Role, Status};
 pub use transport::{
-    GroupService, Lane, Local, MemoryNetwork, MemoryTransport, Peer, PeerService, TcpTransport, Transport,
-    TransportError,
+    GroupService, Lane, Local, MemoryNetwork, MemoryTransport, Passage, Peer, PeerService, TcpTransport,
+    Transport, TransportError, Weather,
 };

@@ -57,6 +57,9 @@ pub struct Options {
     pub promote_lag: u64,
     /// How often the core is asked whether it lives.
     pub probe: Duration,
+    /// Whether a leader that restarts goes on in its old term: a bug that openraft's defaults have.
+    #[cfg(feature = "planted")]
+    pub leader_restore: bool,
 }
 
 impl Options {
@@ -86,6 +89,8 @@ impl Options {
             change_timeout: Duration::from_secs(10),
             promote_lag: 1_000,
             probe: Duration::from_millis(250),
+            #[cfg(feature = "planted")]
+            leader_restore: false,
         }
     }
 

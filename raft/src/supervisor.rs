@@ -13,11 +13,13 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::consensus::Consensus;
+use crate::change::{finishing, is_half_made};
+use crate::consensus::{Consensus, LogId};
 use crate::failure::{Failure, Latch};
 use crate::group::Raft;
 use crate::machine::Progress;
 use crate::options::Options;
+use crate::runtime::{self, Instant};
 use crate::status::{self, Leadership};
 use crate::transport::Transport;
 
@@ -72,8 +74,10 @@ impl Supervisor {
     /// Asks the core whether it lives, and for a snapshot when much was applied since the last.
     async fn probe(&self) {
         let mut silent = 0;
+        let mut half_made = None;
         loop {
             tokio::time::sleep(self.options.probe).await;
+            self.finish_change(&mut half_made).await;
             match timeout(self.options.probe, self.raft.is_initialized()).await {
                 Ok(Ok(_)) => silent = 0,
                 Ok(Err(fatal)) => {
@@ -90,6 +94,29 @@ impl Supervisor {
                 // A core that cannot be reached is noticed by the next probe.
                 let _ = self.raft.trigger().snapshot().await;
             }
+        }
+    }
+
+    /// Finishes a change of the membership whose leader died between its halves, or gave up waiting. Left as it is, it
+    /// would keep asking the voters of before for their votes.
+    async fn finish_change(&self, seen: &mut Option<(LogId, Instant)>) {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let half_made = metrics.membership_config.log_id().filter(|_| is_half_made(&metrics));
+        let Some(entry) = half_made.filter(|_| metrics.state.is_leader()) else {
+            *seen = None;
+            return;
+        };
+        let (known, since) = *seen.get_or_insert_with(|| (entry, runtime::now()));
+        if known != entry {
+            *seen = None;
+            return;
+        }
+        let of_earlier_leader = entry.leader_id.term < metrics.current_term;
+        if of_earlier_leader || runtime::now() - since > self.options.change_timeout {
+            tracing::info!(index = entry.index, "a change of the members was left half made and is finished");
+            let finished = self.raft.change_membership(finishing(), false);
+            // Without a majority it is tried again.
+            let _ = timeout(self.options.probe, finished).await;
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use escapement_domain::task::action::{Action, Operation, ProcessAction, ProcessLimits};
+use escapement_domain::task::action::{Action, Completion, HttpAction, ProcessAction, ProcessLimits};
 use escapement_domain::task::definition::{
     Definition, Delivery, Kind, Misfire, MisfirePolicy, Overlap, Retry,
 };
@@ -13,10 +13,6 @@ use escapement_domain::timestamp::{Span, Timestamp};
 
 use crate::chance::Chance;
 
-/// A label that says how long an attempt takes, in ms.
-pub const TAKES: &str = "takes";
-/// A label that says how many of a thousand attempts fail.
-pub const FAILS: &str = "fails";
 /// The program that only some nodes run.
 pub const RARE_PROGRAM: &str = "/bin/rare";
 
@@ -38,8 +34,8 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
         description: String::new(),
         kind: Kind::Generic,
         trigger,
-        action: action(chance),
-        timeout: Span::minutes(5),
+        action: action(chance, Behaviour { takes_ms: takes, fails_per_mille: fails }),
+        timeout: if chance.per_mille(60) { Span::seconds(1) } else { Span::minutes(5) },
         retry: if plain { Retry::NONE } else { retry(chance) },
         circuit_breaker: None,
         misfire: misfire(chance),
@@ -49,7 +45,7 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
         resources: BTreeMap::new(),
         jitter: if chance.per_mille(150) { Span(chance.between(1, 1_500)) } else { Span::ZERO },
         calendars: Vec::new(),
-        labels: BTreeMap::from([(TAKES.into(), takes.to_string()), (FAILS.into(), fails.to_string())]),
+        labels: BTreeMap::new(),
         start_at: chance.per_mille(80).then(|| now.plus(Span(chance.between(1_000, 30_000)))),
         end_at: chance.per_mille(80).then(|| now.plus(Span(chance.between(60_000, 200_000)))),
         max_runs: chance.per_mille(80).then(|| u32::try_from(chance.between(1, 12)).unwrap_or(1)),
@@ -117,31 +113,61 @@ fn retry(chance: &mut Chance) -> Retry {
     }
 }
 
-fn action(chance: &mut Chance) -> Action {
+/// What a target does with a call, written into the call itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Behaviour {
+    /// How long an attempt takes, in ms.
+    pub takes_ms: u64,
+    /// How many of a thousand attempts fail.
+    pub fails_per_mille: u64,
+}
+
+impl Behaviour {
+    /// What an action says of its target.
+    #[must_use]
+    pub fn of(action: &Action) -> Self {
+        let text = match action {
+            Action::Http(call) => call.body.as_deref(),
+            Action::Process(process) => process.stdin.as_deref(),
+            Action::Queue { .. } | Action::Builtin { .. } => None,
+        };
+        let mut numbers = text.unwrap_or_default().split(',').filter_map(|number| number.parse().ok());
+        let mut next = || numbers.next().unwrap_or(0);
+        Self { takes_ms: next(), fails_per_mille: next() }
+    }
+
+    fn text(self) -> Option<String> {
+        Some(format!("{},{}", self.takes_ms, self.fails_per_mille))
+    }
+}
+
+fn action(chance: &mut Chance, behaviour: Behaviour) -> Action {
     if chance.per_mille(150) {
         return Action::Process(ProcessAction {
             program: RARE_PROGRAM.into(),
             args: Vec::new(),
             env: BTreeMap::new(),
-            stdin: None,
+            stdin: behaviour.text(),
             limits: ProcessLimits::default(),
         });
     }
-    Action::Builtin { operation: Operation::Noop, parameters: None }
-}
-
-/// What a label of a definition says, as a number.
-#[must_use]
-pub fn labelled(definition: &Definition, label: &str) -> u64 {
-    definition.labels.get(label).and_then(|text| text.parse().ok()).unwrap_or(0)
+    Action::Http(HttpAction {
+        method: "POST".into(),
+        url: "https://target.example/".into(),
+        headers: BTreeMap::new(),
+        body: behaviour.text(),
+        completion: Completion::Response,
+    })
 }
 
 /// Whether somebody outside can tell what must run without knowing what happened to its workers and neighbours: it
 /// recurs, never fails, never waits for another run of itself, and is made again when its worker is lost.
 #[must_use]
 pub fn is_plain(definition: &Definition) -> bool {
+    let behaviour = Behaviour::of(&definition.action);
     matches!(definition.trigger, Trigger::Cron { .. } | Trigger::Interval { .. })
-        && labelled(definition, FAILS) == 0
+        && behaviour.fails_per_mille == 0
+        && Span(behaviour.takes_ms) < definition.timeout
         && definition.overlap == Overlap::Allow
         && definition.delivery == Delivery::AtLeastOnce
         && definition.jitter == Span::ZERO

@@ -1,9 +1,10 @@
-//! What the checker reads: the records of the log, and what a witness outside the cluster saw.
+//! What the checker reads: the records of the log, and what clients and a witness outside the cluster saw.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use escapement_domain::answer::Answer;
-use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId};
+use escapement::service::TaskState;
+use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
 use escapement_domain::record::Record;
 use escapement_domain::replica::Replica;
 use escapement_domain::task::definition::Definition;
@@ -29,8 +30,10 @@ impl fmt::Display for Violation {
 /// What a client wants.
 #[derive(Clone, Debug)]
 pub enum Wish {
-    /// New tasks.
+    /// New tasks, each for itself.
     Create(Vec<Definition>),
+    /// New tasks, all or none.
+    CreateAll(Vec<Definition>),
     /// Another definition.
     Update(TaskId, Box<Definition>),
     /// No fires.
@@ -43,10 +46,50 @@ pub enum Wish {
     Run(TaskId),
     /// An execution is to stop.
     Cancel(ExecutionId),
-    /// One part of a bulk.
-    Stage(CommandId, u32, Vec<Definition>),
-    /// The end of a bulk.
-    Commit(CommandId, u32),
+    /// An ended execution gets another attempt.
+    Retry(ExecutionId),
+    /// How a task stands.
+    Read(TaskId),
+}
+
+impl Wish {
+    /// Whether it changes anything.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        !matches!(self, Self::Read(_))
+    }
+
+    /// How many entries of the log may carry it out; none says how many for a bulk in parts.
+    #[must_use]
+    pub fn entries(&self) -> Option<usize> {
+        (!matches!(self, Self::CreateAll(_))).then_some(1)
+    }
+}
+
+/// A task as a client was told that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Which.
+    pub task: TaskId,
+    /// Its version.
+    pub version: u32,
+    /// Whether it fires.
+    pub state: TaskState,
+}
+
+/// What a client was told that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// These tasks were created.
+    Tasks(Vec<TaskId>),
+    /// A task stands so.
+    Task(Seen),
+    /// There is no such task.
+    Absent,
+    /// An execution was made, or changed.
+    Execution(ExecutionId),
+    /// It is gone.
+    Gone,
 }
 
 /// What a client knows of its operation.
@@ -54,9 +97,11 @@ pub enum Wish {
 pub enum Knowledge {
     /// It waits.
     Pending,
-    /// It was answered.
-    Answered(Box<Answer>),
-    /// It gave up: carried out or not.
+    /// It was carried out.
+    Done(Done),
+    /// It was not carried out, and will not be.
+    Refused(String),
+    /// It gave up, or was told that nobody knows: carried out or not.
     Unknown,
 }
 
@@ -65,25 +110,17 @@ pub enum Knowledge {
 pub struct Operation {
     /// Its place, which is also its correlation id.
     pub number: usize,
-    /// Who issued it; the operator if nobody.
-    pub client: Option<usize>,
-    /// The id of its command.
-    pub command: CommandId,
     /// The tenant.
     pub tenant: &'static str,
     /// What was wanted.
     pub wish: Wish,
     /// The client's own key for it.
     pub key: Option<u64>,
-    /// When it was issued, by the client's clock.
-    pub issued_at: Timestamp,
     /// When it was issued, in ms of the world.
     pub issued: u64,
-    /// When it was sent last.
-    pub sent: u64,
     /// What came of it.
     pub knowledge: Knowledge,
-    /// When its answer came.
+    /// When that was known, in ms of the world.
     pub answered: u64,
 }
 
@@ -98,9 +135,9 @@ pub enum Ended {
     Failed,
     /// It stopped because it was told to.
     Stopped,
-    /// It was killed because its lease ended.
+    /// Its node killed it: its lease ended, or it was taken away.
     Killed,
-    /// Its node or process died.
+    /// Its node died.
     Died,
 }
 
@@ -113,18 +150,16 @@ pub struct Attempt {
     pub execution: ExecutionId,
     /// For which instant.
     pub scheduled_at: Timestamp,
+    /// Which attempt of the execution, counted from 1.
+    pub number: u32,
     /// Under which token.
     pub token: u64,
     /// On which node.
     pub node: NodeId,
-    /// By which start of it.
-    pub incarnation: Incarnation,
     /// When it began, in ms of the world.
     pub started: u64,
     /// When it ended, in ms of the world.
     pub ended: u64,
-    /// Until when its worker held a lease, in ms of the world.
-    pub leased: u64,
     /// How it ended.
     pub how: Ended,
 }
@@ -134,31 +169,45 @@ pub struct Attempt {
 pub struct Counts {
     /// Nodes that crashed.
     pub crashes: u64,
+    /// Writes that were torn by a crash.
+    pub torn: u64,
     /// Nodes that froze.
     pub freezes: u64,
-    /// Nodes that were cut off.
+    /// Links that were cut, one way or both.
     pub cuts: u64,
-    /// Clocks that jumped.
-    pub jumps: u64,
-    /// Drains of workers.
-    pub drains: u64,
-    /// Elections.
-    pub elections: u64,
-    /// Leaders that stepped down for their clock.
-    pub wild_leaders: u64,
-    /// Commands committed under a term that was over when they were proposed or committed.
-    pub stale: u64,
-    /// Commands committed a second time.
-    pub duplicates: u64,
-    /// Commands dropped.
-    pub dropped: u64,
+    /// Spells of a bad network.
+    pub storms: u64,
     /// Messages lost.
     pub lost: u64,
-    /// Restores from a snapshot.
+    /// Messages that came twice.
+    pub repeated: u64,
+    /// Clocks that jumped.
+    pub jumps: u64,
+    /// Disks that stalled.
+    pub stalls: u64,
+    /// Disks that failed a sync.
+    pub failed_syncs: u64,
+    /// Disks that were full.
+    pub full: u64,
+    /// Bits that were flipped.
+    pub flips: u64,
+    /// Disks that were lost.
+    pub lost_disks: u64,
+    /// Nodes that stopped in good order.
+    pub stops: u64,
+    /// Nodes that stopped by themselves and said why.
+    pub failures: u64,
+    /// Members added.
+    pub added: u64,
+    /// Members removed.
+    pub removed: u64,
+    /// Changes of the leader.
+    pub elections: u64,
+    /// Snapshots installed from another node.
     pub restores: u64,
-    /// Entries of the log.
+    /// Entries of the log with records.
     pub entries: u64,
-    /// Ends of the world in ms.
+    /// The length of the world in ms.
     pub world_ms: u64,
 }
 
@@ -175,8 +224,8 @@ pub struct Evidence {
     pub quiesced: u64,
     /// The records, in order.
     pub records: Vec<Record>,
-    /// When each entry was committed, in ms of the world; the entry of index 1 first.
-    pub committed: Vec<u64>,
+    /// When each entry with records was first seen to be applied anywhere, in ms of the world.
+    pub committed: BTreeMap<u64, u64>,
     /// The state at the end.
     pub last: Replica,
     /// The clients' operations.
@@ -185,6 +234,8 @@ pub struct Evidence {
     pub attempts: Vec<Attempt>,
     /// Spans of the world in which something was broken, in order.
     pub disturbances: Vec<(u64, u64)>,
+    /// Spans in which a node did not run though it lived.
+    pub frozen: Vec<(NodeId, u64, u64)>,
     /// What was seen while it ran.
     pub seen: Vec<Violation>,
     /// How often what happened.
@@ -195,8 +246,7 @@ impl Evidence {
     /// When the entry of a record was committed, in ms of the world.
     #[must_use]
     pub fn committed_at(&self, record: &Record) -> u64 {
-        let place = usize::try_from(record.header.log_index).unwrap_or(0).saturating_sub(1);
-        self.committed.get(place).copied().unwrap_or(0)
+        self.committed.get(&record.header.log_index).copied().unwrap_or(0)
     }
 
     /// An instant in ms of the world; negative before its beginning.

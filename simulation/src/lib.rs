@@ -1,13 +1,12 @@
-//! The pure core of a whole cluster under a seeded world of faults, judged from outside.
+//! A whole cluster under a seeded world of faults, in one thread and in virtual time, judged from outside.
 //!
-//! The first of two tiers: consensus is assumed (one committed log), leadership is not. Leaders are deposed and go on
-//! proposing from stale replicas; what they proposed is committed late, twice, out of order or never. Nodes crash, freeze
-//! and fall behind, clocks drift and jump, workers lose their leases, clients repeat what got no answer. The real
-//! rules decide, evolve, plan, grant and snapshot; everything around them is played here from one seeded generator.
+//! The nodes are real: the program's own assembly of openraft, state machine, actors, wheel, dispatcher and leases. Only
+//! what is around them is played from one seed: the network, the disks, the clocks, chance, and what attempts call.
+//! Clients with unknown outcomes, an operator and a witness outside the cluster do the rest ([`world`]).
 //!
 //! Invariants: a seed and a profile determine a run bit for bit ([`trace`]); the checker ([`invariants`]) reads only
-//! what was recorded and what a witness outside the cluster saw. Absent on purpose: real disks, networks, clocks,
-//! openraft and actors, which the second tier brings.
+//! what clients, the witness and the event log say. Absent on purpose: HTTP, sled and real disks, which the end-to-end
+//! tests bring.
 
 pub mod chance;
 pub mod definitions;

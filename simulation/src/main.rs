@@ -8,15 +8,16 @@ use escapement_simulation::plants::{Plant, Planted};
 use escapement_simulation::profile::Profile;
 use escapement_simulation::progress::{Progress, Summary};
 use escapement_simulation::run::{Order, run};
+use tracing_subscriber::EnvFilter;
 
-/// Runs the core of a whole cluster under seeded faults, and judges what it saw.
+/// Runs a whole cluster under seeded faults in virtual time, and judges what was seen from outside.
 #[derive(Debug, Parser)]
 #[command(name = "escapement-simulation", version)]
 struct Arguments {
     /// Which seeds: one (7), or a range with both ends (1..1000).
     #[arg(long, value_parser = seeds)]
     seeds: Option<RangeInclusive<u64>>,
-    /// How rough: calm, storm, clock or herd; each seed its own if absent.
+    /// How rough: calm, storm, disk, clock, membership or herd; each seed its own if absent.
     #[arg(long)]
     profile: Option<Profile>,
     /// Writes out every happening.
@@ -44,8 +45,11 @@ fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // What the nodes themselves say, for whoever follows one seed: ESCAPEMENT_LOG=openraft=debug, say.
+    let told = EnvFilter::try_from_env("ESCAPEMENT_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt().with_env_filter(told).without_time().init();
     if arguments.plants {
-        Plant::ALL.into_iter().for_each(|plant| println!("{plant}"));
+        Plant::ALL.into_iter().for_each(|(name, _)| println!("{name}"));
         return ExitCode::SUCCESS;
     }
     let planted = match arguments.plant.map(Planted::with) {
@@ -62,7 +66,13 @@ fn main() -> ExitCode {
     for seed in seeds {
         let profile = arguments.profile.unwrap_or_else(|| Profile::of_seed(seed));
         let active_ms = arguments.active.map(|seconds| seconds * 1_000);
-        let verdict = run(Order { seed, profile, active_ms, planted, spoken: arguments.trace });
+        let verdict = match run(Order { seed, profile, active_ms, planted, spoken: arguments.trace }) {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                eprintln!("seed {seed} cannot be run: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
         summary.add(&verdict);
         if let Some(first) = verdict.violations.first() {
             let more = verdict.violations.len() - 1;

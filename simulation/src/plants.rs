@@ -1,64 +1,49 @@
 //! Bugs that can be put in on purpose, to see that the checker sees them.
 //!
-//! They exist behind the feature `planted` only; without it [`Planted::has`] is false whatever is asked, and the program
-//! refuses to plant. Absent on purpose: bugs in the domain itself, which has no switches for them.
+//! They exist behind the feature `planted` only; without it the program refuses to plant. Most are switches within the
+//! code that they break (see `planted` in the domain); some are of the disk, and one is a default of openraft's.
 
 use std::fmt;
 use std::str::FromStr;
 
+use escapement_domain::planted::Bug;
+
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
-    /// A fire names a next instant that is not one of the schedule, so that one occurrence fires twice.
-    ShiftedInstant,
-    /// A new leader fills its wheel from now, not from the last settled instant.
-    WheelFromNow,
-    /// A worker starts and goes on although its lease ran out.
-    LeaseIgnored,
-    /// A snapshot comes back without the executions in flight.
-    SnapshotForgets,
-    /// A repeated command is proposed under a fresh id.
-    CommandForgotten,
-    /// A deposed leader goes on dispatching: it renews leases without asking whether it still leads.
-    DeposedDispatches,
-    /// A late result is put under the token that is valid now.
-    FencingIgnored,
-    /// A leader stamps although its clock is off.
-    WildClock,
+    /// One within the program.
+    Program(Bug),
+    /// A disk reports entries as synced before they are.
+    EarlyAcknowledgement,
+    /// A disk answers for votes that it never wrote.
+    ForgottenVotes,
+    /// A leader that restarts goes on in its old term, as openraft's defaults have it.
+    LeaderRestore,
 }
 
 impl Plant {
-    /// Every bug.
-    pub const ALL: [Self; 8] = [
-        Self::ShiftedInstant,
-        Self::WheelFromNow,
-        Self::LeaseIgnored,
-        Self::SnapshotForgets,
-        Self::CommandForgotten,
-        Self::DeposedDispatches,
-        Self::FencingIgnored,
-        Self::WildClock,
+    /// Every bug, with the name by which it is asked for.
+    pub const ALL: [(&str, Self); 13] = [
+        ("repeated-occurrence", Self::Program(Bug::RepeatedOccurrence)),
+        ("early-acknowledgement", Self::EarlyAcknowledgement),
+        ("deposed-leader", Self::Program(Bug::DeposedLeader)),
+        ("ignored-lease", Self::Program(Bug::IgnoredLease)),
+        ("dropped-timer", Self::Program(Bug::DroppedTimer)),
+        ("forgetful-snapshot", Self::Program(Bug::ForgetfulSnapshot)),
+        ("forgotten-votes", Self::ForgottenVotes),
+        ("wheel-from-now", Self::Program(Bug::WheelFromNow)),
+        ("hash-order", Self::Program(Bug::HashOrder)),
+        ("forgotten-command", Self::Program(Bug::ForgottenCommand)),
+        ("lost-blocks", Self::Program(Bug::LostBlocks)),
+        ("leader-restore", Self::LeaderRestore),
+        ("wild-clock", Self::Program(Bug::WildClock)),
     ];
-
-    /// The name by which it is asked for.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ShiftedInstant => "shifted-instant",
-            Self::WheelFromNow => "wheel-from-now",
-            Self::LeaseIgnored => "lease-ignored",
-            Self::SnapshotForgets => "snapshot-forgets",
-            Self::CommandForgotten => "command-forgotten",
-            Self::DeposedDispatches => "deposed-dispatches",
-            Self::FencingIgnored => "fencing-ignored",
-            Self::WildClock => "wild-clock",
-        }
-    }
 }
 
 impl fmt::Display for Plant {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
+        let name = Self::ALL.into_iter().find(|(_, plant)| plant == self).map_or("", |(name, _)| name);
+        formatter.write_str(name)
     }
 }
 
@@ -66,10 +51,10 @@ impl FromStr for Plant {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = || Self::ALL.map(Self::name).join(", ");
-        Self::ALL
-            .into_iter()
-            .find(|plant| plant.name() == text)
+        let known = || Self::ALL.map(|(name, _)| name).join(", ");
+        let found = Self::ALL.into_iter().find(|(name, _)| *name == text);
+        found
+            .map(|(_, plant)| plant)
             .ok_or_else(|| format!("there is no bug `{text}`; there are {}", known()))
     }
 }
@@ -88,9 +73,41 @@ impl Planted {
         cfg!(feature = "planted").then_some(Self(Some(plant)))
     }
 
-    /// Whether this bug is in.
-    #[must_use]
-    pub fn has(self, plant: Plant) -> bool {
-        cfg!(feature = "planted") && self.0 == Some(plant)
+    /// Puts a bug of the program in for this thread, or takes it out.
+    #[cfg(feature = "planted")]
+    pub(crate) fn plant(self) {
+        let bug = match self.0 {
+            Some(Plant::Program(bug)) => Some(bug),
+            _ => None,
+        };
+        escapement_domain::planted::plant(bug);
     }
+
+    /// Puts a bug of the disk in.
+    #[cfg(feature = "planted")]
+    pub(crate) fn plant_in_disk(self, disk: &escapement_raft::MemoryDisk) {
+        match self.0 {
+            Some(Plant::EarlyAcknowledgement) => disk.plant(escapement_raft::DiskBug::EarlyAcknowledgement),
+            Some(Plant::ForgottenVotes) => disk.plant(escapement_raft::DiskBug::ForgottenVotes),
+            _ => {}
+        }
+    }
+
+    /// Puts a bug of the log's options in.
+    #[cfg(feature = "planted")]
+    pub(crate) fn plant_in_options(self, options: &mut escapement_raft::Options) {
+        options.leader_restore = self.0 == Some(Plant::LeaderRestore);
+    }
+
+    /// Does nothing in a build that has no bugs.
+    #[cfg(not(feature = "planted"))]
+    pub(crate) fn plant(self) {}
+
+    /// Does nothing in a build that has no bugs.
+    #[cfg(not(feature = "planted"))]
+    pub(crate) fn plant_in_disk(self, _: &escapement_raft::MemoryDisk) {}
+
+    /// Does nothing in a build that has no bugs.
+    #[cfg(not(feature = "planted"))]
+    pub(crate) fn plant_in_options(self, _: &mut escapement_raft::Options) {}
 }

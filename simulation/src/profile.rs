@@ -10,15 +10,20 @@ pub enum Profile {
     Calm,
     /// Everything breaks.
     Storm,
-    /// Clocks drift and jump, of nodes and of clients.
+    /// Disks tear, flip, fail, fill, stall and are lost.
+    Disk,
+    /// Clocks drift and jump.
     Clock,
+    /// Members come and go.
+    Membership,
     /// Many tasks fall due at the same instants.
     Herd,
 }
 
 impl Profile {
     /// Every profile.
-    pub const ALL: [Self; 4] = [Self::Calm, Self::Storm, Self::Clock, Self::Herd];
+    pub const ALL: [Self; 6] =
+        [Self::Calm, Self::Storm, Self::Disk, Self::Clock, Self::Membership, Self::Herd];
 
     /// Its name.
     #[must_use]
@@ -26,7 +31,9 @@ impl Profile {
         match self {
             Self::Calm => "calm",
             Self::Storm => "storm",
+            Self::Disk => "disk",
             Self::Clock => "clock",
+            Self::Membership => "membership",
             Self::Herd => "herd",
         }
     }
@@ -34,7 +41,23 @@ impl Profile {
     /// The profile of a seed for which none was asked.
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
-        [Self::Storm, Self::Clock, Self::Storm, Self::Herd, Self::Storm, Self::Calm][(seed % 6) as usize]
+        [
+            Self::Storm,
+            Self::Disk,
+            Self::Clock,
+            Self::Membership,
+            Self::Herd,
+            Self::Storm,
+            Self::Disk,
+            Self::Calm,
+        ][(seed % 8) as usize]
+    }
+
+    /// What it means when clients and faults go on for so long, in ms; for the profile's own time if absent.
+    #[must_use]
+    pub fn settings_for(self, active_ms: Option<u64>) -> Settings {
+        let settings = self.settings();
+        Settings { active_ms: active_ms.unwrap_or(settings.active_ms), ..settings }
     }
 
     /// What it means.
@@ -42,31 +65,66 @@ impl Profile {
     pub fn settings(self) -> Settings {
         let storm = Settings {
             profile: self,
-            active_ms: 240_000,
+            active_ms: 120_000,
             clients: 4,
-            fault_gap_ms: 6_000,
-            clock_share: 120,
-            late_share: 40,
-            duplicate_share: 30,
-            drop_share: 15,
-            loss_share: 40,
+            fault_gap_ms: 4_500,
+            faults: Faults {
+                crash: 6,
+                stop: 1,
+                freeze: 3,
+                cut: 4,
+                weather: 3,
+                clock: 2,
+                disk: 3,
+                members: 1,
+            },
             aligned: false,
-            pause_ms: 1_500,
+            pause_ms: 700,
         };
         match self {
-            Self::Calm => Settings {
-                fault_gap_ms: 0,
-                clock_share: 0,
-                late_share: 0,
-                duplicate_share: 10,
-                drop_share: 0,
-                loss_share: 0,
+            Self::Calm => Settings { fault_gap_ms: 0, ..storm },
+            Self::Storm => storm,
+            Self::Disk => Settings {
+                faults: Faults {
+                    crash: 4,
+                    stop: 0,
+                    freeze: 0,
+                    cut: 2,
+                    weather: 1,
+                    clock: 0,
+                    disk: 9,
+                    members: 0,
+                },
                 ..storm
             },
-            Self::Storm => storm,
-            Self::Clock => Settings { fault_gap_ms: 8_000, clock_share: 700, ..storm },
+            Self::Clock => Settings {
+                faults: Faults {
+                    crash: 4,
+                    stop: 1,
+                    freeze: 2,
+                    cut: 1,
+                    weather: 0,
+                    clock: 10,
+                    disk: 0,
+                    members: 0,
+                },
+                ..storm
+            },
+            Self::Membership => Settings {
+                faults: Faults {
+                    crash: 4,
+                    stop: 2,
+                    freeze: 1,
+                    cut: 3,
+                    weather: 1,
+                    clock: 0,
+                    disk: 1,
+                    members: 9,
+                },
+                ..storm
+            },
             Self::Herd => {
-                Settings { aligned: true, clients: 3, fault_gap_ms: 12_000, pause_ms: 2_500, ..storm }
+                Settings { aligned: true, clients: 3, fault_gap_ms: 6_000, pause_ms: 1_200, ..storm }
             }
         }
     }
@@ -88,7 +146,7 @@ impl FromStr for Profile {
     }
 }
 
-/// What a profile means. Shares are in thousandths.
+/// What a profile means.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Which profile.
@@ -99,36 +157,37 @@ pub struct Settings {
     pub clients: u64,
     /// The mean time between two faults, in ms; 0 for none.
     pub fault_gap_ms: u64,
-    /// The share of faults that are of clocks.
-    pub clock_share: u64,
-    /// The share of proposals that are committed late.
-    pub late_share: u64,
-    /// The share of proposals that are committed twice.
-    pub duplicate_share: u64,
-    /// The share of proposals that are dropped.
-    pub drop_share: u64,
-    /// The share of messages that are lost.
-    pub loss_share: u64,
+    /// How often each kind of fault comes, against the others.
+    pub faults: Faults,
     /// Whether schedules fall due together.
     pub aligned: bool,
     /// The mean pause of a client between two wishes, in ms.
     pub pause_ms: u64,
 }
 
-/// What a leader grants, in ms of its monotonic clock.
-pub const LEASE_MS: u64 = 5_000;
-/// What a worker takes of it, in ms of its own: less, for the drift of both clocks and for killing.
-pub const LEASE_TAKEN_MS: u64 = 4_500;
-/// How much of a lease must be left to start an attempt, in ms.
-pub const FRESH_MS: u64 = 500;
-/// A worker kills what it has when so much is left, in ms.
-pub const KILL_MS: u64 = 150;
-/// How long commands are remembered here, in ms: short, so that forgetting is seen.
-pub const WINDOW_MS: u64 = 45_000;
-/// How long a client repeats a command, in ms: longer than it is remembered.
-pub const REPEAT_MS: u64 = 80_000;
-/// How far a leader's clock may be off before it must not stamp, in ms.
-pub const CLOCK_TOLERANCE_MS: i64 = 1_000;
+/// Weights of the kinds of faults.
+#[derive(Clone, Copy, Debug)]
+pub struct Faults {
+    /// A node dies and comes back.
+    pub crash: u64,
+    /// A node stops in good order and comes back.
+    pub stop: u64,
+    /// A node stands still for a while.
+    pub freeze: u64,
+    /// Links are cut.
+    pub cut: u64,
+    /// The network is bad.
+    pub weather: u64,
+    /// A clock jumps.
+    pub clock: u64,
+    /// A disk breaks in one of its ways.
+    pub disk: u64,
+    /// A member comes, goes, or hands over.
+    pub members: u64,
+}
+
+/// How long a grant of a lease lasts, in ms.
+pub const LEASE_MS: u64 = escapement_actors::worker::LEASE.as_millis() as u64;
 /// How far a stamp may be from the true time, in ms: a leader's own tolerance twice (its start, and a jump), and drift.
 pub const SKEW_MS: i64 = 2_500;
 /// In quiet times an occurrence is settled so long after it was due, in ms.
@@ -138,4 +197,4 @@ pub const RECOVERY_MS: u64 = 9_000;
 /// After healing, everything that is due must be settled within, in ms.
 pub const SETTLED_WITHIN_MS: u64 = 30_000;
 /// After the tasks were paused, everything must have ended within, in ms.
-pub const DRAINED_WITHIN_MS: u64 = 180_000;
+pub const DRAINED_WITHIN_MS: u64 = 120_000;

@@ -77,16 +77,23 @@ impl Summary {
         let (sum, more) = (&mut self.counts, &verdict.counts);
         for (sum, more) in [
             (&mut sum.crashes, more.crashes),
+            (&mut sum.torn, more.torn),
             (&mut sum.freezes, more.freezes),
             (&mut sum.cuts, more.cuts),
-            (&mut sum.jumps, more.jumps),
-            (&mut sum.drains, more.drains),
-            (&mut sum.elections, more.elections),
-            (&mut sum.wild_leaders, more.wild_leaders),
-            (&mut sum.stale, more.stale),
-            (&mut sum.duplicates, more.duplicates),
-            (&mut sum.dropped, more.dropped),
+            (&mut sum.storms, more.storms),
             (&mut sum.lost, more.lost),
+            (&mut sum.repeated, more.repeated),
+            (&mut sum.jumps, more.jumps),
+            (&mut sum.stalls, more.stalls),
+            (&mut sum.failed_syncs, more.failed_syncs),
+            (&mut sum.full, more.full),
+            (&mut sum.flips, more.flips),
+            (&mut sum.lost_disks, more.lost_disks),
+            (&mut sum.stops, more.stops),
+            (&mut sum.failures, more.failures),
+            (&mut sum.added, more.added),
+            (&mut sum.removed, more.removed),
+            (&mut sum.elections, more.elections),
             (&mut sum.restores, more.restores),
             (&mut sum.entries, more.entries),
             (&mut sum.world_ms, more.world_ms),
@@ -111,19 +118,23 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             formatter,
-            "faults: {} crashes, {} freezes, {} cuts, {} clock jumps, {} drains, {} elections, {} wild leaders",
-            counts.crashes,
-            counts.freezes,
-            counts.cuts,
-            counts.jumps,
-            counts.drains,
-            counts.elections,
-            counts.wild_leaders
+            "nodes: {} crashes ({} tore a write), {} freezes, {} stops in good order, {} by themselves, {} elections",
+            counts.crashes, counts.torn, counts.freezes, counts.stops, counts.failures, counts.elections
         )?;
         writeln!(
             formatter,
-            "proposals: {} committed by deposed leaders, {} repeated, {} dropped; {} messages lost, {} restores",
-            counts.stale, counts.duplicates, counts.dropped, counts.lost, counts.restores
+            "network: {} cuts, {} storms, {} messages lost, {} repeated; clocks: {} jumps",
+            counts.cuts, counts.storms, counts.lost, counts.repeated, counts.jumps
+        )?;
+        writeln!(
+            formatter,
+            "disks: {} stalls, {} failed syncs, {} full, {} flipped bits, {} lost",
+            counts.stalls, counts.failed_syncs, counts.full, counts.flips, counts.lost_disks
+        )?;
+        writeln!(
+            formatter,
+            "members: {} added, {} removed, {} snapshots restored",
+            counts.added, counts.removed, counts.restores
         )?;
         write!(
             formatter,

@@ -7,7 +7,7 @@ use crate::invariants;
 use crate::plants::Planted;
 use crate::profile::Profile;
 use crate::trace::TraceDigest;
-use crate::world::World;
+use crate::world;
 
 /// What to run.
 #[derive(Clone, Copy, Debug)]
@@ -42,10 +42,12 @@ pub struct Verdict {
 }
 
 /// Runs a seed and judges it.
-#[must_use]
-pub fn run(order: Order) -> Verdict {
-    let world = World::new(order.seed, order.profile, order.active_ms, order.planted, order.spoken);
-    let (evidence, trace) = world.run();
+///
+/// # Errors
+/// The operating system's, when it has no room for a runtime.
+pub fn run(order: Order) -> std::io::Result<Verdict> {
+    let Order { seed, profile, active_ms, planted, spoken } = order;
+    let (evidence, trace) = world::run(seed, profile, active_ms, planted, spoken)?;
     let violations = invariants::judge(&evidence);
     let settled = evidence
         .records
@@ -56,12 +58,12 @@ pub fn run(order: Order) -> Verdict {
             _ => 0,
         })
         .sum();
-    Verdict {
+    Ok(Verdict {
         violations,
         trace,
         counts: evidence.counts,
         settled,
         attempts: evidence.attempts.len() as u64,
         operations: evidence.operations.len() as u64,
-    }
+    })
 }

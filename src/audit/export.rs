@@ -1,4 +1,4 @@
-//! Exporting the events of a stopped node, oldest first, one record in memory at a time.
+//! Exporting the events of an archive, oldest first, one record in memory at a time.
 
 use std::io::Write;
 
@@ -6,8 +6,8 @@ use escapement_actors::projection::merged_from;
 use escapement_domain::identifier::{TaskId, TenantId};
 use escapement_domain::timestamp::Timestamp;
 
+use super::archive::{Archive, AuditError};
 use super::json::{AuditEvent, write_csv_head};
-use super::stopped::{AuditError, StoppedNode};
 
 /// Records between two words about the progress.
 const PROGRESS_EVERY: u64 = 1_000;
@@ -43,27 +43,27 @@ pub struct Exported {
     pub events: u64,
 }
 
-/// Writes the events of a stopped node. `progress` hears now and then how many records of how many were looked at.
+/// Writes the events of a stopped archive. `progress` hears now and then how many records of how many were looked at.
 ///
 /// # Errors
 /// [`AuditError::Broken`] at the first record that is not what it was: everything before it was written. Others when
 /// the tenant is not known or the output cannot be written.
 pub fn export(
-    node: &StoppedNode,
+    archive: &Archive,
     options: &ExportOptions,
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Exported, AuditError> {
-    let log = node.log();
+    let log = archive.log();
     let heads = log.heads();
     let tenants: Vec<TenantId> = match &options.tenant {
-        Some(name) => vec![node.number(name)?],
+        Some(name) => vec![archive.number(name)?],
         None => heads.keys().copied().collect(),
     };
     let (mut chains, mut total) = (Vec::with_capacity(tenants.len()), 0);
     for tenant in tenants {
         let first = match options.from {
-            Some(from) => log.first_at(tenant, from).map_err(|fault| node.broken(fault))?,
+            Some(from) => log.first_at(tenant, from).map_err(|fault| archive.broken(fault))?,
             None => 1,
         };
         total += (log.head(tenant).sequence + 1).saturating_sub(first);
@@ -73,8 +73,8 @@ pub fn export(
         write_csv_head(out)?;
     }
     let (mut exported, mut looked_at) = (Exported::default(), 0);
-    for record in merged_from(log, chains).map_err(|fault| node.broken(fault))? {
-        let record = record.map_err(|fault| node.broken(fault))?;
+    for record in merged_from(log, chains).map_err(|fault| archive.broken(fault))? {
+        let record = record.map_err(|fault| archive.broken(fault))?;
         // Stamps never go back from one log entry to the next.
         if options.to.is_some_and(|to| record.header.at >= to) {
             break;
@@ -86,7 +86,7 @@ pub fn export(
         if options.task.is_some_and(|task| record.event.task() != Some(task)) {
             continue;
         }
-        let event = AuditEvent::of(&record, &node.name(record.header.tenant));
+        let event = AuditEvent::of(&record, &archive.name(record.header.tenant));
         match options.format {
             Format::Jsonl => event.write_json(out)?,
             Format::Csv => event.write_csv(out)?,

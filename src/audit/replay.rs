@@ -1,4 +1,4 @@
-//! Replaying the event log of a stopped node to the state at its end, or at a point before it.
+//! Replaying an event log to the state at its end, or at a point before it.
 
 use std::io::Write;
 
@@ -12,9 +12,9 @@ use escapement_domain::task::state::{Phase, Task};
 use escapement_domain::timestamp::Timestamp;
 use serde_json::{Value, json};
 
+use super::archive::{Archive, AuditError};
 use super::definition::{instant, sealed_definition};
 use super::json::AuditEvent;
-use super::stopped::{AuditError, StoppedNode};
 
 /// Records between two words about the progress.
 const PROGRESS_EVERY: u64 = 1_000;
@@ -82,57 +82,65 @@ impl Replayed {
     }
 }
 
-/// Replays the event log of a stopped node; with a task, writes that task's events to `out`, one JSON object a line.
+/// Replays an event log; with a task, writes that task's events to `out`, one JSON object a line.
 /// `progress` hears now and then how many records of how many were folded.
 ///
 /// # Errors
-/// [`AuditError::Broken`] at the first record that is not what it was. Others when the tenant or task is not known, a
+/// [`AuditError::Broken`] at the first record that is not what it was. [`AuditError::Partial`] when some tenants' records
+/// are not at hand; [`AuditError::OtherState`] when the node has another state to tell. Others when the tenant or task is not known, a
 /// sequence could mean several, or the output cannot be written.
 pub fn replay(
-    node: &StoppedNode,
+    archive: &Archive,
     options: &ReplayOptions,
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Replayed, AuditError> {
-    let home = options.task.map(|task| home_of(node, task)).transpose()?;
+    if !archive.whole() {
+        return Err(AuditError::Partial);
+    }
+    let home = options.task.map(|task| home_of(archive, task)).transpose()?;
     let until = match options.until {
         None => None,
         Some(ReplayUntil::Instant(instant)) => Some(Until::Instant(instant)),
         Some(ReplayUntil::Sequence(sequence)) => {
-            let tenant = counted_in(node, options.tenant.as_deref(), home)?;
+            let tenant = counted_in(archive, options.tenant.as_deref(), home)?;
             Some(Until::Record { tenant, sequence })
         }
     };
-    let total = node.log().heads().values().map(|head| head.sequence).sum();
+    let total = archive.log().heads().values().map(|head| head.sequence).sum();
     let (mut done, mut written) = (0, Ok(()));
-    let replayed = replay_with(node.log(), until, |record, _| {
+    let replayed = replay_with(archive.log(), until, |record, _| {
         done += 1;
         if done % PROGRESS_EVERY == 0 {
             progress(done, total);
         }
         let shown = options.task.is_some() && record.event.task() == options.task;
         if shown && written.is_ok() {
-            written = AuditEvent::of(record, &node.name(record.header.tenant)).write_json(out);
+            written = AuditEvent::of(record, &archive.name(record.header.tenant)).write_json(out);
         }
     })
-    .map_err(|fault| node.broken(fault))?;
+    .map_err(|fault| archive.broken(fault))?;
     written.and_then(|()| out.flush())?;
     let task =
         options.task.zip(home).and_then(|(task, tenant)| replayed.replica.task(tenant, task)).map(task_json);
+    let found = replayed.replica.state_hash();
+    if let (None, Some(expected)) = (until, archive.state().filter(|expected| *expected != found)) {
+        return Err(AuditError::OtherState { expected, found });
+    }
     Ok(Replayed {
         events: replayed.records,
         log_index: replayed.log_index,
         at: replayed.replica.logged(),
-        state_hash: replayed.replica.state_hash(),
+        state_hash: found,
         task,
         replica: replayed.replica,
     })
 }
 
 /// The tenant of a task, deleted or not.
-fn home_of(node: &StoppedNode, task: TaskId) -> Result<TenantId, AuditError> {
-    for record in merged(node.log()).map_err(|fault| node.broken(fault))? {
-        let record = record.map_err(|fault| node.broken(fault))?;
+fn home_of(archive: &Archive, task: TaskId) -> Result<TenantId, AuditError> {
+    for record in merged(archive.log()).map_err(|fault| archive.broken(fault))? {
+        let record = record.map_err(|fault| archive.broken(fault))?;
         if matches!(record.event, Event::TaskCreated { task: created, .. } if created == task) {
             return Ok(record.header.tenant);
         }
@@ -142,18 +150,18 @@ fn home_of(node: &StoppedNode, task: TaskId) -> Result<TenantId, AuditError> {
 
 /// The tenant whose events a sequence counts.
 fn counted_in(
-    node: &StoppedNode,
+    archive: &Archive,
     named: Option<&str>,
     home: Option<TenantId>,
 ) -> Result<TenantId, AuditError> {
     if let Some(name) = named {
-        return node.number(name);
+        return archive.number(name);
     }
     if let Some(home) = home {
         return Ok(home);
     }
     let tenants: Vec<TenantId> =
-        node.log().heads().into_keys().filter(|tenant| *tenant != TenantId::CLUSTER).collect();
+        archive.log().heads().into_keys().filter(|tenant| *tenant != TenantId::CLUSTER).collect();
     match tenants[..] {
         [] => Ok(TenantId::CLUSTER),
         [only] => Ok(only),

@@ -1,4 +1,4 @@
-//! What is told of the events of a stopped node.
+//! What is told of events at rest.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +12,7 @@ use escapement_domain::command::{
     AttemptOutcome, AttemptResult, Client, Command, Due, NewTask, Offers, Origin, Programs, Report, Request,
 };
 use escapement_domain::identifier::{CommandId, Incarnation, NodeId, TaskId, TenantId};
+use escapement_domain::record::Hash;
 use escapement_domain::replica::Replica;
 use escapement_domain::task::action::{Action, Completion, HttpAction};
 use escapement_domain::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
@@ -151,17 +152,17 @@ fn played(storage: Arc<dyn Storage>) -> Arc<Machine> {
     })
 }
 
-fn in_memory() -> (Arc<Machine>, StoppedNode, Arc<MemoryStorage>) {
+fn in_memory() -> (Arc<Machine>, Archive, Arc<MemoryStorage>) {
     let storage = Arc::new(MemoryStorage::new());
     let machine = played(storage.clone());
-    (machine, StoppedNode::of(storage.clone()).expect("readable"), storage)
+    (machine, Archive::of(storage.clone()).expect("readable"), storage)
 }
 
 fn everything() -> ExportOptions {
     ExportOptions { format: Format::Jsonl, from: None, to: None, tenant: None, task: None }
 }
 
-fn exported(node: &StoppedNode, options: &ExportOptions) -> Vec<Value> {
+fn exported(node: &Archive, options: &ExportOptions) -> Vec<Value> {
     let mut out = Vec::new();
     let exported = export(node, options, &mut out, &mut |_, _| {}).expect("exported");
     let text = String::from_utf8(out).expect("UTF-8");
@@ -263,7 +264,7 @@ fn csv_quotes_what_must_be_quoted() {
 fn a_sound_log_verifies_and_says_where_it_ends() {
     let (machine, node, _) = in_memory();
     let mut told = (0, 0);
-    let verified = verify(&node, &mut |done, total| told = (done, total)).expect("sound");
+    let verified = verify(&node, None, &mut |done, total| told = (done, total)).expect("sound");
     assert_eq!(told.0, told.1);
     let heads = machine.read(|replica| replica.tenants().to_vec());
     for (verified, tenant) in verified.tenants.iter().zip(heads) {
@@ -287,29 +288,91 @@ fn a_changed_event_is_named_with_its_tenant() {
         let at = block.windows(6).position(|window| window == b"Europe").expect("the definition");
         block[at] = b'e';
     });
-    let node = StoppedNode::of(storage).expect("the ends are intact");
-    let error = verify(&node, &mut |_, _| {}).expect_err("changed");
+    let node = Archive::of(storage).expect("the ends are intact");
+    let error = verify(&node, None, &mut |_, _| {}).expect_err("changed");
     let AuditError::Broken { tenant, fault } = &error else { panic!("{error}") };
     assert_eq!((tenant.as_str(), fault.sequence, &fault.kind), ("globex", 1, &FaultKind::Changed));
     assert!(export(&node, &everything(), &mut Vec::new(), &mut |_, _| {}).is_err());
     assert!(replay(&node, &ReplayOptions::default(), &mut Vec::new(), &mut |_, _| {}).is_err());
 }
 
-#[test]
-fn an_end_that_was_cut_off_a_chain_is_found() {
-    let (_, node, storage) = in_memory();
-    let cut = node.log().head(TenantId(2)).sequence - 1;
+/// Cuts the last record off the second tenant's chain, and returns its sequence.
+fn cut_end_off(archive: &Archive, storage: &MemoryStorage) -> u64 {
+    let last = archive.log().head(TenantId(2)).sequence;
     // Each record's end is where a shorter copy of the chain would have ended.
-    let walked =
-        node.log().walk_from(TenantId(2), cut).map(|record| record.expect("intact")).collect::<Vec<_>>();
-    let last_hash = walked[0].hash;
-    tamper(&storage, 2, |block| {
-        let end = block.windows(32).position(|window| window == last_hash.0).expect("the hash");
+    let before = archive.log().record(TenantId(2), last - 1).expect("intact").expect("there");
+    tamper(storage, 2, |block| {
+        let end = block.windows(32).position(|window| window == before.hash.0).expect("the hash");
         block.truncate(end + 32);
     });
-    let node = StoppedNode::of(storage).expect("a sound end");
-    let error = verify(&node, &mut |_, _| {}).expect_err("cut off");
-    assert!(matches!(error, AuditError::CutOff { .. }), "{error}");
+    last
+}
+
+#[test]
+fn an_end_that_was_cut_off_a_chain_is_named_by_what_the_read_models_had_reached() {
+    let (_, archive, storage) = in_memory();
+    let cut = cut_end_off(&archive, &storage);
+    let archive = Archive::of(storage).expect("a sound end");
+    let error = verify(&archive, None, &mut |_, _| {}).expect_err("cut off");
+    let AuditError::Broken { tenant, fault } = &error else { panic!("{error}") };
+    assert_eq!((tenant.as_str(), fault.sequence, &fault.kind), ("globex", cut, &FaultKind::Missing));
+    assert!(verify(&archive, Some("acme"), &mut |_, _| {}).is_ok(), "the other chain holds");
+    assert!(replay(&archive, &ReplayOptions::default(), &mut Vec::new(), &mut |_, _| {}).is_err());
+}
+
+#[test]
+fn without_read_models_the_chain_that_lost_its_end_is_the_one_that_ends_too_early() {
+    let (_, archive, storage) = in_memory();
+    let cut = cut_end_off(&archive, &storage);
+    storage.clear(Tree::Checkpoints).expect("memory");
+    let error =
+        verify(&Archive::of(storage).expect("a sound end"), None, &mut |_, _| {}).expect_err("cut off");
+    let AuditError::CutOff { ends, .. } = &error else { panic!("{error}") };
+    assert_eq!(ends[..], [("globex".to_owned(), cut)]);
+    assert!(
+        error.to_string().starts_with(&format!("record {cut} of tenant globex: it is missing")),
+        "{error}"
+    );
+}
+
+/// The blocks of a node as another place has them, with the ends that the node's state knows.
+fn fetched(machine: &Machine, storage: Arc<MemoryStorage>, tenants: &[u32], state: Option<Hash>) -> Archive {
+    let chains: Vec<KnownChain> = machine.read(|replica| {
+        let known = replica.tenants().iter().zip(0..).filter(|(_, number)| tenants.contains(number));
+        known
+            .map(|(tenant, number)| KnownChain {
+                tenant: TenantId(number),
+                name: tenant.name.clone(),
+                head: tenant.head,
+            })
+            .collect()
+    });
+    let known = Known { chains: &chains, whole: tenants.len() == 3, state };
+    Archive::fetched(storage, &known, Box::new(()))
+}
+
+#[test]
+fn fetched_blocks_are_verified_and_replayed_as_a_directory_is() {
+    let (machine, archive, storage) = in_memory();
+    let whole = fetched(&machine, storage.clone(), &[0, 1, 2], Some(machine.read(Replica::state_hash)));
+    let told = |archive: &Archive| {
+        let replayed = replay(archive, &ReplayOptions::default(), &mut Vec::new(), &mut |_, _| {});
+        (verify(archive, None, &mut |_, _| {}).expect("sound"), replayed.expect("sound").to_json())
+    };
+    assert_eq!(told(&whole), told(&archive));
+    let other = fetched(&machine, storage.clone(), &[0, 1, 2], Some(Hash::of(b"another state")));
+    let refused =
+        replay(&other, &ReplayOptions::default(), &mut Vec::new(), &mut |_, _| {}).expect_err("differs");
+    assert!(matches!(refused, AuditError::OtherState { .. }), "{refused}");
+    let one = fetched(&machine, storage.clone(), &[1], None);
+    assert_eq!(verify(&one, None, &mut |_, _| {}).expect("sound").tenants.len(), 1);
+    let refused =
+        replay(&one, &ReplayOptions::default(), &mut Vec::new(), &mut |_, _| {}).expect_err("one tenant");
+    assert!(matches!(refused, AuditError::Partial), "{refused}");
+    let cut = cut_end_off(&archive, &storage);
+    let error = verify(&fetched(&machine, storage, &[2], None), None, &mut |_, _| {}).expect_err("cut off");
+    let AuditError::Broken { fault, .. } = &error else { panic!("{error}") };
+    assert_eq!((fault.sequence, &fault.kind), (cut, &FaultKind::Missing));
 }
 
 #[test]
@@ -361,18 +424,15 @@ fn lock(data: &Path) -> std::fs::File {
 fn a_stopped_nodes_directory_is_read_and_a_running_nodes_is_not() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path();
-    assert!(matches!(StoppedNode::open(data), Err(AuditError::NoData { .. })));
+    assert!(matches!(Archive::open(data), Err(AuditError::NoData { .. })));
     let options = StorageOptions { cache_bytes: 8 * 1024 * 1024 };
     let machine = played(Arc::new(SledStorage::open(&data.join("store"), &options).expect("opens")));
     let held = lock(data);
-    assert!(matches!(StoppedNode::open(data), Err(AuditError::Running { .. })));
+    assert!(matches!(Archive::open(data), Err(AuditError::Running { .. })));
     drop(held);
-    let node = StoppedNode::open(data).expect("nobody holds it");
+    let node = Archive::open(data).expect("nobody holds it");
     assert_eq!(node.tenants().map(|(_, name)| name).collect::<Vec<_>>(), ["$cluster", "acme", "globex"]);
-    let verified = verify(&node, &mut |_, _| {}).expect("sound");
+    let verified = verify(&node, None, &mut |_, _| {}).expect("sound");
     assert_eq!(verified.log_index, machine.applied());
-    assert!(
-        matches!(StoppedNode::open(data), Err(AuditError::Running { .. })),
-        "it is held while it is read"
-    );
+    assert!(matches!(Archive::open(data), Err(AuditError::Running { .. })), "it is held while it is read");
 }

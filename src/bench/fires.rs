@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::load::{Fire, Load, ahead, sleep_until};
 use super::report::Report;
-use super::statistics::{Samples, figure};
+use super::statistics::figure;
 use crate::command_line::failure::Failure;
 use crate::command_line::system::{self, Stopwatch};
 
@@ -21,7 +21,7 @@ const LEAD_MIN: Duration = Duration::from_secs(5);
 const LEAD_FACTOR: f64 = 2.0;
 /// How often to look whether all have ended.
 const POLL: Duration = Duration::from_millis(250);
-/// How often to look whether all are committed: this is what `per_second` is exact to.
+/// How often to look how many are committed: this is what the rate and the percentiles are exact to.
 const LOOK: Duration = Duration::from_millis(10);
 /// How long all may take: so much, and a second for so many tasks.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,26 +54,50 @@ pub(super) async fn measure(load: &Load, tasks: u64, report: &mut Report) -> Res
         .advise("run it again; the machine was busier during the creation than during the probe"));
     }
     sleep_until(due).await;
-    let seen = wait_until_seen(load, before + tasks, patience(tasks)).await?;
+    let seen = watch(load, before, tasks, due).await?;
     load.wait_for_ends(ended_before, tasks, patience(tasks), POLL).await?;
     let fires = load.fires(due, due, tasks).await?;
     report.tasks = Some(tasks);
     report.bulk_per_second = Some(bulk_per_second);
-    settle(report, &fires, tasks, due, seen);
+    (report.p50_ms, report.p99_ms) = (seen.after(50), seen.after(99));
+    settle(report, &fires, tasks, due, seen.all_at);
     Ok(())
 }
 
-/// Waits until `all` executions can be read, and returns when that was. The instant that an execution tells was stamped
-/// when its fire was proposed; only what can be read has been committed.
-async fn wait_until_seen(load: &Load, all: u64, longest: Duration) -> Result<Option<Timestamp>, Failure> {
-    let waited = Stopwatch::start();
+/// How many executions could be read when. The instant that an execution tells was stamped when its fire was proposed; only
+/// what can be read has been committed.
+#[derive(Debug, Default)]
+struct Seen {
+    of: u64,
+    /// Milliseconds since the instant, and how many could be read by then.
+    looks: Vec<(f64, u64)>,
+    /// When all could be read.
+    all_at: Option<Timestamp>,
+}
+
+impl Seen {
+    /// Milliseconds after which `percent` of all could be read.
+    fn after(&self, percent: u64) -> Option<f64> {
+        let wanted = (self.of * percent).div_ceil(100);
+        self.looks.iter().find(|(_, count)| *count >= wanted).map(|(after, _)| *after)
+    }
+}
+
+/// Watches how `of` executions beyond `before` come to be readable.
+async fn watch(load: &Load, before: u64, of: u64, due: Timestamp) -> Result<Seen, Failure> {
+    let (waited, longest) = (Stopwatch::start(), patience(of));
+    let mut seen = Seen { of, ..Seen::default() };
     while waited.elapsed() < longest {
-        if load.execution_counts().await?.0 >= all {
-            return Ok(Some(system::now()));
+        let count = load.execution_counts().await?.0.saturating_sub(before);
+        let now = system::now();
+        seen.looks.push((figure(now.since(due).0), count));
+        if count >= of {
+            seen.all_at = Some(now);
+            break;
         }
         tokio::time::sleep(LOOK).await;
     }
-    Ok(None)
+    Ok(seen)
 }
 
 /// How long `tasks` fires may take.
@@ -81,7 +105,8 @@ pub(super) fn patience(tasks: u64) -> Duration {
     PATIENCE + Duration::from_secs(tasks / PATIENCE_TASKS_PER_SECOND)
 }
 
-/// Works out what came of `tasks` fires that were due from one instant on, all of which could be read at `seen`.
+/// Works out what came of `tasks` fires that were due from one instant on, all of which were committed at `seen` if that is
+/// known.
 pub(super) fn settle(
     report: &mut Report,
     fires: &[Fire],
@@ -90,11 +115,9 @@ pub(super) fn settle(
     seen: Option<Timestamp>,
 ) {
     let mut by_task: BTreeMap<TaskId, u64> = BTreeMap::new();
-    let mut lateness = Samples::default();
     let mut early = 0;
     for fire in fires {
         *by_task.entry(fire.task).or_default() += 1;
-        lateness.add(figure(fire.fired_at.since(fire.scheduled_at).0));
         early += u64::from(fire.fired_at < fire.scheduled_at);
     }
     let per_second = |last: Option<Timestamp>, count: usize| {
@@ -106,7 +129,6 @@ pub(super) fn settle(
     report.seconds = last_fire.map_or(0.0, |last| figure(last.since(first_due).0) / 1_000.0);
     report.per_second = per_second(last_fire, fires.len());
     report.completed_per_second = per_second(ends.iter().copied().max(), ends.len());
-    (report.p50_ms, report.p99_ms) = lateness.p50_p99().unzip();
     report.lost = Some(tasks.saturating_sub(by_task.len() as u64));
     report.doubled = Some(by_task.values().map(|count| count - 1).sum());
     report.early = Some(early);
@@ -121,6 +143,7 @@ mod tests {
             task: TaskId(task),
             scheduled_at: Timestamp(scheduled_at),
             fired_at: Timestamp(fired_at),
+            begun_at: None,
             finished_at: Some(Timestamp(fired_at + 100)),
         }
     }
@@ -134,7 +157,6 @@ mod tests {
         settle(&mut report, &fires, 1_000, Timestamp(1_000), Some(Timestamp(2_000)));
         assert_eq!((report.lost, report.doubled, report.early), (Some(0), Some(0), Some(0)));
         assert_eq!(report.per_second.map(f64::round), Some(1_000.0));
-        assert_eq!((report.p50_ms, report.p99_ms), (Some(249.0), Some(494.0)));
         assert!(report.completed_per_second > report.per_second);
     }
 
@@ -155,6 +177,14 @@ mod tests {
     fn no_fire_at_all_is_all_lost() {
         let mut report = Report::default();
         settle(&mut report, &[], 4, Timestamp(1_000), None);
-        assert_eq!((report.lost, report.per_second, report.p50_ms), (Some(4), None, None));
+        assert_eq!((report.lost, report.per_second), (Some(4), None));
+    }
+
+    #[test]
+    fn a_percentile_is_when_so_many_could_be_read() {
+        let looks = vec![(3.0, 0), (14.0, 499), (25.0, 500), (36.0, 989), (47.0, 1_000)];
+        let seen = Seen { of: 1_000, looks, all_at: None };
+        assert_eq!((seen.after(50), seen.after(99)), (Some(25.0), Some(47.0)));
+        assert_eq!(Seen { of: 4, ..Seen::default() }.after(50), None);
     }
 }

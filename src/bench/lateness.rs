@@ -1,13 +1,14 @@
-//! `bench lateness`: fires at a steady rate, and how late each was committed.
+//! `bench lateness`: fires at a steady rate, and how late each was: until its first attempt began, which is not before the fire
+//! was committed.
 
 use std::time::Duration;
 
 use escapement_domain::timestamp::Timestamp;
 
 use super::fires::{once, patience, settle};
-use super::load::{Load, ahead, sleep_until};
+use super::load::{Fire, Load, ahead, sleep_until};
 use super::report::Report;
-use super::statistics::figure;
+use super::statistics::{Samples, figure};
 use crate::command_line::failure::Failure;
 use crate::command_line::system;
 
@@ -47,9 +48,17 @@ pub(super) async fn measure(
     load.wait_for_ends(ended_before, tasks, patience(tasks), POLL).await?;
     let fires = load.fires(first, last, tasks).await?;
     (report.tasks, report.rate) = (Some(tasks), Some(rate));
-    settle(report, &fires, tasks, first, None);
+    let mut lateness = Samples::default();
+    fires.iter().filter_map(late_by).for_each(|late| lateness.add(late));
+    (report.p50_ms, report.p99_ms) = lateness.p50_p99().unzip();
+    settle(report, &fires, tasks, first, fires.iter().filter_map(|fire| fire.begun_at).max());
     report.seconds = figure(seconds);
     Ok(())
+}
+
+/// Milliseconds from the instant until the first attempt began. The instant that the leader stamped lies before the commit.
+fn late_by(fire: &Fire) -> Option<f64> {
+    Some(figure(fire.begun_at?.max(fire.fired_at).since(fire.scheduled_at).0))
 }
 
 /// The instant of a task, `rate` of them a second.
@@ -60,6 +69,19 @@ fn due(first: Timestamp, number: u64, rate: u64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fire_is_late_until_its_attempt_begins() {
+        let at = |begun_at| Fire {
+            task: escapement_domain::identifier::TaskId(1),
+            scheduled_at: Timestamp(1_000),
+            fired_at: Timestamp(1_001),
+            begun_at,
+            finished_at: None,
+        };
+        assert_eq!(late_by(&at(Some(Timestamp(1_007)))), Some(7.0));
+        assert_eq!(late_by(&at(None)), None, "what never began was not measured");
+    }
 
     #[test]
     fn fires_are_spread_evenly() {

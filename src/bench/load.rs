@@ -39,6 +39,12 @@ pub(super) struct Execution {
     scheduled_at: String,
     fired_at: Option<String>,
     finished_at: Option<String>,
+    attempts: Vec<Attempt>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Attempt {
+    started_at: String,
 }
 
 /// An execution of a task of this run.
@@ -46,7 +52,10 @@ pub(super) struct Execution {
 pub(super) struct Fire {
     pub(super) task: TaskId,
     pub(super) scheduled_at: Timestamp,
+    /// When the leader stamped the fire, to propose it.
     pub(super) fired_at: Timestamp,
+    /// When its first attempt began, by the worker's clock: not before the fire was committed.
+    pub(super) begun_at: Option<Timestamp>,
     pub(super) finished_at: Option<Timestamp>,
 }
 
@@ -191,10 +200,12 @@ impl Execution {
             return Ok(None);
         };
         let finished_at = self.finished_at.as_deref().map(|text| instant(text, "finished_at")).transpose()?;
+        let begun = self.attempts.first().map(|attempt| attempt.started_at.as_str());
         Ok(Some(Fire {
             task: self.task_id.parse().map_err(|_| strange("task_id"))?,
             scheduled_at: instant(&self.scheduled_at, "scheduled_at")?,
             fired_at: instant(fired_at, "fired_at")?,
+            begun_at: begun.map(|text| instant(text, "attempt")).transpose()?,
             finished_at,
         }))
     }

@@ -48,8 +48,9 @@ Examples:
 Prints one JSON object. `limit` is what the machine allows, measured in the same run on the same data directory: how long \
 a 256-byte write and its fdatasync take, and a round trip over loopback. `ratio` is `per_second` divided by what this disk \
 would allow one sync after the other (1,000 / fsync_p50_ms): above 1, the log shares syncs among commands. What a bench \
-does not measure is null. In `fires`, `per_second` counts from the instant until every execution can be read; \
-p50_ms and p99_ms are the lateness that the executions tell. `lost` counts occurrences without an execution or acknowledged tasks that are gone, `doubled` \
+does not measure is null. In `fires`, `per_second`, `p50_ms` and `p99_ms` count from the instant until that many executions can \
+be read, which only committed ones can; in `lateness`, the percentiles are of the time from each instant until its first attempt \
+began on its worker, which is not before the fire was committed. `lost` counts occurrences without an execution or acknowledged tasks that are gone, `doubled` \
 those with two; if there is any, or a fire came early, the exit status is 1.
 
 Without --address it starts its nodes by itself, in a temporary directory that is removed at the end; with --data the \

@@ -10,13 +10,14 @@ use escapement_domain::timestamp::Timestamp;
 use serde_json::{Value, json};
 
 use super::connection::{ConnectionOptions, Output};
-use super::events::{Events, Tally};
+use super::events::Events;
 use super::failure::Failure;
+use super::fetching::{Wanted, fetch};
 use super::progress::Progress;
 use super::screen::{Screen, note};
 use super::table::{Sheet, Table};
 use super::{ask, parse_instant, parse_task};
-use crate::audit::{self, AuditError, StoppedNode, Verified};
+use crate::audit::{self, Archive, AuditError, ReplayUntil, Verified};
 
 const EXPORT_EXAMPLES: &str = "\
 Examples:
@@ -26,23 +27,27 @@ Examples:
 
 const VERIFY_EXAMPLES: &str = "\
 Examples:
-  escapement audit verify
+  escapement audit verify                     all that the token may see, from a running node
+  escapement audit verify --tenant acme
   escapement audit verify --data /backup/node-1
 
-Each event holds the hash of the one before it in its tenant's chain. From a node, the links of one tenant's chain are \
-followed from the first event to the last. From a stopped node's data, every hash of every chain is computed again from \
-what is stored, which also finds an event whose contents were changed, or an end that was cut off. What does not hold is \
-named with its sequence, and the exit status is 1.";
+Each event holds the hash of the one before it in its tenant's chain. Every hash is computed again here from what is stored, \
+which finds an event that was changed, is missing or out of order, and an end that was cut off; the first one is named with its \
+tenant and sequence, and the exit status is 1. A running node is asked for its stored blocks and for where its state says that \
+the chains end: with the role admin for those of one's own tenant, with cluster-admin for those of all. They are kept in the \
+temporary directory meanwhile. A node answers for its own disk: ask each one, by --address.";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
+  escapement audit replay                     from a running node
   escapement audit replay --data /backup/node-1
   escapement audit replay --data /backup/node-1 --until 4711
   escapement audit replay --until 2026-03-01T02:00:00Z --task ID
 
-With --data the state is rebuilt from the events, up to a point, and told with its hash, which every replica had there. \
-From a node the events are read and counted; their state is the node's to tell. With --task, the task's events are \
-printed first, one JSON object a line.";
+The state is rebuilt from the events alone, up to a point, and told with its hash, which every replica had there. That takes \
+the events of every tenant: from a running node, the role cluster-admin. Their blocks are kept in the temporary directory \
+meanwhile, and the node's own state at the same point must have the same hash. A sequence counts the events of one tenant, named by --tenant or --task. With --task, the task's events are printed \
+first, one JSON object a line, and its state as it then was is told.";
 
 /// Commands on the event log.
 #[derive(Debug, Subcommand)]
@@ -53,6 +58,9 @@ pub(super) enum AuditCommand {
     /// Check that no event was changed, removed or added
     #[command(after_long_help = VERIFY_EXAMPLES)]
     Verify {
+        /// Only this tenant's; from a node, another than one's own takes the role cluster-admin
+        #[arg(long)]
+        tenant: Option<String>,
         #[command(flatten)]
         source: Source,
     },
@@ -61,8 +69,11 @@ pub(super) enum AuditCommand {
     Replay {
         /// Only up to this sequence, or to this instant
         #[arg(long, value_name = "SEQ|TIME", value_parser = parse_until)]
-        until: Option<Until>,
-        /// Only this task
+        until: Option<ReplayUntil>,
+        /// The tenant whose events that sequence counts
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Print this task's events, and its state as it then was
         #[arg(long, value_name = "ID", value_parser = parse_task)]
         task: Option<TaskId>,
         #[command(flatten)]
@@ -85,6 +96,9 @@ pub(super) struct ExportOptions {
     /// Only this task's events
     #[arg(long, value_name = "ID", value_parser = parse_task)]
     task: Option<TaskId>,
+    /// Only this tenant's; from a node, another than one's own takes the role cluster-admin
+    #[arg(long)]
+    tenant: Option<String>,
     #[command(flatten)]
     source: Source,
 }
@@ -95,9 +109,6 @@ pub(super) struct Source {
     /// Read a stopped node's data directory, or a copy of it, rather than asking a node
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Only this tenant; from a node, another than one's own takes the role cluster-admin
-    #[arg(long)]
-    tenant: Option<String>,
 }
 
 /// The forms of an export.
@@ -107,18 +118,11 @@ pub(super) enum Format {
     Csv,
 }
 
-/// Where a replay ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Until {
-    Sequence(u64),
-    Instant(Timestamp),
-}
-
-fn parse_until(text: &str) -> Result<Until, String> {
+fn parse_until(text: &str) -> Result<ReplayUntil, String> {
     match text.parse() {
-        Ok(sequence) => Ok(Until::Sequence(sequence)),
+        Ok(sequence) => Ok(ReplayUntil::Sequence(sequence)),
         Err(_) => Timestamp::parse(text)
-            .map(Until::Instant)
+            .map(ReplayUntil::Instant)
             .map_err(|error| format!("neither a sequence nor an instant: {error}")),
     }
 }
@@ -132,15 +136,6 @@ impl From<Format> for audit::Format {
     }
 }
 
-impl From<Until> for audit::ReplayUntil {
-    fn from(until: Until) -> Self {
-        match until {
-            Until::Sequence(sequence) => Self::Sequence(sequence),
-            Until::Instant(instant) => Self::Instant(instant),
-        }
-    }
-}
-
 impl From<AuditError> for Failure {
     fn from(error: AuditError) -> Self {
         match error {
@@ -148,6 +143,8 @@ impl From<AuditError> for Failure {
             error @ AuditError::WhichTenant { .. } => {
                 Self::caused_by(&error).advise("add --tenant or --task")
             }
+            error @ AuditError::Partial => Self::caused_by(&error)
+                .advise("use a token with the role cluster-admin, or a stopped node's data with --data DIR"),
             error => Self::caused_by(&error),
         }
     }
@@ -157,39 +154,22 @@ impl AuditCommand {
     pub(super) fn run(self, connection: &ConnectionOptions, screen: &mut Screen<'_>) -> Result<(), Failure> {
         match self {
             Self::Export(options) => options.run(connection, screen),
-            Self::Verify { source } => source.verify(connection, screen),
-            Self::Replay { until, task, source } => match &source.data {
-                Some(data) => {
-                    let options = audit::ReplayOptions {
-                        until: until.map(Into::into),
-                        tenant: source.tenant.clone(),
-                        task,
-                    };
-                    replay_stopped(data, &options, screen)
-                }
-                None => {
-                    let events = Events { tenant: source.tenant, task, from: None, to: None };
-                    let tally = ask(connection, async |client| {
-                        events.replay(&client, until, task.is_some(), screen).await
-                    })?;
-                    note(
-                        "to rebuild the state, replay a stopped node's data, or a copy of it, with --data DIR",
-                    );
-                    tally.print(screen)
-                }
-            },
+            Self::Verify { tenant, source } => source.verify(tenant.as_deref(), connection, screen),
+            Self::Replay { until, tenant, task, source } => {
+                let options = audit::ReplayOptions { until, tenant, task };
+                replay(&source.archive(connection, Wanted::State)?, &options, screen)
+            }
         }
     }
 }
 
 impl ExportOptions {
     fn run(self, connection: &ConnectionOptions, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let Self { format, from, to, task, source } = self;
+        let Self { format, from, to, task, tenant, source } = self;
         match &source.data {
             Some(data) => {
                 let node = open(data)?;
-                let options =
-                    audit::ExportOptions { format: format.into(), from, to, tenant: source.tenant, task };
+                let options = audit::ExportOptions { format: format.into(), from, to, tenant, task };
                 let mut progress = Progress::new("events read");
                 let exported =
                     audit::export(&node, &options, screen.out, &mut |done, all| progress.show(done, all))?;
@@ -197,7 +177,7 @@ impl ExportOptions {
                 note(&format!("{} events", exported.events));
             }
             None => {
-                let events = Events { tenant: source.tenant, task, from, to };
+                let events = Events { tenant, task, from, to };
                 let count = ask(connection, async |client| events.export(&client, format, screen).await)?;
                 note(&format!("{count} events"));
             }
@@ -207,15 +187,23 @@ impl ExportOptions {
 }
 
 impl Source {
-    fn verify(self, connection: &ConnectionOptions, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let Some(data) = &self.data else {
-            let events = Events { tenant: self.tenant, ..Events::default() };
-            let tally: Tally = ask(connection, async |client| events.verify(&client).await)?;
-            return tally.print(screen);
-        };
-        let node = open(data)?;
+    /// The events of a directory, or what is wanted of a running node.
+    fn archive(&self, connection: &ConnectionOptions, wanted: Wanted<'_>) -> Result<Archive, Failure> {
+        match &self.data {
+            Some(data) => open(data),
+            None => ask(connection, async |client| fetch(&client, wanted).await),
+        }
+    }
+
+    fn verify(
+        &self,
+        tenant: Option<&str>,
+        connection: &ConnectionOptions,
+        screen: &mut Screen<'_>,
+    ) -> Result<(), Failure> {
+        let archive = self.archive(connection, tenant.map_or(Wanted::Visible, Wanted::Tenant))?;
         let mut progress = Progress::new("events verified");
-        let verified = audit::verify(&node, &mut |done, all| progress.show(done, all))?;
+        let verified = audit::verify(&archive, tenant, &mut |done, all| progress.show(done, all))?;
         progress.finish();
         match screen.output {
             Output::Json => screen.line(&verified_json(&verified).to_string()),
@@ -224,8 +212,8 @@ impl Source {
     }
 }
 
-fn open(data: &Path) -> Result<StoppedNode, Failure> {
-    StoppedNode::open(data).map_err(Failure::from)
+fn open(data: &Path) -> Result<Archive, Failure> {
+    Ok(Archive::open(data)?)
 }
 
 fn verified_json(verified: &Verified) -> Value {
@@ -242,14 +230,9 @@ fn verified_table(verified: &Verified) -> String {
     format!("{table}\n{} events up to log index {}: every chain holds\n", verified.events, verified.log_index)
 }
 
-fn replay_stopped(
-    data: &Path,
-    options: &audit::ReplayOptions,
-    screen: &mut Screen<'_>,
-) -> Result<(), Failure> {
-    let node = open(data)?;
+fn replay(archive: &Archive, options: &audit::ReplayOptions, screen: &mut Screen<'_>) -> Result<(), Failure> {
     let mut progress = Progress::new("events replayed");
-    let replayed = audit::replay(&node, options, screen.out, &mut |done, all| progress.show(done, all))?;
+    let replayed = audit::replay(archive, options, screen.out, &mut |done, all| progress.show(done, all))?;
     progress.finish();
     let told = replayed.to_json();
     match screen.output {
@@ -290,8 +273,8 @@ mod tests {
 
     #[test]
     fn a_replay_ends_at_a_sequence_or_an_instant() {
-        assert_eq!(parse_until("4711"), Ok(Until::Sequence(4_711)));
-        assert_eq!(parse_until("1970-01-01T00:00:01Z"), Ok(Until::Instant(Timestamp(1_000))));
+        assert_eq!(parse_until("4711"), Ok(ReplayUntil::Sequence(4_711)));
+        assert_eq!(parse_until("1970-01-01T00:00:01Z"), Ok(ReplayUntil::Instant(Timestamp(1_000))));
         assert!(
             parse_until("yesterday").expect_err("neither").starts_with("neither a sequence nor an instant")
         );

@@ -7,6 +7,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
@@ -184,18 +185,26 @@ impl Client {
     /// # Errors
     /// [`Failure`], for whatever is not a success.
     pub(crate) async fn ask(&self, request: &Request) -> Result<Answer, Failure> {
+        Ok(Answer { body: text(&self.ask_for_bytes(request).await?) })
+    }
+
+    /// As [`Client::ask`], for an answer that is no text.
+    ///
+    /// # Errors
+    /// [`Failure`], for whatever is not a success.
+    pub(crate) async fn ask_for_bytes(&self, request: &Request) -> Result<Bytes, Failure> {
         let mut repetitions = 0;
         loop {
-            let (status, wait, body) = self.ask_once(request).await?;
+            let (status, wait, body) = self.send(request).await?;
             if status.is_success() {
-                return Ok(Answer { body });
+                return Ok(body);
             }
             let busy = status == StatusCode::SERVICE_UNAVAILABLE
                 && request.idempotent
                 && repetitions < REPETITIONS_MAX;
             match wait.filter(|_| busy) {
                 Some(wait) => tokio::time::sleep(wait.min(RETRY_AFTER_MAX)).await,
-                None => return Err(Failure::Refused(Box::new(Problem::read(status.as_u16(), &body)))),
+                None => return Err(Failure::Refused(Box::new(Problem::read(status.as_u16(), &text(&body))))),
             }
             repetitions += 1;
         }
@@ -209,6 +218,11 @@ impl Client {
         &self,
         request: &Request,
     ) -> Result<(StatusCode, Option<Duration>, String), Failure> {
+        let (status, wait, body) = self.send(request).await?;
+        Ok((status, wait, text(&body)))
+    }
+
+    async fn send(&self, request: &Request) -> Result<(StatusCode, Option<Duration>, Bytes), Failure> {
         let url = request.url(&self.address);
         let mut builder = self
             .http
@@ -221,7 +235,7 @@ impl Client {
         let response = builder.send().await.map_err(|error| self.failure(&error))?;
         let status = response.status();
         let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = response.text().await.map_err(|error| self.failure(&error))?;
+        let body = response.bytes().await.map_err(|error| self.failure(&error))?;
         Ok((status, wait.map(Duration::from_secs), body))
     }
 
@@ -236,6 +250,10 @@ impl Client {
             false => Failure::NoAnswer { address, reason },
         }
     }
+}
+
+fn text(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).into_owned()
 }
 
 /// The innermost cause, which is what the operating system said.

@@ -1,21 +1,16 @@
 //! `audit` from a running node: its pages of events, one after the other.
 //!
 //! Invariant: an event is read once, in the order of its chain; a page that does not move on ends the reading with an
-//! error. Absent on purpose: computing hashes, which cover what is stored and not what the API tells; only the links
-//! between events are held against each other here.
-
-use std::collections::BTreeMap;
+//! error. Absent on purpose: verifying and replaying, which need what is stored and not what is told of it.
 
 use escapement_domain::identifier::TaskId;
 use escapement_domain::timestamp::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::audit::{Format, Until};
+use super::audit::Format;
 use super::client::{Client, Request};
-use super::connection::Output;
 use super::failure::Failure;
-use super::screen::{Screen, field, instant, items};
-use super::table::Sheet;
+use super::screen::{Screen, items};
 
 /// Events of one page.
 const PAGE: u32 = 1_000;
@@ -32,27 +27,12 @@ pub(super) struct Events {
     pub(super) to: Option<Timestamp>,
 }
 
-/// What was read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    events: u64,
-    last: Option<Value>,
-    by_type: BTreeMap<String, u64>,
-}
-
-/// Whether to go on reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    Event,
-    Nothing,
-}
-
 impl Events {
-    /// Reads events until there are no more or `take` has seen enough.
+    /// Reads events until there are no more.
     async fn read(
         &self,
         client: &Client,
-        mut take: impl FnMut(&Value) -> Result<Next, Failure>,
+        mut take: impl FnMut(&Value) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut after = 0;
         loop {
@@ -65,9 +45,7 @@ impl Events {
                 .query("to", self.to);
             let page = client.ask(&request).await?.json()?;
             for event in items(&page) {
-                if take(event)? == Next::Nothing {
-                    return Ok(());
-                }
+                take(event)?;
             }
             if page["next_cursor"].is_null() {
                 return Ok(());
@@ -102,111 +80,11 @@ impl Events {
             };
             screen.out.write_all(line.as_bytes())?;
             count += 1;
-            Ok(Next::Event)
+            Ok(())
         })
         .await?;
         screen.out.flush()?;
         Ok(count)
-    }
-
-    /// Follows the links of a chain.
-    pub(super) async fn verify(&self, client: &Client) -> Result<Tally, Failure> {
-        let mut tally = Tally::default();
-        self.read(client, |event| {
-            link(tally.last.as_ref(), event)?;
-            tally.add(event);
-            Ok(Next::Event)
-        })
-        .await?;
-        Ok(tally)
-    }
-
-    /// Reads up to a point, prints the events if asked to, and counts them.
-    pub(super) async fn replay(
-        &self,
-        client: &Client,
-        until: Option<Until>,
-        print: bool,
-        screen: &mut Screen<'_>,
-    ) -> Result<Tally, Failure> {
-        let mut tally = Tally::default();
-        self.read(client, |event| {
-            if until.is_some_and(|until| is_past(event, until)) {
-                return Ok(Next::Nothing);
-            }
-            if print {
-                screen.out.write_all(format!("{event}\n").as_bytes())?;
-            }
-            tally.add(event);
-            Ok(Next::Event)
-        })
-        .await?;
-        Ok(tally)
-    }
-}
-
-fn is_past(event: &Value, until: Until) -> bool {
-    match until {
-        Until::Sequence(sequence) => event["seq"].as_u64().is_some_and(|seq| seq > sequence),
-        Until::Instant(bound) => instant(event, "/at").is_some_and(|at| at > bound),
-    }
-}
-
-/// Holds an event against the one before it.
-fn link(before: Option<&Value>, event: &Value) -> Result<(), Failure> {
-    let Some(before) = before else { return Ok(()) };
-    let (seq, expected) = (event["seq"].as_u64(), before["seq"].as_u64().map(|seq| seq + 1));
-    if seq != expected {
-        return Err(Failure::stopped(format!(
-            "a gap: event {} follows event {}",
-            field(event, "/seq"),
-            field(before, "/seq")
-        )));
-    }
-    if event["previous_hash"] != before["hash"] {
-        let message = format!(
-            "the chain is broken at event {}: it does not hold the hash of the one before it",
-            field(event, "/seq")
-        );
-        return Err(Failure::stopped(message).advise("verify a copy of each node's data with --data DIR"));
-    }
-    Ok(())
-}
-
-impl Tally {
-    fn add(&mut self, event: &Value) {
-        self.events += 1;
-        *self.by_type.entry(field(event, "/type")).or_default() += 1;
-        self.last = Some(event.clone());
-    }
-
-    pub(super) fn print(&self, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        let nothing = Value::Null;
-        let last = self.last.as_ref().unwrap_or(&nothing);
-        match screen.output {
-            Output::Json => {
-                let told = json!({
-                    "events": self.events, "by_type": self.by_type, "tenant": last["tenant"], "seq": last["seq"],
-                    "log_index": last["log_index"], "at": last["at"], "hash": last["hash"],
-                });
-                screen.line(&told.to_string())
-            }
-            Output::Table => {
-                let mut sheet = Sheet::default();
-                sheet.line("events", self.events.to_string());
-                for (label, pointer) in [
-                    ("tenant", "/tenant"),
-                    ("last sequence", "/seq"),
-                    ("log index", "/log_index"),
-                    ("at", "/at"),
-                    ("hash", "/hash"),
-                ] {
-                    sheet.line(label, field(last, pointer));
-                }
-                self.by_type.iter().for_each(|(name, count)| sheet.line(name, count.to_string()));
-                screen.text(&sheet.to_string())
-            }
-        }
     }
 }
 
@@ -229,6 +107,8 @@ fn csv(cells: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn event(seq: u64, hash: &str, previous: &str) -> Value {
@@ -243,24 +123,5 @@ mod tests {
             line,
             "1,2,2026-03-01T00:00:00.000Z,acme,ada,c,TaskPaused,\"{\"\"a\"\":\"\"x,\\\"\"y\\\"\"\"\"}\",h1,h0\r\n"
         );
-    }
-
-    #[test]
-    fn a_gap_or_another_hash_breaks_the_chain() {
-        let first = event(1, "h1", "h0");
-        assert!(link(None, &first).is_ok());
-        assert!(link(Some(&first), &event(2, "h2", "h1")).is_ok());
-        let failure = link(Some(&first), &event(3, "h3", "h1")).expect_err("a gap");
-        assert_eq!(failure.to_string(), "a gap: event 3 follows event 1");
-        let failure = link(Some(&first), &event(2, "h2", "hx")).expect_err("broken");
-        assert!(failure.to_string().starts_with("the chain is broken at event 2"), "{failure}");
-    }
-
-    #[test]
-    fn a_replay_ends_behind_its_bound() {
-        let event = event(7, "h", "h");
-        assert!(!is_past(&event, Until::Sequence(7)) && is_past(&event, Until::Sequence(6)));
-        let at = Timestamp::parse("2026-03-01T00:00:00Z").expect("an instant");
-        assert!(!is_past(&event, Until::Instant(at)) && is_past(&event, Until::Instant(Timestamp(at.0 - 1))));
     }
 }

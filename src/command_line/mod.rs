@@ -12,6 +12,7 @@ pub(crate) mod connection;
 mod events;
 mod execution;
 pub(crate) mod failure;
+mod fetching;
 mod logs;
 mod problem;
 pub(crate) mod progress;

@@ -34,7 +34,7 @@ A task needs a name, a trigger and an action:
     \"action\": {\"type\": \"http\", \"method\": \"POST\", \"url\": \"https://runner.example/suites/7\"},
     \"retry\": {\"max_attempts\": 5}, \"overlap\": \"skip\" }
 
-Triggers: cron, interval (every), once (at), event (name), after (tasks), manual. Actions: http, process, queue, builtin.
+Triggers: cron, interval (every), once (at), manual. Actions: http, process, builtin.
 Try a cron expression out first with `escapement schedule preview`.";
 
 const LIST_EXAMPLES: &str = "\

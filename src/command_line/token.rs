@@ -18,7 +18,7 @@ Examples:
   escapement token mint --key-file keys/jwt.key --subject ada --tenant acme --role admin --role cluster-admin --ttl 8h
 
 viewer reads its tenant's tasks and executions; editor also writes and runs its own tasks; operator also runs, pauses, \
-cancels and retries all of the tenant's; admin also audits and manages the tenant. cluster-admin stands beside them:
+cancels and retries all of the tenant's; admin also audits and manages the tenant. cluster-admin stands beside them: \
 membership, backup, every tenant's audit. A token cannot be called back: keep --ttl short.";
 
 /// Commands on tokens.

@@ -1,12 +1,13 @@
-//! The event log.
+//! The event log: as events, and as it is stored, for whoever verifies or replays it.
 
 use actix_web::HttpResponse;
 
 use super::cursor::Listing;
 use super::dto::List;
-use super::dto::event::Event;
+use super::dto::event::{Chain, Chains, Event};
 use super::problem::{Problem, ProblemBody};
 use super::request::Call;
+use crate::audit::frame_blocks;
 use crate::audit::json::AuditEvent;
 use crate::service::history::EventQuery;
 
@@ -49,4 +50,58 @@ pub(super) async fn events(call: Call) -> Result<HttpResponse, Problem> {
         items: page.records.iter().map(|record| AuditEvent::of(record, name).into()).collect(),
         next_cursor: page.next.map(|next| listing.cursor(&next.to_be_bytes())),
     }))
+}
+
+/// Tells where the chains of events end.
+#[utoipa::path(
+    get, path = "/api/audit/chains", tag = "audit",
+    params(
+        ("tenant" = Option<String>, Query, description = "Only this one; another than one's own, or `$cluster`, takes cluster-admin"),
+        ("state" = Option<bool>, Query, description = "Also the hash of the whole state there: takes cluster-admin, and some seconds with a million tasks"),
+    ),
+    responses(
+        (status = 200, description = "Of every tenant for a cluster-admin, of one's own otherwise; everything up to `log_index` is on this node's disk", body = Chains),
+        (status = 403, description = "Not for this role", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn chains(call: Call) -> Result<HttpResponse, Problem> {
+    let mut parameters = call.parameters()?;
+    let caller = call.reader(&mut parameters);
+    let tenant = parameters.text("tenant");
+    let state = parameters.flag("state");
+    parameters.finish()?;
+    let chains = call.service.audit_chains(&caller, tenant.as_deref(), state).await?;
+    Ok(HttpResponse::Ok().json(Chains {
+        log_index: chains.log_index,
+        all_tenants: chains.whole,
+        items: chains.chains.into_iter().map(Chain::from).collect(),
+        state_hash: chains.state_hash.map(|hash| hash.to_string()),
+        next_cursor: None,
+    }))
+}
+
+/// Tells blocks of events as they are stored, with the hash of each event, so that whoever asks can hold every hash against
+/// the bytes that it covers.
+///
+/// The answer is a row of blocks: for each the sequence that it is stored under (8 bytes, big endian), its length (4 bytes, big
+/// endian) and its bytes. Ask again from one past the last of those sequences; an empty answer is the end.
+#[utoipa::path(
+    get, path = "/api/audit/blocks", tag = "audit",
+    params(
+        ("from" = Option<u64>, Query, description = "Only blocks that begin at or after this `seq`; 1 if it is left out"),
+        ("tenant" = Option<String>, Query, description = "Of another tenant, or `$cluster`: takes cluster-admin"),
+    ),
+    responses(
+        (status = 200, description = "Some blocks", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 403, description = "Not for this role", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn blocks(call: Call) -> Result<HttpResponse, Problem> {
+    let mut parameters = call.parameters()?;
+    let caller = call.reader(&mut parameters);
+    let from = parameters.number("from", 1..=u64::MAX);
+    let tenant = parameters.text("tenant");
+    parameters.finish()?;
+    let blocks = call.service.audit_blocks(&caller, tenant.as_deref(), from.unwrap_or(1)).await?;
+    Ok(HttpResponse::Ok().content_type("application/octet-stream").body(frame_blocks(&blocks)))
 }

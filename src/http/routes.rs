@@ -12,7 +12,7 @@ use super::{audit, bulk, cluster, executions, system, tasks};
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 27] = [
+pub(super) const PATTERNS: [&str; 29] = [
     "/",
     "/healthz",
     "/readyz",
@@ -35,6 +35,8 @@ pub(super) const PATTERNS: [&str; 27] = [
     "/api/executions/{id}/retry",
     "/api/workers",
     "/api/audit/events",
+    "/api/audit/chains",
+    "/api/audit/blocks",
     "/api/cluster/status",
     "/api/cluster/nodes",
     "/api/cluster/nodes/{id}",
@@ -90,7 +92,9 @@ fn executions(config: &mut ServiceConfig) {
         .service(resource("/api/executions/{id}/cancel").route(post().to(executions::cancel)))
         .service(resource("/api/executions/{id}/retry").route(post().to(executions::retry)))
         .service(resource("/api/workers").route(get().to(executions::workers)))
-        .service(resource("/api/audit/events").route(get().to(audit::events)));
+        .service(resource("/api/audit/events").route(get().to(audit::events)))
+        .service(resource("/api/audit/chains").route(get().to(audit::chains)))
+        .service(resource("/api/audit/blocks").route(get().to(audit::blocks)));
 }
 
 fn cluster(config: &mut ServiceConfig) {

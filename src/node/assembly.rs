@@ -1,7 +1,7 @@
 //! One node put together: the only wiring there is, for the program and for the simulation alike.
 //!
 //! Everything that touches the world comes in with [`Parts`]. The actors run in the `LocalSet` around the caller; the log
-//! runs on the runtime that the parts name, or on the caller's.
+//! runs on the runtime that the parts name, or beside them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,21 @@ use escapement_actors::worker::clocks::ClockWatch;
 use escapement_actors::worker::{LEASE, Leases, LeasesParts};
 use escapement_domain::command::Offers;
 use escapement_domain::identifier::NodeId;
-use escapement_raft::{DataDirectory, Formation, Group, Options, StartError, Transport, form};
+use escapement_raft::{Disk, Formation, Group, Options, StartError, Transport, form};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::desk::{NodeDesk, PeerDesk};
 use super::evidence::Witness;
 use super::history::PeerHistory;
 use super::leader::{Desk, LeaderFinder};
 use super::log::{GroupLog, follow_leadership};
+use super::membership::NodeCluster;
+use super::outputs::NodeOutputs;
 use super::state_machine::StateMachine;
+use super::timekeeping::{Timekeeper, step_down_with_a_bad_clock};
+use crate::service::{Service, ServiceParts};
 
 /// How long before the end of a lease attempts are killed.
 const LEASE_MARGIN: Duration = Duration::from_millis(500);
@@ -34,17 +39,19 @@ const LEASE_MARGIN: Duration = Duration::from_millis(500);
 pub struct Parts {
     /// Its number.
     pub node: NodeId,
+    /// Its replicated state, still empty: whoever subscribes before the start misses nothing.
+    pub machine: Arc<Machine>,
     /// How the log runs.
     pub raft: Options,
-    /// Its directory.
-    pub directory: DataDirectory,
+    /// Its disk.
+    pub disk: Disk,
     /// The way to its peers.
     pub transport: Arc<dyn Transport>,
     /// How it comes to belong to a cluster.
     pub formation: Formation,
     /// Where its read models are.
     pub storage: Arc<dyn Storage>,
-    /// Where the log runs; the caller's runtime if absent.
+    /// Where the log runs; among the tasks around the caller if absent.
     pub log_runtime: Option<Handle>,
     /// What its actors get.
     pub surroundings: Surroundings,
@@ -86,6 +93,22 @@ pub enum AssemblyError {
     Runtime,
 }
 
+/// Where the log's tasks run.
+struct Threads(Option<Handle>);
+
+impl Threads {
+    fn start<F>(&self, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        match &self.0 {
+            Some(runtime) => runtime.spawn(task),
+            None => tokio::task::spawn_local(task),
+        }
+    }
+}
+
 /// A running node.
 pub struct Node {
     /// Its number.
@@ -108,6 +131,8 @@ pub struct Node {
     pub clocks: Arc<ClockWatch>,
     /// The way to the peers.
     pub transport: Arc<dyn Transport>,
+    /// What the node offers to clients.
+    pub service: Service,
     leadership: watch::Receiver<Leadership>,
     witness: Witness,
 }
@@ -118,26 +143,27 @@ impl Node {
     /// # Errors
     /// [`AssemblyError`]; nothing is left running.
     pub async fn start(parts: Parts) -> Result<Self, AssemblyError> {
-        let Parts { node, raft, directory, transport, formation, storage, log_runtime, surroundings } = parts;
-        let machine = Arc::new(Machine::default());
+        let Parts { node, machine, raft, disk, transport, formation, storage, log_runtime, surroundings } =
+            parts;
         let projections = Projections::start(machine.clone(), storage)?;
-        let runtime = log_runtime.unwrap_or_else(Handle::current);
+        let threads = Threads(log_runtime);
         let state_machine = Arc::new(StateMachine::new(machine.clone(), projections.clone()));
-        let starting = Group::start(raft, directory, state_machine, transport.clone());
-        let group = runtime.spawn(starting).await.map_err(|_| AssemblyError::Runtime)??;
+        let starting = Group::start(raft, disk, state_machine, transport.clone());
+        let group = threads.start(starting).await.map_err(|_| AssemblyError::Runtime)??;
         projections.fetch_from(Arc::new(PeerHistory::new(node, group.clone(), transport.clone())));
         let (told, leadership) = watch::channel(Leadership::default());
-        runtime.spawn(follow_leadership(group.leadership(), told));
-        let log = Arc::new(GroupLog::new(group.clone(), machine.clone(), leadership.clone()));
+        threads.start(follow_leadership(group.leadership(), told));
+        let (clock, observer) = (surroundings.clock.clone(), surroundings.observer.clone());
+        let log = GroupLog::new(group.clone(), machine.clone(), leadership.clone(), clock.clone(), observer);
+        let log = Arc::new(log);
         let witness = Witness::new(machine.clone());
-        let clock = surroundings.clock.clone();
         let leader = LeaderFinder::new(node, transport.clone(), leadership.clone(), clock, witness.clone());
         let clocks = ClockWatch::new(node, surroundings.clock.clone());
         let core =
             Core { node, machine, group, log, leader, projections, clocks, transport, leadership, witness };
         let running = core.start_actors(surroundings)?;
         let (group, transport) = (running.group.clone(), running.transport.clone());
-        runtime.spawn(async move {
+        threads.start(async move {
             if let Err(error) = form(&group, &*transport, &formation).await {
                 tracing::error!(%error, "this node does not come to belong to the cluster");
             }
@@ -215,11 +241,21 @@ impl Core {
             desk,
             projections: self.projections.clone(),
             group: self.group.clone(),
+            clock: clock.clone(),
         }));
     }
 
     fn start_actors(self, surroundings: Surroundings) -> Result<Node, AssemblyError> {
         self.open_desk(&surroundings.clock, &surroundings.observer);
+        let service = self.service(&surroundings);
+        let timekeeper = Timekeeper {
+            node: self.node,
+            group: self.group.clone(),
+            transport: self.transport.clone(),
+            clock: surroundings.clock.clone(),
+            clocks: self.clocks.clone(),
+            leadership: self.leadership.clone(),
+        };
         let Self {
             node: id,
             machine,
@@ -256,6 +292,7 @@ impl Core {
             margin: LEASE_MARGIN,
         });
         tokio::task::spawn_local(step_down_with_a_bad_clock(group.clone(), clocks.clone()));
+        tokio::task::spawn_local(timekeeper.run());
         Ok(Node {
             id,
             machine,
@@ -267,22 +304,22 @@ impl Core {
             wheel,
             clocks,
             transport,
+            service,
             leadership,
             witness,
         })
     }
-}
 
-/// Lets another node lead when this one's clock turns out to be off: one wild clock must poison nothing.
-async fn step_down_with_a_bad_clock(group: Group, clocks: Arc<ClockWatch>) {
-    let mut trouble = clocks.trouble();
-    while trouble.changed().await.is_ok() {
-        let Some(found) = *trouble.borrow_and_update() else { continue };
-        tracing::error!(?found, "this node's clock is off: it stops leading");
-        if group.status().members.len() > 1
-            && let Err(error) = group.transfer_leadership(None).await
-        {
-            tracing::warn!(%error, "no other node takes the lead");
-        }
+    fn service(&self, surroundings: &Surroundings) -> Service {
+        Service::new(ServiceParts {
+            machine: self.machine.clone(),
+            log: self.log.clone(),
+            leader: Arc::new(self.leader.clone()),
+            clock: surroundings.clock.clone(),
+            entropy: surroundings.entropy.clone(),
+            read_models: Arc::new(self.projections.clone()),
+            outputs: Arc::new(NodeOutputs::new(self.node, self.projections.clone(), self.transport.clone())),
+            cluster: Arc::new(NodeCluster::new(self.node, self.group.clone(), self.transport.clone())),
+        })
     }
 }

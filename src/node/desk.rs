@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use escapement_actors::intent::{Renewal, Renewed, Submission, SubmitError};
+use escapement_actors::ports::Clock;
 use escapement_actors::projection::Projections;
 use escapement_actors::task::Front;
 use escapement_actors::worker::Leases;
@@ -45,11 +46,13 @@ pub(super) struct PeerDesk {
     pub(super) desk: Arc<dyn Desk>,
     pub(super) projections: Projections,
     pub(super) group: Group,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl PeerService for PeerDesk {
     fn handle(&self, _from: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
         let (desk, projections, group) = (self.desk.clone(), self.projections.clone(), self.group.clone());
+        let clock = self.clock.clone();
         Box::pin(async move {
             let reply = match Question::decode(&request).map_err(|error| error.to_string())? {
                 Question::Submit(submission) => Reply::Answer(desk.submit(*submission).await),
@@ -64,6 +67,7 @@ impl PeerService for PeerDesk {
                         .map(|blocks| blocks.into_iter().map(Vec::from).collect())
                         .map_err(|error| error.to_string()),
                 ),
+                Question::Clock => Reply::Clock(clock.now()),
                 Question::Status => Reply::Status(Cluster::status(&group).await.into()),
                 Question::Output { execution, attempt, after, limit } => Reply::Output(
                     projections

@@ -84,17 +84,20 @@ impl LeaderFinder {
             match asked {
                 Some(Err(SubmitError::NotLeader { .. })) | None => {}
                 Some(Err(SubmitError::Unknown)) => may_be_committed = true,
+                // A refusal now says nothing of what was asked before.
+                Some(Err(_)) if may_be_committed => {}
                 Some(answer) => return answer,
             }
-            if self.clock.monotonic() >= deadline {
-                return Err(if may_be_committed {
-                    SubmitError::Unknown
-                } else {
-                    SubmitError::NotLeader { leader: None }
+            // A change of leadership is heard at once; an answer of a leader that is just going is asked for again.
+            let changed = tokio::time::timeout(PAUSE, self.leadership.changed()).await;
+            let ended = matches!(changed, Ok(Err(_)));
+            if ended || self.clock.monotonic() >= deadline {
+                return Err(match (may_be_committed, ended) {
+                    (true, _) => SubmitError::Unknown,
+                    (false, true) => SubmitError::Stopped { reason: "its log ended".into() },
+                    (false, false) => SubmitError::NotLeader { leader: None },
                 });
             }
-            // A change of leadership is heard at once; an answer of a leader that is just going is asked for again.
-            let _ = tokio::time::timeout(PAUSE, self.leadership.changed()).await;
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use escapement_actors::intent::SubmitError;
 use escapement_actors::machine::Machine;
-use escapement_actors::ports::{Leadership, Log};
+use escapement_actors::ports::{Clock, Leadership, Log, Observer};
 use escapement_domain::answer::Answer;
 use escapement_domain::identifier::NodeId;
 use escapement_raft::{Group, ProposeError, ReadError};
@@ -17,12 +17,20 @@ pub struct GroupLog {
     group: Group,
     machine: Arc<Machine>,
     leadership: watch::Receiver<Leadership>,
+    clock: Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
 }
 
 impl GroupLog {
-    /// Wraps a group; `leadership` is what [`follow_leadership`] keeps.
-    pub(super) fn new(group: Group, machine: Arc<Machine>, leadership: watch::Receiver<Leadership>) -> Self {
-        Self { group, machine, leadership }
+    /// Wraps a group; `leadership` is what [`follow_leadership`] keeps. `observer` hears how long commits take.
+    pub(super) fn new(
+        group: Group,
+        machine: Arc<Machine>,
+        leadership: watch::Receiver<Leadership>,
+        clock: Arc<dyn Clock>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self { group, machine, leadership, clock, observer }
     }
 }
 
@@ -47,9 +55,11 @@ pub(super) async fn follow_leadership(
 
 impl Log for GroupLog {
     fn propose(&self, command: Vec<u8>) -> BoxFuture<'static, Result<Answer, SubmitError>> {
-        let group = self.group.clone();
+        let (group, clock, observer) = (self.group.clone(), self.clock.clone(), self.observer.clone());
         Box::pin(async move {
+            let since = clock.monotonic();
             let committed = group.propose(Bytes::from(command)).await.map_err(refused)?;
+            observer.committed(clock.monotonic().saturating_sub(since));
             Answer::decode(&committed.answer)
                 .map_err(|error| SubmitError::Stopped { reason: error.to_string().into() })
         })

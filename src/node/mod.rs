@@ -16,6 +16,7 @@ mod outputs;
 mod peer;
 mod run;
 mod state_machine;
+mod timekeeping;
 
 pub use leader::LeaderFinder;
 pub use log::GroupLog;

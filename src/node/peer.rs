@@ -8,6 +8,7 @@ use escapement_domain::answer::Answer;
 use escapement_domain::codec::{self, CodecError};
 use escapement_domain::command::Report;
 use escapement_domain::identifier::{ExecutionId, TenantId};
+use escapement_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
@@ -31,6 +32,8 @@ pub(super) enum Question {
     Output { execution: ExecutionId, attempt: u32, after: Option<OutputCursor>, limit: u32 },
     /// To the leader: how everybody stands.
     Status,
+    /// To a voter: what its wall clock shows.
+    Clock,
 }
 
 /// An answer.
@@ -48,6 +51,8 @@ pub(super) enum Reply {
     Output(Result<Vec<u8>, String>),
     /// How everybody stands.
     Status(Told),
+    /// What the wall clock shows.
+    Clock(Timestamp),
 }
 
 impl Question {

@@ -22,14 +22,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::assembly::{AssemblyError, Node, Parts, Surroundings};
 use super::clock::{SystemClock, SystemEntropy};
-use super::membership::NodeCluster;
-use super::observer::MetricsObserver;
-use super::outputs::NodeOutputs;
+use super::observer::{MetricsObserver, count_outcomes};
 use crate::config::{Config, ConfigError, NodeConfig};
 use crate::executor::{ExecutorOptions, Housekeeping, ProcessPolicy, executors};
 use crate::http::{self, ServeError};
 use crate::security::{KeyError, Keys, MintError, Role, create_secret, random_secret, write_secret};
-use crate::service::{Service, ServiceParts};
 use crate::store::{OpenError, SledStorage, StorageOptions};
 use crate::telemetry::{LoggingError, Metrics, start_logging};
 
@@ -201,8 +198,9 @@ async fn serve(plan: Plan, log_runtime: &Runtime) -> Result<(), RunError> {
     )?;
     let node = Node::start(Parts {
         node: place.id,
+        machine: Arc::default(),
         raft: log_options(&config),
-        directory,
+        disk: directory.into(),
         transport,
         formation,
         storage: Arc::new(storage),
@@ -210,17 +208,8 @@ async fn serve(plan: Plan, log_runtime: &Runtime) -> Result<(), RunError> {
         surroundings: surroundings(&config, &place.data, &metrics),
     })
     .await?;
-    let service = Service::new(ServiceParts {
-        machine: node.machine.clone(),
-        log: node.log.clone(),
-        leader: Arc::new(node.leader.clone()),
-        clock: Arc::new(SystemClock),
-        entropy: Arc::new(SystemEntropy),
-        read_models: Arc::new(node.projections.clone()),
-        outputs: Arc::new(NodeOutputs::new(node.id, node.projections.clone(), node.transport.clone())),
-        cluster: Arc::new(NodeCluster::new(node.id, node.group.clone(), node.transport.clone())),
-    });
-    let server = http::serve(&[place.api], service, keys, metrics.clone(), HTTP_WORKERS)?;
+    let server = http::serve(&[place.api], node.service.clone(), keys, metrics.clone(), HTTP_WORKERS)?;
+    actix_web::rt::spawn(count_outcomes(node.machine.clone(), metrics.clone()));
     actix_web::rt::spawn(keep_metrics(
         node.machine.clone(),
         node.projections.clone(),

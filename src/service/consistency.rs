@@ -56,8 +56,10 @@ impl Service {
             if clock.monotonic() >= deadline {
                 return Err(ServiceError::NoLeader);
             }
-            // A change of leadership is heard at once.
-            let _ = tokio::time::timeout(PAUSE, leadership.changed()).await;
+            // A change of leadership is heard at once; so is the end of the log.
+            if let Ok(Err(_)) = tokio::time::timeout(PAUSE, leadership.changed()).await {
+                return Err(ServiceError::Stopped { reason: "its log ended".into() });
+            }
         }
     }
 

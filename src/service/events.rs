@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use escapement_domain::identifier::{TaskId, TenantId};
 use escapement_domain::record::Record;
-use escapement_domain::replica::CLUSTER_TENANT;
 use escapement_domain::task::state::Stream;
 
 use super::Service;
+use super::audit::may_audit;
 use super::caller::Caller;
 use super::failure::ServiceError;
 use super::history::{EventPage, EventQuery, StreamPage};
@@ -96,17 +96,6 @@ impl Service {
         let name = self.parts.machine.read(|replica| replica.tenant_name(number).cloned());
         name.unwrap_or_default()
     }
-}
-
-/// Whose events the caller asks for, if they may see them.
-fn may_audit<'c>(caller: &'c Caller, tenant: Option<&'c str>) -> Result<&'c str, ServiceError> {
-    let name = tenant.unwrap_or_else(|| caller.tenant());
-    if name != caller.tenant() || name == CLUSTER_TENANT {
-        caller.may(Permission::AuditAllTenants)?;
-    } else if caller.may(Permission::AuditAllTenants).is_err() {
-        caller.may(Permission::Audit)?;
-    }
-    Ok(name)
 }
 
 /// The position before the first record that is wanted, or behind the last. `wanted` says of a position whether the record

@@ -73,7 +73,18 @@ pub trait ReadModels: Send + Sync + 'static {
     /// # Errors
     /// [`HistoryError`].
     fn events(&self, tenant: TenantId, query: &EventQuery) -> Result<EventPage, HistoryError>;
+    /// Resolves when the records of every entry up to `index` are on the disk, as they will be read again.
+    fn synced(&self, index: u64) -> BoxFuture<'static, Result<(), HistoryError>>;
+    /// A tenant's blocks of events as they are stored, unopened, each with the sequence that it is stored under: those that
+    /// begin at or after `from`, until their bytes exceed `most`.
+    ///
+    /// # Errors
+    /// [`HistoryError`].
+    fn blocks(&self, tenant: TenantId, from: u64, most: usize) -> Result<Vec<StoredBlock>, HistoryError>;
 }
+
+/// A block of events as it is stored, and the sequence that it is stored under.
+pub type StoredBlock = (u64, Vec<u8>);
 
 /// Which events of a tenant are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +165,17 @@ impl ReadModels for Projections {
     fn events(&self, tenant: TenantId, query: &EventQuery) -> Result<EventPage, HistoryError> {
         let EventQuery { after, limit, from, to } = *query;
         Projections::events(self, tenant, after, limit, from, to).map_err(|fault| damaged(&fault))
+    }
+
+    fn synced(&self, index: u64) -> BoxFuture<'static, Result<(), HistoryError>> {
+        let synced = Projections::synced(self, index);
+        async move { synced.await.map_err(|error| HistoryError::Failed { detail: error.to_string() }) }
+            .boxed()
+    }
+
+    fn blocks(&self, tenant: TenantId, from: u64, most: usize) -> Result<Vec<StoredBlock>, HistoryError> {
+        let blocks = self.log().stored_blocks(tenant, from, most);
+        blocks.map_err(|error| HistoryError::Failed { detail: error.to_string() })
     }
 }
 

@@ -7,6 +7,7 @@
 //! Invariants: a change is answered only when this node has applied it, so that whoever asks here next sees it; a read is
 //! linearizable unless its caller says otherwise. Absent on purpose: HTTP, wire formats, rules.
 
+pub mod audit;
 mod bulk;
 pub mod caller;
 pub mod cluster;

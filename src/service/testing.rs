@@ -250,11 +250,13 @@ impl TestNode {
         });
         let projections =
             Projections::start(machine.clone(), Arc::new(MemoryStorage::new())).expect("an empty storage");
+        let clocks = ClockWatch::new(NodeId(1), clock.clone());
+        clocks.count([NodeId(1)].into());
         let front = Front::start(FrontParts {
             log: log.clone(),
             machine: machine.clone(),
             clock: clock.clone(),
-            clocks: ClockWatch::new(NodeId(1), clock.clone()),
+            clocks,
             observer: Arc::new(Silent),
             idle: IDLE,
         });

@@ -1,4 +1,4 @@
-//! What every storage must do, whatever it is made of.
+//! What every storage must do, whatever it is made of: called by the tests of each.
 
 use std::sync::Arc;
 
@@ -19,7 +19,10 @@ fn keys(storage: &dyn Storage, from: &[u8], to: &[u8], limit: usize, reverse: bo
 }
 
 /// Holds a storage to the port's word; `make` returns a new, empty one each time.
-pub(crate) fn conformance(make: impl Fn() -> Arc<dyn Storage>) {
+///
+/// # Panics
+/// When the storage does something else.
+pub fn conformance(make: impl Fn() -> Arc<dyn Storage>) {
     reads_what_was_written(&*make());
     keeps_trees_apart(&*make());
     scans_half_open_ranges_in_order(&*make());

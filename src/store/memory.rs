@@ -80,7 +80,7 @@ impl Storage for MemoryStorage {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::conformance::conformance;
+    use super::super::conformance;
     use super::*;
 
     #[test]

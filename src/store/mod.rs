@@ -5,14 +5,13 @@
 //! the first failed write or sync nothing is written any more.
 //! Absent on purpose: what the keys and values mean.
 
+mod conformance;
 mod memory;
 mod record;
 mod sled_storage;
 mod syncer;
 
-#[cfg(test)]
-mod conformance;
-
+pub use conformance::conformance;
 pub use memory::MemoryStorage;
 pub use record::{RecordFault, open_record, seal_record};
 pub use sled_storage::{OpenError, SledStorage, StorageOptions};

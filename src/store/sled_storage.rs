@@ -135,7 +135,7 @@ impl Disk {
 
     fn write(&self, batch: Vec<Write>) -> io::Result<()> {
         self.poison.check()?;
-        self.write_batch(batch).map_err(|error| self.poison.set("write", error))
+        self.write_batch(batch).map_err(|error| self.poison.set("write", io::Error::from(error)))
     }
 
     fn write_batch(&self, batch: Vec<Write>) -> Result<(), sled::Error> {
@@ -216,7 +216,7 @@ impl Storage for SledStorage {
     fn clear(&self, tree: Tree) -> io::Result<()> {
         self.disk.poison.check()?;
         let _exclusive = self.disk.visible.write();
-        self.disk.tree(tree).clear().map_err(|error| self.disk.poison.set("clear", error))
+        self.disk.tree(tree).clear().map_err(|error| self.disk.poison.set("clear", io::Error::from(error)))
     }
 
     fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
@@ -296,7 +296,7 @@ mod tests {
 
     use futures::executor::block_on;
 
-    use super::super::conformance::conformance;
+    use super::super::conformance;
     use super::*;
 
     fn small() -> StorageOptions {

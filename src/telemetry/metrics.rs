@@ -99,7 +99,7 @@ struct RouteLabels {
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
-    /// Occurrences fired by this node's applying of the log.
+    /// Occurrences that became executions, counted by the node that led.
     pub fires: Counter,
     /// From an occurrence's instant to its committed fire, in seconds.
     pub lateness: Histogram,
@@ -204,9 +204,8 @@ impl Metrics {
         self.executions.get_or_create(&OutcomeLabels { outcome }).inc();
     }
 
-    /// Counts an occurrence that was fired so long after its instant.
-    pub fn fired(&self, lateness: Duration) {
-        self.fires.inc();
+    /// Counts a committed fire so long after its instant.
+    pub fn late(&self, lateness: Duration) {
         self.lateness.observe(lateness.as_secs_f64());
     }
 
@@ -253,7 +252,8 @@ mod tests {
     fn a_clone_counts_into_the_same_numbers() {
         let metrics = Metrics::new(2);
         let clone = metrics.clone();
-        clone.fired(Duration::from_millis(3));
+        clone.fires.inc();
+        clone.late(Duration::from_millis(3));
         clone.execution_ended(Outcome::TimedOut);
         clone.is_leader.set(1);
         clone.applied_index.set(42);

@@ -9,6 +9,7 @@ use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{await_status, manual, run, script, with};
 use crate::harness::development::Development;
+use crate::harness::program::watch;
 use crate::harness::wait::{eventually, now_ms, until};
 
 /// A script that starts a child, writes down both numbers, and waits.
@@ -136,4 +137,33 @@ fn only_the_programs_that_a_node_allows_are_run() {
     }
     let relative = program("sh");
     assert!([400, 422].contains(&relative.status), "{relative:?}");
+}
+
+/// The script ends only when somebody has seen its first line: a log that is not followed as it grows waits for ever.
+#[test]
+fn a_log_is_followed_as_it_is_written_until_the_execution_ends() {
+    let development = Development::start();
+    let api = development.api();
+    let seen = development.place().join("seen");
+    let talk = format!("echo first; while [ ! -e {} ]; do sleep 0.05; done; echo last >&2", seen.display());
+    for output in ["table", "json"] {
+        let task = api.create_id(&script(output, &manual(), &talk));
+        let id = run(&api, &task);
+        let mut lines = Vec::new();
+        watch(&api, &["execution", "logs", &id, "--follow", "--output", output], |line| {
+            if lines.is_empty() {
+                assert_eq!(api.get(&format!("/api/executions/{id}"))["status"], "running", "{line}");
+                fs::write(&seen, "").expect("written");
+            }
+            lines.push(line.to_owned());
+        });
+        let told: Vec<bool> = ["first", "last", "exit code 0"]
+            .iter()
+            .zip(&lines)
+            .map(|(word, line)| line.contains(word))
+            .collect();
+        assert_eq!((told, lines.len()), (vec![true; 3], 3), "{lines:?}");
+        assert!(output == "table" || lines.iter().all(|line| serde_json::from_str::<Value>(line).is_ok()));
+        fs::remove_file(&seen).expect("removed");
+    }
 }

@@ -1,7 +1,8 @@
 //! What the API looks like from far: its description, its metrics, its health.
 
-use crate::harness::definitions::{await_status, manual, noop, run};
+use crate::harness::definitions::{await_count, await_status, every_second, manual, noop, run};
 use crate::harness::development::Development;
+use crate::harness::wait::until;
 
 #[test]
 fn the_description_names_every_call() {
@@ -45,12 +46,28 @@ fn metrics_count_what_matters() {
     let development = Development::start();
     let api = development.api();
     let task = api.create_id(&noop("counted", &manual()));
+    let beat = api.create_id(&noop("beat", &every_second()));
     let id = run(&api, &task);
     await_status(&api, &id, "succeeded");
-    let metrics = api.send("GET", "/metrics", &[], None);
+    await_count(&api, &beat, "succeeded", 1);
+    let read = || api.send("GET", "/metrics", &[], None);
+    let counted = [
+        "escapement_fires_total ",
+        "escapement_lateness_seconds_count ",
+        "escapement_executions_total{outcome=\"succeeded\"} ",
+        "escapement_commit_latency_seconds_count ",
+        "escapement_leader_changes_total ",
+        "escapement_raft_applied_index ",
+    ];
+    for name in counted {
+        until(&format!("{name}counts"), || {
+            read().body.lines().filter_map(|line| line.strip_prefix(name)).any(|count| count != "0")
+        });
+    }
+    let metrics = read();
     assert_eq!(metrics.status, 200);
-    for word in ["fire", "lateness", "queue", "execution", "commit", "leader", "lag"] {
-        assert!(metrics.body.contains(word), "{word} in\n{}", metrics.body);
+    for name in ["escapement_queue_depth ", "escapement_read_model_lag_entries "] {
+        assert!(metrics.body.contains(name), "{name}in\n{}", metrics.body);
     }
     let shaped = |line: &str| line.starts_with('#') || line.is_empty() || line.starts_with("escapement_");
     assert!(metrics.body.lines().all(shaped), "{}", metrics.body);

@@ -33,6 +33,8 @@ const END_PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Campaign {
     pub(crate) cluster: Cluster,
     pub(crate) target: Target,
+    /// Spans in which a node was frozen, in ms since 1970.
+    pub(crate) frozen: Vec<(u64, i64, i64)>,
     name: &'static str,
     load: Load,
     beats: Vec<TaskId>,
@@ -57,8 +59,9 @@ impl Campaign {
         let load = Load::new(apis(&cluster));
         let beats = load.create_beats(&target, BEATS);
         let last_due = load.create_due(&target, TASKS, LEAD_MS, seconds * 1_000);
+        let (disturbances, frozen) = (Vec::new(), Vec::new());
         let mut campaign =
-            Self { cluster, target, name, load, beats, epoch, last_due, began, disturbances: Vec::new() };
+            Self { cluster, target, name, load, beats, epoch, last_due, began, disturbances, frozen };
         campaign.load.start_clients(&campaign.target, Duration::from_millis(300));
         campaign
     }
@@ -111,6 +114,7 @@ impl Campaign {
             wishes,
             calls: self.target.calls(),
             disturbances: std::mem::take(&mut self.disturbances),
+            frozen: std::mem::take(&mut self.frozen),
         }
         .judge();
         if told.windows(2).any(|pair| pair[0] != pair[1]) {

@@ -35,7 +35,8 @@ fn what_must_not_be_is_found() {
     let wishes = load.stop();
     assert_eq!(cluster.terminate(1), Some(0));
     let (data, calls) = (vec![cluster.data(1)], target.calls());
-    let case = Case { epoch, quiesced, drained, data, wishes, calls, disturbances: Vec::new() };
+    let case =
+        Case { epoch, quiesced, drained, data, wishes, calls, disturbances: Vec::new(), frozen: Vec::new() };
     let verdict = case.clone().judge();
     assert!(verdict.violations.is_empty(), "{:?}", verdict.violations);
     assert_eq!((verdict.tasks, verdict.fires), (TASKS, TASKS));
@@ -45,6 +46,11 @@ fn what_must_not_be_is_found() {
     check(&case, "acknowledged", |case| {
         case.wishes[0].answered.as_mut().expect("it was answered").0[0] = TaskId(1);
     });
+    check(&case, "acknowledged", |case| case.wishes[1].asked -= 1);
     check(&case, "acknowledged", |case| case.wishes[1].number = case.wishes[0].number);
+    check(&case, "linearizable", |case| case.wishes[2].issued += 10_000);
+    check(&case, "linearizable", |case| {
+        case.wishes[2].answered.as_mut().expect("it was answered").1 -= 10_000;
+    });
     check(&case, "fencing", |case| case.calls[4].at_ms += 10_000);
 }

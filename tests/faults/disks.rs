@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -15,8 +14,6 @@ use crate::network::run;
 const BYTES: u64 = 64 << 20;
 /// What is left of it for the node.
 const LEFT_BYTES: u64 = 96 << 10;
-/// How long a node may take to find out and stop.
-const STOPS_WITHIN: Duration = Duration::from_secs(30);
 
 /// A small file system; unmounted when dropped.
 #[derive(Debug)]
@@ -105,7 +102,7 @@ impl Drop for FailingSyncs {
 /// Demands that a node ended by itself, with a word of why; starts it again.
 #[track_caller]
 fn check_stops(cluster: &mut Cluster, id: u64, words: &[&str]) {
-    let code = cluster.await_end(id, STOPS_WITHIN);
+    let code = cluster.await_end(id);
     let printed = cluster.node(id).printed().to_lowercase();
     assert_eq!(code, Some(1), "{printed}");
     assert!(words.iter().any(|word| printed.contains(word)), "{words:?} in {printed}");

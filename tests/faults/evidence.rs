@@ -8,15 +8,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use escapement::audit::{ReplayOptions, ReplayUntil, StoppedNode, replay};
+use escapement::audit::{Archive, ReplayOptions, ReplayUntil, replay};
 use escapement_actors::projection::merged;
-use escapement_domain::answer::{Accepted, Answer};
 use escapement_domain::event::Event;
-use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId};
+use escapement_domain::identifier::{ExecutionId, NodeId};
 use escapement_domain::record::Record;
 use escapement_domain::replica::Replica;
 use escapement_domain::timestamp::Timestamp;
-use escapement_simulation::evidence::{Attempt, Counts, Ended, Evidence, Knowledge, Operation};
+use escapement_simulation::evidence::{Attempt, Counts, Done, Ended, Evidence, Knowledge, Operation};
 use escapement_simulation::invariants;
 use escapement_simulation::profile::{Profile, Settings};
 
@@ -45,6 +44,8 @@ pub(crate) struct Case {
     pub(crate) calls: Vec<Call>,
     /// Spans in which something was broken, in ms since 1970.
     pub(crate) disturbances: Vec<(i64, i64)>,
+    /// Spans in which a node was frozen, in ms since 1970.
+    pub(crate) frozen: Vec<(u64, i64, i64)>,
 }
 
 /// What the checker said.
@@ -159,7 +160,10 @@ impl Case {
 
     fn evidence(&self, records: Vec<Record>, last: Replica) -> Evidence {
         let attempts = self.attempts(&records);
+        let span = |(from, to): &(i64, i64)| (self.world(*from), self.world(*to));
+        let frozen = |(node, from, to): &(u64, i64, i64)| (NodeId(*node), self.world(*from), self.world(*to));
         Evidence {
+            // How much must have been seen, each test says itself.
             settings: Settings { active_ms: 0, ..Profile::Storm.settings() },
             epoch: self.epoch,
             healed: self.world(self.quiesced),
@@ -169,111 +173,81 @@ impl Case {
             records,
             last,
             attempts,
-            disturbances: self
-                .disturbances
-                .iter()
-                .map(|(from, to)| (self.world(*from), self.world(*to)))
-                .collect(),
+            disturbances: self.disturbances.iter().map(span).collect(),
+            frozen: self.frozen.iter().map(frozen).collect(),
             seen: Vec::new(),
             counts: Counts::default(),
         }
     }
 
     /// When each entry was committed: when the leader stamped it, and not later than what followed was seen.
-    fn committed(&self, records: &[Record], attempts: &[Attempt]) -> Vec<u64> {
-        let entries = records.last().map_or(0, |record| record.header.log_index);
-        let mut committed = vec![None; usize::try_from(entries).expect("few")];
+    fn committed(&self, records: &[Record], attempts: &[Attempt]) -> BTreeMap<u64, u64> {
         let seen: BTreeMap<_, _> =
             attempts.iter().map(|attempt| ((attempt.execution, attempt.token), attempt.started)).collect();
-        let mut bounds = vec![u64::MAX; committed.len()];
-        for record in records {
-            let place = usize::try_from(record.header.log_index).expect("few") - 1;
-            committed[place] = Some(self.world(record.header.at.0));
-            if let Event::TaskStarted { execution, .. } = record.event
-                && let Some(started) = seen.get(&(execution, record.header.sequence))
-            {
-                bounds[place] = bounds[place].min(*started);
-            }
-        }
+        let mut committed = BTreeMap::new();
         let mut bound = u64::MAX;
-        for place in (0..bounds.len()).rev() {
-            bound = bound.min(bounds[place]);
-            bounds[place] = bound;
+        for Record { header, event, .. } in records.iter().rev() {
+            if let Event::TaskStarted { execution, .. } = event
+                && let Some(started) = seen.get(&(*execution, header.sequence))
+            {
+                bound = bound.min(*started);
+            }
+            bound = bound.min(self.world(header.at.0));
+            committed.insert(header.log_index, bound);
         }
-        let mut latest = 0;
         committed
-            .into_iter()
-            .zip(bounds)
-            .map(|(at, bound)| {
-                latest = at.unwrap_or(latest).min(bound);
-                latest
-            })
-            .collect()
     }
 
     /// What the target saw; whose it was, only the log can tell.
     fn attempts(&self, records: &[Record]) -> Vec<Attempt> {
-        let grants: BTreeMap<(ExecutionId, u64), (NodeId, Incarnation)> = records
+        let grants: BTreeMap<(ExecutionId, u64), NodeId> = records
             .iter()
             .filter_map(|record| match record.event {
-                Event::TaskStarted { execution, node, incarnation, .. } => {
-                    Some(((execution, record.header.sequence), (node, incarnation)))
+                Event::TaskStarted { execution, node, .. } => {
+                    Some(((execution, record.header.sequence), node))
                 }
                 _ => None,
             })
             .collect();
         let attempt = |call: &Call| {
             let execution: ExecutionId = call.key().parse().expect("an identifier");
-            let (node, incarnation) =
-                grants.get(&(execution, call.fencing())).copied().unwrap_or((NodeId(0), Incarnation(0)));
+            let node = grants.get(&(execution, call.fencing())).copied().unwrap_or(NodeId(0));
             let scheduled = serde_json::Value::from(call.header("Escapement-Scheduled-At"));
             let takes: i64 = call.path.rsplit('/').next().and_then(|ms| ms.parse().ok()).unwrap_or(0);
             Attempt {
                 task: call.header("Escapement-Task-Id").parse().expect("an identifier"),
                 execution,
                 scheduled_at: Timestamp(millis(&scheduled)),
+                number: call.attempt(),
                 token: call.fencing(),
                 node,
-                incarnation,
                 started: self.world(call.at_ms),
                 ended: self.world(call.at_ms + takes),
-                // Only the simulator can look at leases.
-                leased: u64::MAX / 2,
                 how: Ended::Succeeded,
             }
         };
         self.calls.iter().map(attempt).collect()
     }
 
-    /// The wishes as the checker knows them. The API tells no log index: an acknowledged task is looked up by its name,
-    /// and one that is not there has no index that could be found.
+    /// The wishes as the checker knows them: of what was asked for, it judges how many.
     fn operations(&self, records: &[Record]) -> Vec<Operation> {
-        let created: BTreeMap<TaskId, u64> = records
-            .iter()
-            .filter_map(|record| match &record.event {
-                Event::TaskCreated { task, .. } => Some((*task, record.header.log_index)),
-                _ => None,
-            })
-            .collect();
-        let answer = |tasks: &[TaskId]| Answer {
-            index: tasks.first().and_then(|task| created.get(task)).copied().unwrap_or(0),
-            outcome: Ok(Accepted::Tasks(tasks.iter().map(|task| Ok(*task)).collect())),
-        };
+        let definition = records.iter().find_map(|record| match &record.event {
+            Event::TaskCreated { definition, .. } => definition.open_definition().ok(),
+            _ => None,
+        });
+        let definition = definition.expect("something was created");
         let operation = |wish: &Wish| Operation {
             number: wish.number,
-            client: Some(0),
-            command: CommandId(0),
             tenant: "acme",
-            wish: escapement_simulation::evidence::Wish::Create(Vec::new()),
+            wish: escapement_simulation::evidence::Wish::Create(vec![definition.clone(); wish.asked]),
+            // Each has one of its own: nothing earlier can have been done under it.
             key: None,
-            issued_at: Timestamp(wish.issued),
             issued: self.world(wish.issued),
-            sent: self.world(wish.issued),
             knowledge: match &wish.answered {
-                Some((tasks, _)) => Knowledge::Answered(Box::new(answer(tasks))),
+                Some((tasks, _)) => Knowledge::Done(Done::Tasks(tasks.clone())),
                 None => Knowledge::Unknown,
             },
-            answered: wish.answered.as_ref().map_or(0, |(_, at)| self.world(*at)),
+            answered: wish.answered.as_ref().map_or(u64::MAX, |(_, at)| self.world(*at)),
         };
         self.wishes.iter().map(operation).collect()
     }
@@ -281,7 +255,7 @@ impl Case {
 
 /// The records of a stopped node.
 fn records(data: &Path) -> Vec<Record> {
-    let node = StoppedNode::open(data).expect("it opens");
+    let node = Archive::open(data).expect("it opens");
     let all = merged(node.log()).expect("it is read");
     all.map(|record| record.expect("it is sound")).collect()
 }
@@ -297,7 +271,7 @@ fn common_end(logs: &[Vec<Record>]) -> Timestamp {
 
 /// The state to which a stopped node's records fold.
 fn folded(data: &Path, until: Timestamp) -> Replica {
-    let node = StoppedNode::open(data).expect("it opens");
+    let node = Archive::open(data).expect("it opens");
     let options = ReplayOptions { until: Some(ReplayUntil::Instant(until)), ..ReplayOptions::default() };
     replay(&node, &options, &mut Vec::new(), &mut |_, _| ()).expect("it replays").replica
 }

@@ -36,6 +36,8 @@ const TAKES_MS: [u64; 4] = [0, 0, 30, 150];
 pub(crate) struct Wish {
     /// Its number.
     pub(crate) number: usize,
+    /// How many tasks.
+    pub(crate) asked: usize,
     /// When it was first sent, in ms since 1970.
     pub(crate) issued: i64,
     /// The tasks that were acknowledged, and when.
@@ -154,7 +156,8 @@ impl Shared {
     /// the tasks that were created.
     fn wish(&self, path: &str, created: u16, tasks: impl FnOnce(usize) -> Value) -> Vec<TaskId> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let body = tasks(number).to_string();
+        let tasks = tasks(number);
+        let (asked, body) = (tasks.as_array().map_or(1, Vec::len), tasks.to_string());
         let (name, key) = (number.to_string(), format!("key-{number}"));
         let headers = [("X-Correlation-Id", name.as_str()), ("Idempotency-Key", key.as_str())];
         let issued = now_ms();
@@ -181,7 +184,7 @@ impl Shared {
         }
         let tasks = answered.as_ref().map(|(tasks, _)| tasks.clone()).unwrap_or_default();
         lock(&self.acknowledged).extend(&tasks);
-        lock(&self.wishes).push(Wish { number, issued, answered });
+        lock(&self.wishes).push(Wish { number, asked, issued, answered });
         tasks
     }
 }

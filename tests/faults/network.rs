@@ -10,6 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::harness::cluster::Hosts;
+use crate::harness::program::behind;
 
 /// What the names of all namespaces here begin with.
 const PREFIX: &str = "escapement-";
@@ -118,15 +119,7 @@ impl Hosts for Network {
     /// Runs it in the node's namespace, as the same process: `ip` becomes the program.
     fn dress(&self, node: u64, command: Command) -> Command {
         let namespace = self.namespace(u8::try_from(node).expect("few hosts"));
-        let mut dressed = Command::new("ip");
-        dressed.args(["netns", "exec", &namespace]).arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => dressed.env(name, value),
-                None => dressed.env_remove(name),
-            };
-        }
-        dressed
+        behind(&["ip", "netns", "exec", &namespace], &command)
     }
 }
 

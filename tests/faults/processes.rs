@@ -31,16 +31,18 @@ fn the_leader_is_frozen_again_and_again() {
         if !campaign.goes_on() && freezes >= FROZEN_MS.len() {
             break;
         }
-        campaign.disturb(|cluster, target| {
-            let leader = cluster.leader();
+        let frozen = campaign.disturb(|cluster, target| {
+            let (leader, since) = (cluster.leader(), now_ms());
             cluster.node(leader).freeze();
-            let thaw_at = now_ms() + frozen_ms;
-            until("it was frozen for so long", || now_ms() >= thaw_at);
+            until("it was frozen for so long", || now_ms() >= since + frozen_ms);
             await_calls(target, 1);
             cluster.node(leader).thaw();
+            let frozen = (leader, since, now_ms());
             cluster.await_ready();
             cluster.await_caught_up(leader);
+            frozen
         });
+        campaign.frozen.push(frozen);
     }
     campaign.finish();
 }

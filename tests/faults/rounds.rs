@@ -74,6 +74,7 @@ fn a_node_killed_200_times_while_clients_write_forgets_nothing() {
         wishes,
         calls: target.calls(),
         disturbances: vec![(epoch, quiesced)],
+        frozen: Vec::new(),
     }
     .judge();
     verdict.tell("kill -9 while writing, 200 rounds", began, ROUNDS);

@@ -13,6 +13,7 @@ pub mod event;
 pub mod execution;
 pub mod identifier;
 pub mod limits;
+pub mod planted;
 pub mod record;
 pub mod replica;
 pub mod schedule;

@@ -97,14 +97,15 @@ impl DispatcherActor {
         self.parts.clock.monotonic()
     }
 
-    /// Asks for the lease again, and plans the next time whether or not an answer comes: one that is slow on its way still
-    /// counts from when it was sent, and one that is lost costs no more than itself.
+    /// Asks for the lease again, and plans the next time whether or not an answer comes: a slow one still counts from when
+    /// it was asked for, and a lost one costs no more than itself.
     fn renew(&mut self, ctx: &mut Context<Self>) {
+        let (sent, every, incarnation) = (self.now(), self.parts.renew_every, self.incarnation);
+        self.renew_after(every, ctx);
         if self.renewals >= RENEWALS_MAX || self.retiring {
             return;
         }
         self.renewals += 1;
-        let (sent, every, incarnation) = (self.now(), self.parts.renew_every, self.incarnation);
         let said_draining = self.draining.is_some();
         let renewal = self.parts.leader.renew(Renewal {
             node: self.parts.node,
@@ -120,24 +121,23 @@ impl DispatcherActor {
             let renewed = renewed.unwrap_or(Err(SubmitError::Unknown));
             // An answer to an incarnation that is over says nothing of the present one.
             let current = !actor.retiring && actor.incarnation == incarnation;
-            match renewed {
+            let sooner = match renewed {
                 Ok(Renewed::Until { lease_millis }) if current => {
                     actor.lease.renewed(sent, Duration::from_millis(lease_millis));
                     actor.start_pending(ctx);
-                    if actor.draining.is_some() && !said_draining {
-                        actor.renew_after(Duration::ZERO, ctx);
-                    } else if actor.next_renewal.is_none() {
-                        actor.renew_after(every.saturating_sub(actor.now().saturating_sub(sent)), ctx);
-                    }
+                    let news = actor.draining.is_some() && !said_draining;
+                    news.then_some(Duration::ZERO)
                 }
                 Ok(Renewed::Lost) if current => {
                     actor.retire("the leader says that it is lost", ctx);
-                    actor.renew_after(every / HASTE, ctx);
+                    Some(every / HASTE)
                 }
-                _ => actor.renew_after(every / HASTE, ctx),
+                _ => Some(every / HASTE),
+            };
+            if let Some(pause) = sooner {
+                actor.renew_after(pause, ctx);
             }
         }));
-        self.renew_after(every, ctx);
     }
 
     /// Sends the next renewal after a pause; there is one plan for it at a time.

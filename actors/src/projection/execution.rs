@@ -36,7 +36,7 @@ pub struct ExecutionRow {
     pub status: Status,
     /// The instant it is for.
     pub scheduled_at: Timestamp,
-    /// When it was queued; none if it was skipped.
+    /// When it was queued, as the leader stamped it: before the commit, which no replica can know. None if it was skipped.
     pub fired_at: Option<Timestamp>,
     /// When its first attempt was granted.
     pub started_at: Option<Timestamp>,
@@ -157,7 +157,7 @@ impl ExecutionRow {
         }
     }
 
-    /// Milliseconds from its instant to its committed fire; none if it was skipped.
+    /// Milliseconds from its instant to the stamp of its fire; none if it was skipped.
     #[must_use]
     pub fn lateness_ms(&self) -> Option<u64> {
         self.fired_at.map(|fired| fired.since(self.scheduled_at).0)

@@ -34,12 +34,12 @@ use std::io;
 use crate::ports::{Storage, Tree};
 
 pub use block::BLOCK_BYTES_MAX;
-pub use event_log::{EventLog, EventPage, Missing, Records, Verification};
+pub use event_log::{EventLog, EventPage, Missing, Records, Verification, put_block};
 pub use execution::{ATTEMPTS_KEPT, AttemptRow, ExecutionRow, Outcome, Progress, Reason};
 pub use failure::{Failure, Fault, FaultKind};
 pub use handle::{Projections, Pruned};
 pub use listing::{ExecutionPage, ExecutionQuery};
-pub use models::Checkpoint;
+pub use models::{Checkpoint, checkpoints};
 pub use output::{
     CapturedOutput, LineStream, OUTPUT_BYTES_MAX, OutputCapture, OutputCursor, OutputLine, OutputPage,
 };

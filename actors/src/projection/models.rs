@@ -71,11 +71,7 @@ impl Models {
                 return Ok(models);
             }
         }
-        for (tenant, bytes) in rows(storage, Tree::Checkpoints)? {
-            models
-                .folded
-                .insert(tenant, decoded(Tree::Checkpoints, codec::decode::<_, 64>("checkpoint", &bytes))?);
-        }
+        models.folded = checkpoints(storage)?;
         for (tenant, bytes) in rows(storage, Tree::Statistics)? {
             models.statistics.insert(tenant, decoded(Tree::Statistics, Statistics::decode(&bytes))?);
         }
@@ -156,6 +152,22 @@ impl Models {
         self.executions.flushed(&flush.executions);
         self.notes.flushed(&flush.notes);
     }
+}
+
+/// How far the read models in a storage had folded each tenant: the event log beside them reached at least as far. Nothing
+/// where they are missing or of another format.
+///
+/// # Errors
+/// [`Failure`] when the storage fails or a row cannot be read.
+pub fn checkpoints(storage: &dyn Storage) -> Result<BTreeMap<TenantId, Checkpoint>, Failure> {
+    if storage.get(Tree::Checkpoints, keys::MARKER)?.as_deref() != Some(&[FORMAT]) {
+        return Ok(BTreeMap::new());
+    }
+    let rows = rows(storage, Tree::Checkpoints)?.into_iter();
+    rows.map(|(tenant, bytes)| {
+        Ok((tenant, decoded(Tree::Checkpoints, codec::decode::<_, 64>("checkpoint", &bytes))?))
+    })
+    .collect()
 }
 
 fn rebuild(storage: &dyn Storage) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use bytes::Bytes;
 use escapement_domain::identifier::TenantId;
+use escapement_domain::planted::{self, Bug};
 use escapement_domain::record::{ChainHead, Record};
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
@@ -21,6 +22,7 @@ use super::event_log::{Appended, FetchError, LogFlush};
 use super::failure::Failure;
 use super::models::{Models, ModelsFlush};
 use crate::machine::Applied;
+use crate::ports::Tree;
 
 /// How often the pipeline looks at what is to be written.
 const TICK: Duration = Duration::from_millis(50);
@@ -198,6 +200,10 @@ impl Runner {
                 (core.machine.applied(), heads.collect::<Vec<(TenantId, ChainHead)>>())
             });
             self.catch_up.expect(index, heads);
+            tracing::info!(
+                index,
+                "the state was replaced by a snapshot; the events before it are asked of a peer"
+            );
         }
         let mut models = core.models.write();
         for record in applied.records.iter() {
@@ -267,6 +273,9 @@ impl Runner {
         core.output.flush_into(&mut batch);
         let log = core.log.flush_into(&mut batch);
         let models = core.models.write().flush_into(&mut batch);
+        if planted::has(Bug::LostBlocks) && *core.synced.borrow() < *core.wanted.borrow() {
+            batch.retain(|write| write.tree != Tree::EventBlocks);
+        }
         if batch.is_empty() {
             self.written = index;
             return;

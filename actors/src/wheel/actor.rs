@@ -15,6 +15,8 @@ use escapement_domain::event::Event;
 use escapement_domain::execution::state::Status;
 use escapement_domain::identifier::ExecutionId;
 use escapement_domain::limits::RETRIES_PER_COMMAND_MAX;
+use escapement_domain::planted::{self, Bug};
+use escapement_domain::task::state::Task;
 use escapement_domain::timestamp::{Span, Timestamp};
 use futures::stream;
 use tokio::sync::{mpsc, watch};
@@ -258,8 +260,11 @@ impl WheelActor {
         });
         if let Ok(Answer { outcome: Ok(Accepted::Settled { fired, .. }), .. }) = &answer {
             self.counters.fired.fetch_add(u64::from(*fired), Ordering::Relaxed);
-            let lateness: Vec<Span> = fire.instants.iter().map(|instant| now.since(*instant)).collect();
-            self.parts.observer.fired(&lateness);
+            // Where all were skipped, or had been settled before, nothing was late.
+            if *fired > 0 {
+                let lateness: Vec<Span> = fire.instants.iter().map(|instant| now.since(*instant)).collect();
+                self.parts.observer.fired(*fired, &lateness);
+            }
         }
         self.note(answer.err());
     }
@@ -371,9 +376,12 @@ async fn fill(parts: WheelParts, leadership: watch::Receiver<Leadership>, term: 
         let waiting: Vec<_> = open.filter(|open| open.status() == Status::Retrying).cloned().collect();
         (replica.tasks().clone(), waiting)
     });
-    let mut timers = Timers::new(parts.clock.now());
+    let now = parts.clock.now();
+    let mut timers = Timers::new(now);
+    // What fell due while nobody led is filled in like everything else.
+    let wanted = |task: &&Task| !planted::has(Bug::WheelFromNow) || task.next.is_none_or(|next| next >= now);
     for chunks in tasks.chunks().chunks(FILL) {
-        for task in chunks.iter().flat_map(|chunk| chunk.0.iter().flatten()) {
+        for task in chunks.iter().flat_map(|chunk| chunk.0.iter().flatten()).filter(wanted) {
             timers.arm_task(task);
         }
         tokio::task::yield_now().await;

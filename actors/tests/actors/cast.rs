@@ -198,6 +198,7 @@ impl Cast {
     fn node(&self, id: NodeId, working: bool) -> Node {
         let clock = StageClock::new(self.shared.begin);
         let clocks = ClockWatch::new(id, clock.clone());
+        clocks.count([id].into());
         let log = StageLog::new(id, self.shared.clone());
         let machine = self.shared.machine.clone();
         let front = Front::start(FrontParts {

@@ -102,6 +102,7 @@ async fn measure(what: &str, definition: Definition, next: Timestamp) {
     let leadership = watch::Sender::new(Leadership { term: 1, leader: Some(NodeId(1)), leading: true });
     let log = Arc::new(Abyss { leadership, bytes: bytes.clone(), commands: commands.clone() });
     let clocks = ClockWatch::new(NodeId(1), clock.clone());
+    clocks.count([NodeId(1)].into());
     let _wheel = WheelHandle::start(WheelParts { log, machine, clock, clocks, observer: Arc::new(Silent) });
     while commands.load(Ordering::Relaxed) < 10 {
         tokio::task::yield_now().await;

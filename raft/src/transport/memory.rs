@@ -1,8 +1,10 @@
-//! A network within one process, whose links can be cut: for tests and the simulation.
+//! A network within one process: for tests and the simulation.
 //!
-//! Invariants are those of every transport: order on a lane, refusal of strangers. A request over a cut
-//! link fails at once; an answer over one is lost. Absent on purpose: delay and chance, which a
-//! simulation brings itself.
+//! Invariants are those of every transport: order on the lanes of entries and snapshots, refusal of
+//! strangers. What a node does with a request happens among that node's own tasks, where it was
+//! connected, so that it ends with them. Links can be cut: a request over a cut link fails at once, an
+//! answer over one is lost. A [`Weather`] can do worse. Absent on purpose: chance, which a simulation
+//! brings itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,38 +15,92 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::switchboard::{Destination, Handshake, Switchboard, disk_lost};
 use super::{GroupService, Lane, Local, Peer, PeerService, Transport, TransportError};
 use crate::member::{GroupId, Hello, Member, NodeId};
-use crate::runtime;
+use crate::runtime::{self, Instant};
 use crate::wire;
+
+/// What becomes of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    /// The other side cannot be reached, and that is known at once.
+    Refused,
+    /// It never arrives, and nobody hears of it.
+    Lost,
+    /// It arrives after so long.
+    After(Duration),
+    /// It arrives twice.
+    Twice(Duration, Duration),
+}
+
+/// Decides what becomes of every message between two nodes: requests and answers alike.
+pub trait Weather: Send + Sync + 'static {
+    /// What becomes of a message that is sent now.
+    fn passage(&self, from: NodeId, to: NodeId, lane: Lane) -> Passage;
+}
 
 /// The network; clones are the same network.
 #[derive(Clone, Default)]
 pub struct MemoryNetwork {
     state: Arc<Mutex<State>>,
+    weather: Option<Arc<dyn Weather>>,
 }
 
 #[derive(Default)]
 struct State {
-    nodes: BTreeMap<String, Arc<Switchboard>>,
+    nodes: BTreeMap<String, Listener>,
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// When the last message on a lane that keeps its order arrives.
+    last: BTreeMap<(NodeId, NodeId, Lane), Instant>,
+}
+
+#[derive(Clone)]
+struct Listener {
+    switchboard: Arc<Switchboard>,
+    inbox: mpsc::UnboundedSender<Delivery>,
+}
+
+/// A request on its way.
+struct Delivery {
+    at: Instant,
+    from: NodeId,
+    lane: Lane,
+    destination: Destination,
+    body: Bytes,
+    reply: oneshot::Sender<Reply>,
+}
+
+/// An answer on its way.
+enum Reply {
+    At(Instant, Result<Bytes, String>),
+    Silence,
 }
 
 impl MemoryNetwork {
-    /// A network without nodes.
+    /// A network without nodes, in which everything arrives at once.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Connects a node under an address; a node that was there before is replaced.
+    /// A network without nodes, under a weather.
+    #[must_use]
+    pub fn under(weather: Arc<dyn Weather>) -> Self {
+        Self { state: Arc::default(), weather: Some(weather) }
+    }
+
+    /// Connects a node under an address, among the tasks around the caller; a node that was there before is
+    /// replaced.
     #[must_use]
     pub fn connect(&self, local: Local, address: impl Into<String>) -> MemoryTransport {
         let (switchboard, address) = (Switchboard::new(local), address.into());
-        self.state.lock().nodes.insert(address.clone(), switchboard.clone());
+        let (inbox, deliveries) = mpsc::unbounded_channel();
+        runtime::spawn(listen(deliveries, switchboard.clone(), self.clone()));
+        let listener = Listener { switchboard: switchboard.clone(), inbox };
+        self.state.lock().nodes.insert(address.clone(), listener);
         MemoryTransport { network: self.clone(), switchboard, address }
     }
 
@@ -63,9 +119,74 @@ impl MemoryNetwork {
         self.state.lock().cut.clear();
     }
 
-    fn reachable(&self, from: NodeId, to: NodeId) -> bool {
-        !self.state.lock().cut.contains(&(from, to))
+    fn passage(&self, from: NodeId, to: NodeId, lane: Lane) -> Passage {
+        match &self.weather {
+            _ if self.state.lock().cut.contains(&(from, to)) => Passage::Refused,
+            Some(weather) if from != to => weather.passage(from, to, lane),
+            _ => Passage::After(Duration::ZERO),
+        }
     }
+
+    /// When a message that takes so long arrives: not before the one ahead of it, where order is kept.
+    fn arrival(&self, from: NodeId, to: NodeId, lane: Lane, after: Duration) -> Instant {
+        let at = runtime::now() + after;
+        if self.weather.is_none() || matches!(lane, Lane::Control | Lane::Application) {
+            return at;
+        }
+        let mut state = self.state.lock();
+        let last = state.last.entry((from, to, lane)).or_insert(at);
+        *last = at.max(*last);
+        *last
+    }
+}
+
+/// Receives what is sent to one node, in the order in which it arrives.
+async fn listen(
+    mut inbox: mpsc::UnboundedReceiver<Delivery>,
+    switchboard: Arc<Switchboard>,
+    network: MemoryNetwork,
+) {
+    let mut coming: BTreeMap<(Instant, u64), Delivery> = BTreeMap::new();
+    let mut number = 0;
+    loop {
+        let next = coming.first_key_value().map(|((at, _), _)| *at);
+        tokio::select! {
+            biased;
+            delivery = inbox.recv() => {
+                let Some(delivery) = delivery else { return };
+                number += 1;
+                coming.insert((delivery.at, number), delivery);
+            }
+            () = tokio::time::sleep_until(next.unwrap_or_else(runtime::now)), if next.is_some() => {}
+        }
+        while let Some(first) = coming.first_entry().filter(|first| first.key().0 <= runtime::now()) {
+            receive(first.remove(), &switchboard, &network);
+        }
+    }
+}
+
+/// Answers one request. The first poll happens here, so that requests begin in the order of their arrival.
+fn receive(delivery: Delivery, switchboard: &Arc<Switchboard>, network: &MemoryNetwork) {
+    let Delivery { from, lane, destination, body, reply, .. } = delivery;
+    let (here, network) = (switchboard.local.node, network.clone());
+    let mut work = switchboard.dispatch(from, destination, body);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let begun = work.as_mut().poll(&mut context);
+    let answer = async move {
+        let result = match begun {
+            Poll::Ready(result) => result,
+            Poll::Pending => work.await,
+        };
+        // Whoever asked may have given up.
+        match network.passage(here, from, lane) {
+            Passage::Refused => drop(reply),
+            Passage::Lost => drop(reply.send(Reply::Silence)),
+            Passage::After(after) | Passage::Twice(after, _) => {
+                drop(reply.send(Reply::At(network.arrival(here, from, lane, after), result)));
+            }
+        }
+    };
+    runtime::spawn(answer);
 }
 
 /// One node's end of a [`MemoryNetwork`].
@@ -78,7 +199,11 @@ pub struct MemoryTransport {
 impl Drop for MemoryTransport {
     fn drop(&mut self) {
         let mut state = self.network.state.lock();
-        if state.nodes.get(&self.address).is_some_and(|held| Arc::ptr_eq(held, &self.switchboard)) {
+        if state
+            .nodes
+            .get(&self.address)
+            .is_some_and(|held| Arc::ptr_eq(&held.switchboard, &self.switchboard))
+        {
             state.nodes.remove(&self.address);
         }
     }
@@ -93,22 +218,19 @@ struct Route<'a> {
 }
 
 impl MemoryTransport {
-    fn find(&self, route: &Route<'_>) -> Result<Arc<Switchboard>, TransportError> {
-        let unreachable = |reason: &str| TransportError::Unreachable {
-            to: route.address.to_owned(),
-            reason: reason.to_owned(),
-        };
+    fn find(&self, route: &Route<'_>) -> Result<Listener, TransportError> {
         let refused = |reason: String| TransportError::Refused { to: route.address.to_owned(), reason };
         let found = self.network.state.lock().nodes.get(route.address).cloned();
-        let found = found.ok_or_else(|| unreachable("nobody listens"))?;
+        let found = found.ok_or_else(|| unreachable(route.address, "nobody listens"))?;
         let Local { cluster, node, disk } = self.switchboard.local.clone();
-        if !self.network.reachable(node, found.local.node) {
-            return Err(unreachable("the link is cut"));
-        }
         let expects = route.expects.map(|(node, _)| node);
-        found.admit(&Handshake { cluster, node, disk, lane: route.lane, expects }).map_err(refused)?;
+        let handshake = Handshake { cluster, node, disk, lane: route.lane, expects };
+        if self.network.state.lock().cut.contains(&(node, found.switchboard.local.node)) {
+            return Err(unreachable(route.address, "the link is cut"));
+        }
+        found.switchboard.admit(&handshake).map_err(refused)?;
         match route.expects {
-            Some((node, disk)) if disk != found.local.disk => Err(refused(disk_lost(node))),
+            Some((node, disk)) if disk != found.switchboard.local.disk => Err(refused(disk_lost(node))),
             _ => Ok(found),
         }
     }
@@ -119,40 +241,52 @@ impl MemoryTransport {
         body: Bytes,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let (to, from) = (route.address.to_owned(), self.switchboard.local.node);
+        let deadline = runtime::now() + timeout;
+        let (reply, answer) = oneshot::channel();
         let found = match self.find(route) {
             Ok(found) => found,
             Err(error) => return futures::future::ready(Err(error)).boxed(),
         };
-        let (to, from, network) =
-            (route.address.to_owned(), self.switchboard.local.node, self.network.clone());
-        let (there, deadline) = (found.local.node, runtime::now() + timeout);
-        let mut work = found.dispatch(from, route.destination, body);
-        let (reply, answer) = oneshot::channel();
-        // The first poll happens here, so that requests begin in the order of the calls.
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        let begun = work.as_mut().poll(&mut context);
-        runtime::spawn(async move {
-            let result = match begun {
-                Poll::Ready(result) => result,
-                Poll::Pending => work.await,
-            };
-            if network.reachable(from, there) {
-                // Whoever asked may have given up.
-                drop(reply.send(result));
+        let there = found.switchboard.local.node;
+        let deliver = |after: Duration, reply: oneshot::Sender<Reply>| {
+            let at = self.network.arrival(from, there, route.lane, after);
+            let (lane, destination, body) = (route.lane, route.destination, body.clone());
+            // A node that is gone hears nothing; the reply is dropped with the delivery.
+            let _ = found.inbox.send(Delivery { at, from, lane, destination, body, reply });
+        };
+        match self.network.passage(from, there, route.lane) {
+            Passage::Refused => {
+                return futures::future::ready(Err(unreachable(&to, "the link is cut"))).boxed();
             }
-        });
+            Passage::Lost => drop(reply.send(Reply::Silence)),
+            Passage::After(after) => deliver(after, reply),
+            Passage::Twice(first, second) => {
+                deliver(first, reply);
+                deliver(second, oneshot::channel().0);
+            }
+        }
         async move {
+            let timed_out = || TransportError::Timeout { to: to.clone(), waited: timeout };
             match tokio::time::timeout_at(deadline, answer).await {
-                Ok(Ok(Ok(answer))) => Ok(answer),
-                Ok(Ok(Err(reason))) => Err(TransportError::Remote { to, reason }),
-                Ok(Err(_)) => {
-                    Err(TransportError::Unreachable { to, reason: "the answer was lost".to_owned() })
+                Ok(Ok(Reply::At(at, result))) if at < deadline => {
+                    tokio::time::sleep_until(at).await;
+                    result.map_err(|reason| TransportError::Remote { to, reason })
                 }
-                Err(_) => Err(TransportError::Timeout { to, waited: timeout }),
+                Ok(Ok(Reply::At(..) | Reply::Silence)) => {
+                    tokio::time::sleep_until(deadline).await;
+                    Err(timed_out())
+                }
+                Ok(Err(_)) => Err(unreachable(&to, "the answer was lost")),
+                Err(_) => Err(timed_out()),
             }
         }
         .boxed()
     }
+}
+
+fn unreachable(to: &str, reason: &str) -> TransportError {
+    TransportError::Unreachable { to: to.to_owned(), reason: reason.to_owned() }
 }
 
 impl Transport for MemoryTransport {

@@ -118,7 +118,7 @@ async fn a_crash_of_every_node_loses_nothing_acknowledged() {
         group.shutdown().await;
     }
     for disk in &cluster.disks {
-        disk.crash();
+        disk.crash(0);
     }
     let mut transports = Vec::new();
     for id in 1..=3 {

@@ -28,8 +28,12 @@ impl InMemory {
         let transport: Arc<dyn Transport> = Arc::new(self.network.connect(local, format!("node-{id}")));
         let (disk, ledger) = (&self.disks[id as usize - 1], Ledger::new());
         let group =
-            Group::start_in_memory(Self::options(), disk, ledger.clone(), transport.clone()).await.unwrap();
+            Group::start(Self::options(), disk.clone(), ledger.clone(), transport.clone()).await.unwrap();
         (group, ledger, transport)
+    }
+
+    pub(crate) fn add_disk(&mut self) {
+        self.disks.push(MemoryDisk::new());
     }
 
     pub(crate) async fn form() -> Self {

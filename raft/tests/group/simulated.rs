@@ -2,20 +2,26 @@
 
 use std::time::{Duration, Instant};
 
+use escapement_raft::Address;
 use tokio::task::LocalSet;
+use tokio::time::sleep;
 
 use crate::in_memory::InMemory;
+
+/// Runs a world of paused time on this thread, from a seed.
+fn simulate(seed: u64, world: impl Future<Output = ()>) {
+    escapement_raft::runtime::seed(seed);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    LocalSet::new().block_on(&runtime, world);
+}
 
 /// Minutes of elections and proposals take no minutes. Dropping the set is the crash of every node.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "it compares paused time with the clock on the wall")]
 fn minutes_pass_in_seconds_on_one_seeded_thread() {
-    escapement_raft::runtime::seed(7);
     let started = Instant::now();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    let world = LocalSet::new();
-    world.block_on(&runtime, async {
+    simulate(7, async {
         let begun = tokio::time::Instant::now();
         let cluster = InMemory::form().await;
         for disk in &cluster.disks {
@@ -40,6 +46,46 @@ fn minutes_pass_in_seconds_on_one_seeded_thread() {
         assert!(first.len() >= command);
         assert!(cluster.nodes.iter().all(|(_, ledger)| ledger.commands() == first));
     });
-    drop(world);
     assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+/// A leader dies when everybody knows that a fifth voter comes, and before anybody knows that it has come.
+#[test]
+fn a_change_that_its_leader_left_half_made_is_finished_by_the_next_one() {
+    simulate(11, async {
+        let mut cluster = InMemory::form().await;
+        let leader = loop {
+            sleep(Duration::from_millis(10)).await;
+            if let Some(leader) = cluster.leader(&[0, 1, 2]) {
+                break leader;
+            }
+        };
+        cluster.add_disk();
+        let (joining, ledger, _transport) = cluster.start(4).await;
+        let group = cluster.nodes[leader].0.clone();
+        cluster.nodes.push((joining, ledger));
+        let place = Address { api: "api-4".to_owned(), peer: "node-4".to_owned() };
+        group.add_learner(4, place).await.unwrap();
+        for disk in &cluster.disks {
+            disk.set_sync(Duration::from_millis(20));
+        }
+        let promotion = tokio::task::spawn_local(async move { group.promote(4).await });
+        let others: Vec<usize> = (0..3).filter(|at| *at != leader).collect();
+        while !others.iter().all(|at| cluster.nodes[*at].0.status().changing) {
+            sleep(Duration::from_millis(1)).await;
+        }
+        cluster.network.isolate(leader as u64 + 1, [1, 2, 3, 4]);
+        promotion.abort();
+        let finished = async {
+            loop {
+                sleep(Duration::from_millis(50)).await;
+                let next = cluster.leader(&others);
+                if next.is_some_and(|next| !cluster.nodes[next].0.status().changing) {
+                    break cluster.nodes[next.unwrap()].0.status();
+                }
+            }
+        };
+        let status = tokio::time::timeout(Duration::from_secs(20), finished).await.expect("it is finished");
+        assert!(status.members[&4].voter);
+    });
 }

@@ -36,6 +36,10 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
                     found.push(format!("execution {execution} was granted while it was in a worker's hands"));
                 }
             }
+            Event::TaskReopened { task, execution, .. } => {
+                // Another attempt by hand is made as the task says now.
+                granted.insert(*execution, (false, deliveries.get(&(tenant, *task)).copied()));
+            }
             Event::TaskRetry { execution, .. } => release(&mut granted, execution),
             Event::TaskRequeued { execution, cause, .. } => {
                 let delivery = granted.get(execution).and_then(|(_, delivery)| *delivery);
@@ -45,9 +49,16 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
                 }
                 release(&mut granted, execution);
             }
-            Event::TaskCompleted { execution, .. } if !ended.insert(*execution) => {
-                found.push(format!("execution {execution} succeeded twice"));
+            Event::TaskCompleted { execution, .. } => {
+                if !ended.insert(*execution) {
+                    found.push(format!("execution {execution} succeeded twice"));
+                }
+                release(&mut granted, execution);
             }
+            Event::TaskFailed { execution, .. }
+            | Event::TaskTimedOut { execution, .. }
+            | Event::TaskCancelled { execution, .. }
+            | Event::TaskLost { execution, .. } => release(&mut granted, execution),
             _ => {}
         }
     }

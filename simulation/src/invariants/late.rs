@@ -12,6 +12,10 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
         for settled in &life.settled {
             let Some(segment) = life.segments.get(settled.segment) else { continue };
             let due = settled.first.plus(jitter_of(*task, settled.first, segment.definition.jitter));
+            // What passes by during a pause is settled when the pause ends or the definition changes.
+            if life.paused_at(settled.at.saturating_sub(1)) {
+                continue;
+            }
             let due = evidence.world_time(due).max(settled.changed.cast_signed());
             let late = settled.at.cast_signed() - due;
             if late > LATENESS_MS && !evidence.disturbed(due, settled.at.cast_signed()) {

@@ -5,10 +5,10 @@
 //! deleted or cancelled. Runs must not outnumber the instants that had come, but for those whose worker was lost
 //! before it was heard; and each instant of quiet times must have a run of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use escapement_domain::event::Event;
-use escapement_domain::identifier::TaskId;
+use escapement_domain::identifier::{ExecutionId, TaskId};
 use escapement_domain::timestamp::Timestamp;
 
 use super::story::{Life, Lives};
@@ -20,14 +20,7 @@ use crate::profile::SKEW_MS;
 const WINDOW_MS: i64 = 30_000;
 
 pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
-    let lost: BTreeSet<_> = evidence
-        .records
-        .iter()
-        .filter_map(|record| match record.event {
-            Event::WorkerLost { incarnation, .. } => Some(incarnation),
-            _ => None,
-        })
-        .collect();
+    let unreported = unreported(evidence);
     let mut found = Vec::new();
     for ((_, task), life) in lives {
         let left_alone = life.segments.len() == 1
@@ -42,7 +35,7 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
         let runs: Vec<_> = of_task.filter(|attempt| attempt.how == Ended::Succeeded).collect();
         let mut starts: Vec<i64> = runs.iter().map(|attempt| attempt.started.cast_signed()).collect();
         starts.sort_unstable();
-        let unheard = runs.iter().filter(|attempt| lost.contains(&attempt.incarnation)).count();
+        let unheard = runs.iter().filter(|run| unreported.contains(&(run.execution, run.token))).count();
         let instants = instants(evidence, *task, life);
         let surplus = surplus(&starts, &instants);
         if surplus > unheard {
@@ -65,9 +58,31 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
     found
 }
 
-/// Whether somebody may have run the task by hand: then its runs cannot be told apart without names.
+/// Attempts that were taken back before their end was heard: each of them ran once more for nothing.
+fn unreported(evidence: &Evidence) -> BTreeSet<(ExecutionId, u64)> {
+    let mut held = BTreeMap::new();
+    let mut unreported = BTreeSet::new();
+    for record in &evidence.records {
+        match &record.event {
+            Event::TaskStarted { execution, .. } => {
+                held.insert(*execution, record.header.sequence);
+            }
+            Event::TaskRequeued { execution, .. } | Event::TaskLost { execution, .. } => {
+                unreported.extend(held.remove(execution).map(|token| (*execution, token)));
+            }
+            _ => {}
+        }
+    }
+    unreported
+}
+
+/// Whether somebody may have run the task by hand, or an execution of it again: then its runs cannot be told apart without
+/// names.
 fn by_hand(evidence: &Evidence, task: TaskId) -> bool {
     evidence.operations.iter().any(|operation| matches!(operation.wish, Wish::Run(run) if run == task))
+        || evidence.records.iter().any(
+            |record| matches!(&record.event, Event::TaskReopened { .. } if record.event.task() == Some(task)),
+        )
 }
 
 /// The instants up to the pause, in ms of the world.

@@ -1,8 +1,9 @@
 //! What must hold of every run, one file each, judged from outside.
 //!
-//! They read the records and the witness, never a node. Two more are judged while a run goes on, because they need its
-//! nodes: *agreement* (equal chains and states at equal indexes, in the world's ledger) and *convergence* (after
-//! healing everything is settled, drained and equal within a bound).
+//! They read the records, the clients and the witness, never a node. Four more are judged while a run goes on, because
+//! they need its nodes: *agreement* (equal records and states at equal entries), *convergence* (after healing everything
+//! is settled, drained and equal within a bound), *histories* (every event log verifies and is the one that was seen, and
+//! every read model is its fold) and *stopped* (no node gives up without a reason).
 
 mod acknowledged;
 mod chain;
@@ -11,6 +12,7 @@ mod early;
 mod fencing;
 mod fold;
 mod late;
+mod linearizable;
 mod lost;
 mod matching;
 mod overlap;
@@ -24,7 +26,7 @@ use crate::evidence::{Evidence, Violation};
 type Check = fn(&Evidence, &Lives) -> Vec<String>;
 
 /// Every invariant that is judged at the end, by name.
-const CHECKS: [(&str, Check); 12] = [
+const CHECKS: [(&str, Check); 13] = [
     ("lost", lost::check),
     ("duplicate", duplicate::check),
     ("early", early::check),
@@ -33,6 +35,7 @@ const CHECKS: [(&str, Check); 12] = [
     ("overlap", overlap::check),
     ("fencing", fencing::check),
     ("acknowledged", acknowledged::check),
+    ("linearizable", linearizable::check),
     ("chain", chain::check),
     ("fold", fold::check),
     ("matching", matching::check),

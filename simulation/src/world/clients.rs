@@ -1,270 +1,309 @@
-//! Clients: what they wish for, and how they repeat what got no answer, always under the same command id.
+//! Clients: what they wish for, whom they ask, and what they know afterwards.
 //!
-//! A client waits for one operation at a time. It gives up late, knows then only that its operation was carried out or
-//! not, and may ask again under its own key. Now and then it repeats an operation that was answered long ago.
+//! They call the service of some node, as its HTTP handlers do. A client waits for one operation at a time and gives up
+//! when its patience ends; then it knows nothing of the outcome, and repeats the operation if it has a key of its own
+//! for it. Requests and answers get lost on the way.
 
-use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
-use escapement_domain::answer::{Accepted, Answer, Rejection};
-use escapement_domain::identifier::{CommandId, TaskId};
-use escapement_domain::task::state::Phase;
-use escapement_domain::timestamp::Timestamp;
+use escapement::security::{Principal, Role};
+use escapement::service::validation::Checked;
+use escapement::service::{BulkOutcome, Caller, Consistency, Service, ServiceError, TaskView};
+use escapement_domain::command::Idempotency;
+use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use tokio::sync::oneshot;
 
-use super::clock::Clock;
-use super::{Happening, World};
+use super::World;
+use super::host::Call;
 use crate::definitions::draw;
-use crate::evidence::{Knowledge, Operation, Wish};
-use crate::profile::REPEAT_MS;
+use crate::evidence::{Done, Knowledge, Operation, Seen, Wish};
 
 /// The tenants for whom clients act.
-const TENANTS: [&str; 3] = ["acme", "rival", "zeta"];
+pub(super) const TENANTS: [&str; 3] = ["acme", "rival", "zeta"];
 /// Tasks that a client keeps, about.
 const TASKS_KEPT: usize = 14;
+/// How long a client waits for an answer, in ms.
+const PATIENCE_MS: (u64, u64) = (1_500, 8_000);
+/// How often a client repeats what it has a key for.
+const REPEATS: u32 = 3;
+/// Requests, and answers, of a thousand that get lost while the world is rough.
+const LOST_PER_MILLE: u64 = 15;
 
 /// One client.
-#[derive(Debug)]
-pub(super) struct ClientState {
-    /// Its clock.
-    pub(super) clock: Clock,
+struct Client {
+    world: Rc<World>,
+    number: u64,
     tasks: Vec<(TaskId, &'static str)>,
-    next: VecDeque<(Wish, &'static str, Option<u64>)>,
 }
 
-impl ClientState {
-    /// A client that has done nothing yet.
-    #[must_use]
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, tasks: Vec::new(), next: VecDeque::new() }
+/// Lets a client go on until the world heals.
+pub(super) async fn live(world: Rc<World>, number: u64) {
+    let mut client = Client { world, number, tasks: Vec::new() };
+    client.world.pause(300 + number * 37).await;
+    while client.world.healed().is_none() {
+        client.turn().await;
+        let pause = client.world.nature.draw(|chance| chance.below(2 * client.world.settings.pause_ms));
+        client.world.pause(pause).await;
+    }
+}
+
+impl Client {
+    async fn turn(&mut self) {
+        let (wish, tenant) = self.wish();
+        let keyed = matches!(wish, Wish::Create(_) | Wish::CreateAll(_) | Wish::Run(_));
+        let key =
+            self.world.nature.draw(|chance| (keyed && chance.per_mille(400)).then(|| chance.below(u64::MAX)));
+        let number = self.world.issue(tenant, wish, key);
+        let repeats = if key.is_some() { REPEATS } else { 0 };
+        for _ in 0..=repeats {
+            self.world.carry_out(number).await;
+            if !matches!(self.world.knowledge(number), Knowledge::Unknown) || self.world.healed().is_some() {
+                break;
+            }
+            self.world.pause(500).await;
+        }
+        if let Knowledge::Done(Done::Tasks(tasks)) = self.world.knowledge(number) {
+            self.tasks.extend(tasks.into_iter().map(|task| (task, tenant)));
+        }
+    }
+
+    fn wish(&mut self) -> (Wish, &'static str) {
+        let world = self.world.clone();
+        let (aligned, known) = (world.settings.aligned, self.tasks.len());
+        // A client's own clock is as good as anybody's.
+        let now = world.nature.wall();
+        world.nature.draw(|chance| {
+            if known < 4 || (known < TASKS_KEPT && chance.per_mille(300)) {
+                let count = if chance.per_mille(150) { chance.between(2, 8) } else { 1 };
+                let definitions: Vec<_> = (0..count).map(|_| draw(chance, now, aligned)).collect();
+                let all = chance.per_mille(200);
+                let wish = if all { Wish::CreateAll(definitions) } else { Wish::Create(definitions) };
+                return (wish, TENANTS[(self.number as usize) % TENANTS.len()]);
+            }
+            let which = chance.index(known);
+            let (task, tenant) = self.tasks[which];
+            let wish = match chance.below(24) {
+                0..=2 => Wish::Update(task, Box::new(draw(chance, now, aligned))),
+                3..=4 => Wish::Pause(task),
+                5..=8 => Wish::Resume(task),
+                9 => {
+                    self.tasks.swap_remove(which);
+                    Wish::Delete(task)
+                }
+                10..=13 => Wish::Run(task),
+                14..=18 => Wish::Read(task),
+                some => match world.some_execution(tenant, chance, some < 22) {
+                    Some(execution) if some < 22 => Wish::Cancel(execution),
+                    Some(execution) => Wish::Retry(execution),
+                    None => Wish::Run(task),
+                },
+            };
+            (wish, tenant)
+        })
     }
 }
 
 impl World {
-    /// A client that waits for nothing wishes for something.
-    pub(super) fn turn(&mut self, client: usize) {
-        if self.healed.is_some() {
-            return;
+    /// An execution of a tenant: an open one, or any that was ever scheduled.
+    fn some_execution(
+        &self,
+        tenant: &str,
+        chance: &mut crate::chance::Chance,
+        open: bool,
+    ) -> Option<ExecutionId> {
+        let ledger = self.ledger.borrow();
+        let number = ledger.state().tenant_number(tenant)?;
+        if open {
+            let executions = ledger.state().executions();
+            let some = chance.index(executions.len().max(1));
+            return executions.values().nth(some).filter(|one| one.tenant == number).map(|one| one.id);
         }
-        let (wish, tenant, key) = match self.clients[client].next.pop_front() {
-            Some(next) => next,
-            None => self.wish(client),
-        };
-        let issued_at = self.clients[client].clock.wall(self.now);
-        self.issue(Some(client), wish, tenant, issued_at, key);
+        let records = ledger.records();
+        let some = chance.index(records.len().max(1));
+        let of_tenant = records.iter().skip(some).filter(|record| record.header.tenant == number);
+        of_tenant.take(200).find_map(|record| record.event.execution())
     }
 
-    fn issue(
-        &mut self,
-        client: Option<usize>,
-        wish: Wish,
-        tenant: &'static str,
-        issued_at: Timestamp,
-        key: Option<u64>,
-    ) -> usize {
-        let number = self.operations.len();
-        let operation = Operation {
-            number,
-            client,
-            command: CommandId(self.chance.bits()),
-            tenant,
-            wish,
-            key,
-            issued_at,
-            issued: self.now,
-            sent: self.now,
-            knowledge: Knowledge::Pending,
-            answered: 0,
-        };
-        self.operations.push(operation);
-        self.note(19, number as u64, || format!("operation {number} is issued"));
-        self.dispatch(number);
+    /// Notes that somebody wants something.
+    pub(super) fn issue(&self, tenant: &'static str, wish: Wish, key: Option<u64>) -> usize {
+        let mut operations = self.operations.borrow_mut();
+        let number = operations.len();
+        self.nature.note(&[4, number as u64], || format!("operation {number} ({tenant}): {}", told(&wish)));
+        let issued = self.nature.now();
+        let knowledge = Knowledge::Pending;
+        operations.push(Operation { number, tenant, wish, key, issued, knowledge, answered: u64::MAX });
         number
     }
 
-    /// An operation is sent, for the first time or again.
-    fn dispatch(&mut self, number: usize) {
-        self.operations[number].sent = self.now;
-        let patience = self.chance.between(900, 3_000);
-        self.later(patience, Happening::TimeOut(number));
-        if self.healed.is_none() && self.chance.per_mille(self.settings.loss_share) {
-            self.counts.lost += 1;
-            return;
-        }
-        if let Some(place) = self.believed_leader() {
-            let delay = self.chance.between(1, 15);
-            self.later(delay, Happening::Arrive(number, place));
-        }
+    /// What is known of an operation.
+    pub(super) fn knowledge(&self, number: usize) -> Knowledge {
+        self.operations.borrow()[number].knowledge.clone()
     }
 
-    fn wish(&mut self, client: usize) -> (Wish, &'static str, Option<u64>) {
-        let tenant = self.chance.pick(&TENANTS);
-        let known = self.clients[client].tasks.len();
-        let now = self.clients[client].clock.wall(self.now);
-        if known < 3 || (known < TASKS_KEPT && self.chance.per_mille(300)) {
-            return self.create(client, tenant, now);
-        }
-        let which = self.chance.index(known);
-        let (task, tenant) = self.clients[client].tasks[which];
-        let wish = match self.chance.below(20) {
-            0..=3 => Wish::Update(task, Box::new(draw(&mut self.chance, now, self.settings.aligned))),
-            4..=6 => Wish::Pause(task),
-            7..=10 => Wish::Resume(task),
-            11 => {
-                self.clients[client].tasks.swap_remove(which);
-                Wish::Delete(task)
-            }
-            12..=16 => Wish::Run(task),
-            _ => {
-                let open = self.ledger.state().executions();
-                let some = self.chance.index(open.len().max(1));
-                match open.values().nth(some) {
-                    Some(execution) => {
-                        let owner = self.ledger.state().tenant_name(execution.tenant);
-                        let tenant =
-                            owner.and_then(|name| TENANTS.into_iter().find(|known| *known == &**name));
-                        return (Wish::Cancel(execution.id), tenant.unwrap_or(TENANTS[0]), None);
-                    }
-                    None => Wish::Run(task),
-                }
+    /// Asks some node to carry an operation out, and notes what came of it.
+    pub(super) async fn carry_out(self: &Rc<Self>, number: usize) {
+        let operation = self.operations.borrow()[number].clone();
+        let rough = self.healed().is_none() && self.settings.fault_gap_ms > 0;
+        let (patience, asked, answered) = self.nature.draw(|chance| {
+            let lost = if rough { LOST_PER_MILLE } else { 0 };
+            let patience = chance.between(PATIENCE_MS.0, PATIENCE_MS.1);
+            (patience, !chance.per_mille(lost), !chance.per_mille(lost))
+        });
+        let answer = match self.some_door(asked) {
+            Some(host) => self.ask(host, patience, move |service| serve(service, operation)).await,
+            None => {
+                self.pause(patience).await;
+                None
             }
         };
-        (wish, tenant, None)
+        let knowledge = answer.filter(|_| answered).unwrap_or(Knowledge::Unknown);
+        self.nature
+            .note(&[5, number as u64, label(&knowledge)], || format!("operation {number}: {knowledge:?}"));
+        let operation = &mut self.operations.borrow_mut()[number];
+        operation.knowledge = knowledge;
+        operation.answered = self.nature.now();
     }
 
-    fn create(
-        &mut self,
-        client: usize,
-        tenant: &'static str,
-        now: Timestamp,
-    ) -> (Wish, &'static str, Option<u64>) {
-        let aligned = self.settings.aligned;
-        let count = match self.chance.below(10) {
-            0 => self.chance.between(2, 8),
-            _ => 1,
+    /// Some node that a client can reach.
+    fn some_door(&self, asked: bool) -> Option<NodeId> {
+        let doors: Vec<NodeId> =
+            self.hosts.borrow().values().filter(|host| host.ready().is_some()).map(|host| host.id).collect();
+        let some = self.nature.draw(|chance| chance.index(doors.len()));
+        doors.get(some).copied().filter(|_| asked)
+    }
+
+    /// Has a node do something with its service; none if it dies or takes too long.
+    pub(super) async fn ask<T: 'static>(
+        &self,
+        host: NodeId,
+        patience_ms: u64,
+        question: impl FnOnce(Service) -> LocalBoxFuture<'static, T> + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let serve = move |service: Service| {
+            async move {
+                // Whoever asked may have given up.
+                let _ = reply.send(question(service).await);
+            }
+            .boxed_local()
         };
-        let some = |chance: &mut _| (0..count).map(|_| draw(chance, now, aligned)).collect::<Vec<_>>();
-        if self.chance.per_mille(120) {
-            let bulk = CommandId(self.chance.bits());
-            let parts = self.chance.between(1, 3);
-            let rest: Vec<Wish> = (1..parts)
-                .map(|part| Wish::Stage(bulk, u32::try_from(part).unwrap_or(0), some(&mut self.chance)))
-                .chain([Wish::Commit(bulk, u32::try_from(parts).unwrap_or(0))])
-                .collect();
-            let first = Wish::Stage(bulk, 0, some(&mut self.chance));
-            self.clients[client].next.extend(rest.into_iter().map(|wish| (wish, tenant, None)));
-            return (first, tenant, None);
-        }
-        let definitions = some(&mut self.chance);
-        let key = self.chance.per_mille(400).then(|| self.chance.below(u64::MAX));
-        (Wish::Create(definitions), tenant, key)
-    }
-
-    /// A node that applied an operation's command answers, if the answer gets through.
-    pub(super) fn reply(&mut self, number: usize, answer: Answer) {
-        if self.healed.is_none() && self.chance.per_mille(self.settings.loss_share * 2) {
-            self.counts.lost += 1;
-            return;
-        }
-        let delay = self.chance.between(1, 15);
-        self.later(delay, Happening::Answered(number, Box::new(answer)));
-    }
-
-    /// A client hears an answer.
-    pub(super) fn answered(&mut self, number: usize, answer: Answer) {
-        self.note(20, number as u64, || format!("operation {number} is answered: {:?}", answer.outcome));
-        let operation = &mut self.operations[number];
-        match &operation.knowledge {
-            Knowledge::Pending => {}
-            Knowledge::Unknown => return,
-            Knowledge::Answered(first) => {
-                let same = **first == answer;
-                // Nothing was carried out and nothing is remembered: whoever proposes settles first and asks again.
-                let asks_again = |answer: &Answer| matches!(answer.outcome, Err(Rejection::Overdue { .. }));
-                let forgotten = matches!(answer.outcome, Err(Rejection::Expired { .. }))
-                    || asks_again(first)
-                    || asks_again(&answer);
-                if !same && !forgotten {
-                    let detail = format!("operation {number} was answered {first:?}, and then {answer:?}");
-                    self.violate("acknowledged", detail);
-                }
-                return;
-            }
-        }
-        operation.answered = self.now;
-        let (tenant, client) = (operation.tenant, operation.client);
-        let created = match &answer.outcome {
-            Ok(Accepted::Tasks(tasks)) => {
-                tasks.iter().filter_map(|task| task.as_ref().ok().copied()).collect()
-            }
-            _ => Vec::new(),
+        let door = {
+            let hosts = self.hosts.borrow();
+            hosts.get(&host)?.running.as_ref()?.door.clone()
         };
-        operation.knowledge = Knowledge::Answered(Box::new(answer));
-        if self.healed.is_none() && self.chance.per_mille(60) {
-            let ghost = self.chance.between(1_000, REPEAT_MS + 20_000);
-            self.later(ghost, Happening::TimeOut(number));
-        }
-        let Some(client) = client else { return };
-        self.clients[client].tasks.extend(created.into_iter().map(|task| (task, tenant)));
-        let pause = self.chance.below(2 * self.settings.pause_ms);
-        self.later(pause, Happening::Turn(client));
+        door.send(Call::Serve(Box::new(serve))).ok()?;
+        tokio::time::timeout(Duration::from_millis(patience_ms), answer).await.ok()?.ok()
     }
+}
 
-    /// A client has waited long enough, and repeats or gives up; or it repeats an operation that was answered.
-    pub(super) fn time_out(&mut self, number: usize) {
-        let operation = &self.operations[number];
-        let waited = self.now - operation.issued;
-        match operation.knowledge {
-            // The time-out that was set with an answered request is not a reason to repeat it.
-            Knowledge::Answered(_)
-                if operation.sent + 900 <= self.now
-                    && waited < 2 * REPEAT_MS
-                    && operation.answered + 1_000 <= self.now
-                    && self.healed.is_none()
-                    && self.chance.per_mille(500) =>
-            {
-                self.resend(number);
+fn label(knowledge: &Knowledge) -> u64 {
+    match knowledge {
+        Knowledge::Pending => 0,
+        Knowledge::Done(_) => 1,
+        Knowledge::Refused(_) => 2,
+        Knowledge::Unknown => 3,
+    }
+}
+
+fn told(wish: &Wish) -> String {
+    match wish {
+        Wish::Create(definitions) => format!("create {} tasks, each for itself", definitions.len()),
+        Wish::CreateAll(definitions) => format!("create {} tasks, all or none", definitions.len()),
+        Wish::Update(task, _) => format!("update {task}"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// Somebody who may do what an operation needs.
+pub(super) fn caller(operation: Option<&Operation>) -> Caller {
+    let tenant = operation.map_or(TENANTS[0], |operation| operation.tenant).to_owned();
+    let idempotency = operation.and_then(|operation| operation.key).map(|key| {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&key.to_be_bytes());
+        Idempotency { key: Arc::from(key.to_string()), digest }
+    });
+    Caller {
+        principal: Principal {
+            subject: "simulated".into(),
+            tenant,
+            roles: vec![Role::Admin, Role::ClusterAdmin],
+        },
+        correlation_id: operation.map_or_else(String::new, |operation| operation.number.to_string()).into(),
+        idempotency,
+        consistency: Consistency::Linearizable,
+    }
+}
+
+fn serve(service: Service, operation: Operation) -> LocalBoxFuture<'static, Knowledge> {
+    async move {
+        let caller = caller(Some(&operation));
+        let checked = |definition| Checked { definition, state: None };
+        let task =
+            |view: TaskView| Done::Task(Seen { task: view.id, version: view.version, state: view.state });
+        let outcome = match operation.wish {
+            Wish::Create(mut definitions) if definitions.len() == 1 => {
+                let created = service.create_task(&caller, checked(definitions.remove(0))).await;
+                created.map(|view| Done::Tasks(vec![view.id]))
             }
-            Knowledge::Pending
-                if waited > REPEAT_MS || (self.healed.is_none() && self.chance.per_mille(60)) =>
-            {
-                self.operations[number].knowledge = Knowledge::Unknown;
-                let operation = &self.operations[number];
-                let (client, again) =
-                    (operation.client, (operation.wish.clone(), operation.tenant, operation.key));
-                self.note(21, number as u64, || format!("operation {number} is given up"));
-                let Some(client) = client else { return };
-                if again.2.is_some() {
-                    self.clients[client].next.push_front(again);
-                }
-                self.later(200, Happening::Turn(client));
+            Wish::Create(definitions) => {
+                let items = definitions.into_iter().map(|definition| Ok(checked(definition))).collect();
+                service.create_tasks(&caller, items).await.and_then(created)
             }
-            Knowledge::Pending => self.dispatch(number),
-            _ => {}
-        }
+            Wish::CreateAll(definitions) => {
+                let tasks = definitions.into_iter().map(checked).collect();
+                service.create_tasks_atomically(&caller, tasks).await.map(Done::Tasks)
+            }
+            Wish::Update(id, definition) => {
+                service.update_task(&caller, id, None, checked(*definition)).await.map(task)
+            }
+            Wish::Pause(id) => service.pause_task(&caller, id).await.map(task),
+            Wish::Resume(id) => service.resume_task(&caller, id).await.map(task),
+            Wish::Delete(id) => service.delete_task(&caller, id, None).await.map(|()| Done::Gone),
+            Wish::Run(id) => service.run_task(&caller, id).await.map(|row| Done::Execution(row.id)),
+            Wish::Cancel(id) => {
+                service.cancel_execution(&caller, id).await.map(|row| Done::Execution(row.id))
+            }
+            Wish::Retry(id) => service.retry_execution(&caller, id).await.map(|row| Done::Execution(row.id)),
+            Wish::Read(id) => match service.task(&caller, id).await {
+                Err(ServiceError::NoSuchTask) => Ok(Done::Absent),
+                seen => seen.map(task),
+            },
+        };
+        outcome.map_or_else(refused, Knowledge::Done)
     }
+    .boxed_local()
+}
 
-    /// A request goes out once more though nobody waits for it.
-    fn resend(&mut self, number: usize) {
-        if let Some(place) = self.believed_leader() {
-            self.later(5, Happening::Arrive(number, place));
-        }
-    }
+/// One that failed makes the whole an outcome that nobody knows: the rest was created.
+fn created(outcomes: Vec<BulkOutcome>) -> Result<Done, ServiceError> {
+    let tasks = outcomes.into_iter().map(|outcome| match outcome {
+        BulkOutcome::Created(task) => Ok(task),
+        BulkOutcome::Invalid(_) | BulkOutcome::Failed(_) => Err(ServiceError::Unknown),
+    });
+    tasks.collect::<Result<_, _>>().map(Done::Tasks)
+}
 
-    /// An operator pauses what still fires; says whether there is anything left.
-    pub(super) fn pause_some(&mut self) -> bool {
-        let state = self.ledger.state();
-        let active: Vec<(TaskId, &'static str)> = state
-            .tasks()
-            .iter()
-            .filter(|task| task.phase == Phase::Active && task.next.is_some())
-            .filter_map(|task| {
-                let owner = state.tenant_name(task.tenant)?;
-                Some((task.id, TENANTS.into_iter().find(|known| *known == &**owner)?))
-            })
-            .collect();
-        let issued_at = Timestamp(self.epoch + self.now.cast_signed());
-        for (task, tenant) in &active {
-            self.issue(None, Wish::Pause(*task), tenant, issued_at, None);
+/// What a client knows after an error, by what the error promises.
+fn refused(error: ServiceError) -> Knowledge {
+    match error {
+        ServiceError::Invalid { .. }
+        | ServiceError::Rejected(_)
+        | ServiceError::NoLeader
+        | ServiceError::Busy => Knowledge::Refused(error.to_string()),
+        // The change may stand, and what it was made to may be gone by the time it is looked at.
+        ServiceError::NoSuchTask
+        | ServiceError::NoSuchExecution
+        | ServiceError::NoSuchTenant
+        | ServiceError::Unknown
+        | ServiceError::Behind
+        | ServiceError::History(_)
+        | ServiceError::Stopped { .. } => Knowledge::Unknown,
+        ServiceError::Denied(_) | ServiceError::Cluster(_) | ServiceError::Broken { .. } => {
+            Knowledge::Refused(format!("unexpected: {error}"))
         }
-        !active.is_empty()
     }
 }

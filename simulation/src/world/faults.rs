@@ -1,167 +1,349 @@
-//! What breaks: nodes crash, freeze and are cut off, clocks jump, workers are drained, leaders are moved.
+//! What breaks: one fault after the other, of the kinds that a profile asks for.
 //!
-//! Mostly a minority is broken at a time; now and then more. Every span in which something was broken is noted, so that
-//! lateness is judged only where there was no reason for it.
+//! Invariants: every span in which something is broken is noted before it begins; disks whose contents are lost or damaged
+//! are few enough that a majority of whole ones is always there, since nobody can be helped otherwise; the same goes for
+//! clocks. Absent on purpose: mending what needs an operator, see `steward`.
 
-use escapement_domain::identifier::Incarnation;
+use std::rc::Rc;
+use std::time::Duration;
 
-use super::worker::Worker;
-use super::{Happening, World};
+use escapement_actors::ports::Tree;
+use escapement_domain::identifier::NodeId;
+
+use super::World;
+use super::host::Call;
+use super::weather::Roughness;
 use crate::profile::{Profile, RECOVERY_MS};
 
-impl World {
-    /// Something breaks.
-    pub(super) fn fault(&mut self) {
-        if self.healed.is_some() {
-            return;
+/// The first fault, in ms: the cluster forms undisturbed.
+const FIRST_MS: u64 = 4_000;
+
+/// Has the leader die three times, so that no run is too quiet to say anything.
+pub(super) async fn insist(world: Rc<World>) {
+    for _ in 0..3 {
+        world.pause(world.settings.active_ms / 4).await;
+        if let Some(leader) = world.leader() {
+            world.crash_for_a_while(leader);
         }
-        let gap = self.settings.fault_gap_ms;
-        let after = self.chance.between(gap / 3, gap * 5 / 3);
-        self.later(after, Happening::Fault);
-        let broken = self.nodes.iter().filter(|node| !node.is_connected(self.now)).count();
-        let spare = (broken + 1) * 2 < self.nodes.len() || self.chance.per_mille(120);
-        let place = match self.leader {
-            Some(leader) if self.chance.per_mille(400) => leader,
-            _ => self.chance.index(self.nodes.len()),
-        };
-        let spare = spare && self.sane_without(place);
-        if self.chance.per_mille(self.settings.clock_share) {
-            self.jump(place);
-        } else if !self.nodes[place].is_connected(self.now) || !spare {
-            self.disturb(1_000);
-            self.nodes[place].pace = self.chance.pick(&[20, 100, 500]);
-        } else {
-            match self.chance.below(9) {
-                0..=2 => self.crash(place),
-                3 | 4 => self.freeze(place),
-                5 | 6 => self.cut(place),
-                7 => self.drain(place),
-                _ => self.move_leader(),
+    }
+}
+
+/// Breaks things until the world heals.
+pub(super) async fn rage(world: Rc<World>) {
+    world.pause(FIRST_MS).await;
+    while world.healed().is_none() {
+        world.fault();
+        let gap = world.settings.fault_gap_ms;
+        let pause = world.nature.draw(|chance| chance.between(gap / 4, gap * 7 / 4));
+        world.pause(pause).await;
+    }
+}
+
+impl World {
+    /// Notes that something is broken from now on, and until the world is quiet again.
+    pub(super) fn disturb(&self, span_ms: u64) {
+        let now = self.nature.now();
+        self.disturbances.borrow_mut().push((now, now + span_ms + RECOVERY_MS));
+    }
+
+    fn fault(self: &Rc<Self>) {
+        let kinds = self.settings.faults;
+        let weights: [(u64, fn(&Rc<Self>, NodeId)); 8] = [
+            (kinds.crash, Self::crash_for_a_while),
+            (kinds.stop, Self::stop_for_a_while),
+            (kinds.freeze, Self::freeze_for_a_while),
+            (kinds.cut, Self::cut_for_a_while),
+            (kinds.weather, Self::bad_weather),
+            (kinds.clock, Self::jump),
+            (kinds.disk, Self::break_disk),
+            (kinds.members, Self::change_members),
+        ];
+        let Some(host) = self.some_host() else { return };
+        let total: u64 = weights.iter().map(|(weight, _)| weight).sum();
+        let mut drawn = self.nature.draw(|chance| chance.below(total.max(1)));
+        for (weight, fault) in weights {
+            if drawn < weight {
+                return fault(self, host);
+            }
+            drawn -= weight;
+        }
+    }
+
+    /// Some member whose node runs; the leader more often than others.
+    fn some_host(&self) -> Option<NodeId> {
+        let hosts = self.hosts.borrow();
+        let awake: Vec<NodeId> =
+            hosts.values().filter(|host| host.is_awake() && !host.retired).map(|host| host.id).collect();
+        let leader = self.leader().filter(|leader| awake.contains(leader));
+        self.nature.draw(|chance| match leader {
+            Some(leader) if chance.per_mille(450) => Some(leader),
+            _ => awake.get(chance.index(awake.len())).copied(),
+        })
+    }
+
+    fn crash_for_a_while(self: &Rc<Self>, host: NodeId) {
+        let back = self.nature.draw(|chance| chance.pick(&[100, 800, 4_000, 12_000]));
+        self.disturb(back);
+        self.counts.borrow_mut().crashes += 1;
+        self.crash(host, back);
+    }
+
+    /// A node dies in the middle of what it does, and comes back later.
+    pub(super) fn crash(self: &Rc<Self>, host: NodeId, back_ms: u64) {
+        self.nature.note(&[6, host.0, back_ms], || format!("node {host} crashes for {back_ms} ms"));
+        self.target.set_dying(host, true);
+        let running = self.with_host(host, |host| {
+            host.restart_at = Some(self.nature.now() + back_ms);
+            host.running.take()
+        });
+        let Some(Some(running)) = running else { return };
+        if let Some(since) = running.frozen_since {
+            self.frozen.borrow_mut().push((host, since, self.nature.now()));
+        }
+        let world = self.clone();
+        // Nothing of it runs any more from here on; what is dropped is dropped before anybody looks at the disk.
+        tokio::task::spawn_local(async move {
+            running.process.kill().await;
+            world.lose_unsynced(host);
+        });
+    }
+
+    /// What a crash leaves on a disk: all that was synced, and a part of the rest.
+    pub(super) fn lose_unsynced(&self, host: NodeId) {
+        self.with_host(host, |host| {
+            let (bytes, batches) = (host.log.unsynced_bytes(), host.read_models.unsynced());
+            let (kept, kept_batches) = self.nature.draw(|chance| {
+                let kept = if chance.per_mille(500) { 0 } else { chance.index(bytes + 1) };
+                (kept, chance.index(batches + 1))
+            });
+            host.log.crash(kept);
+            host.read_models.crash(kept_batches);
+            self.counts.borrow_mut().torn += u64::from(kept > 0 && kept < bytes);
+        });
+    }
+
+    fn stop_for_a_while(self: &Rc<Self>, host: NodeId) {
+        self.disturb(8_000);
+        self.counts.borrow_mut().stops += 1;
+        self.nature.note(&[7, host.0], || format!("node {host} is told to stop"));
+        self.with_host(host, |host| {
+            if let Some(running) = &host.running {
+                // It may be gone already.
+                let _ = running.door.send(Call::Stop);
+            }
+        });
+    }
+
+    fn freeze_for_a_while(self: &Rc<Self>, host: NodeId) {
+        let span = self.nature.draw(|chance| chance.pick(&[300, 1_500, 5_000, 12_000]));
+        self.disturb(span);
+        self.counts.borrow_mut().freezes += 1;
+        self.nature.note(&[8, host.0, span], || format!("node {host} freezes for {span} ms"));
+        let now = self.nature.now();
+        self.with_host(host, |host| {
+            if let Some(running) = &mut host.running {
+                running.process.freeze();
+                running.frozen_since = Some(now);
+            }
+        });
+        self.later(span, move |world| world.thaw(host));
+    }
+
+    /// A frozen node goes on.
+    pub(super) fn thaw(self: &Rc<Self>, host: NodeId) {
+        let now = self.nature.now();
+        let thawed = self.with_host(host, |host| {
+            let running = host.running.as_mut()?;
+            let since = running.frozen_since.take()?;
+            running.process.thaw();
+            Some(since)
+        });
+        if let Some(Some(since)) = thawed {
+            self.nature.note(&[9, host.0], || format!("node {host} thaws"));
+            self.frozen.borrow_mut().push((host, since, now));
+        }
+    }
+
+    fn cut_for_a_while(self: &Rc<Self>, host: NodeId) {
+        let (span, way, half) = self.nature.draw(|chance| {
+            (chance.pick(&[400, 2_000, 6_000, 14_000]), chance.below(5), chance.below(1 << 16))
+        });
+        self.disturb(span);
+        self.counts.borrow_mut().cuts += 1;
+        let all: Vec<u64> = self.hosts.borrow().keys().map(|id| id.0).collect();
+        let others: Vec<u64> = all.iter().copied().filter(|other| *other != host.0).collect();
+        let mut cut = Vec::new();
+        match way {
+            // It hears nobody, or nobody hears it, or both.
+            0 => cut.extend(others.iter().map(|other| (*other, host.0))),
+            1 => cut.extend(others.iter().map(|other| (host.0, *other))),
+            2 => cut.extend(others.iter().flat_map(|other| [(*other, host.0), (host.0, *other)])),
+            // One link only.
+            3 => cut.extend(others.get(half as usize % others.len().max(1)).map(|other| (host.0, *other))),
+            // Two halves.
+            _ => {
+                let side = |id: u64| (half >> (id % 16)) & 1;
+                let pairs = all.iter().flat_map(|from| all.iter().map(move |to| (*from, *to)));
+                cut.extend(pairs.filter(|(from, to)| side(*from) != side(*to)));
             }
         }
-    }
-
-    /// Whether most clocks that are left are right when a node goes: what a majority of wrong clocks does is not judged.
-    fn sane_without(&self, place: usize) -> bool {
-        let rest = || {
-            (0..self.nodes.len()).filter(|other| *other != place && self.nodes[*other].is_connected(self.now))
-        };
-        let wrong = rest().filter(|other| self.is_wrong(*other)).count();
-        wrong * 2 < rest().count() || wrong == 0
-    }
-
-    fn is_wrong(&self, place: usize) -> bool {
-        let true_now = self.epoch + self.now.cast_signed();
-        (self.nodes[place].clock.wall(self.now).0 - true_now).abs() > 250
-    }
-
-    fn disturb(&mut self, span: u64) {
-        self.disturbances.push((self.now, self.now + span + RECOVERY_MS));
-    }
-
-    fn crash(&mut self, place: usize) {
-        let back = self.chance.pick(&[200, 1_500, 6_000, 16_000]);
-        self.disturb(back);
-        self.counts.crashes += 1;
-        let now = self.now;
-        let node = &mut self.nodes[place];
-        node.up = false;
-        node.leader = None;
-        node.pending.clear();
-        node.worker.die(now, &mut self.attempts);
-        self.note(6, place as u64, || format!("node {place} crashes for {back} ms"));
-        self.later(back, Happening::Restart(place));
-    }
-
-    /// A node comes back from its last snapshot.
-    pub(super) fn restart(&mut self, place: usize) {
-        if self.nodes[place].up {
-            return;
-        }
-        self.counts.restores += 1;
-        let incarnation = Incarnation(self.chance.bits());
-        let node = &mut self.nodes[place];
-        let restored = node.restore(&self.ledger, self.planted);
-        node.up = true;
-        node.cut = false;
-        node.frozen_until = 0;
-        node.worker = Worker::new(node.id, incarnation);
-        self.note(7, place as u64, || format!("node {place} restarts"));
-        if let Err(difference) = restored {
-            self.violate("agreement", format!("node {place} after its restart: {difference}"));
-        }
-    }
-
-    fn freeze(&mut self, place: usize) {
-        let span = self.chance.pick(&[300, 2_000, 7_000, 12_000]);
-        self.disturb(span);
-        self.counts.freezes += 1;
-        self.nodes[place].frozen_until = self.now + span;
-        self.note(8, place as u64, || format!("node {place} freezes for {span} ms"));
-        self.later(span, Happening::Thaw(place));
-    }
-
-    fn cut(&mut self, place: usize) {
-        let span = self.chance.pick(&[500, 3_000, 9_000, 20_000]);
-        self.disturb(span);
-        self.counts.cuts += 1;
-        self.nodes[place].cut = true;
-        self.note(9, place as u64, || format!("node {place} is cut off for {span} ms"));
-        self.later(span, Happening::Rejoin(place));
-    }
-
-    /// A node reaches the others again.
-    pub(super) fn rejoin(&mut self, place: usize) {
-        self.nodes[place].cut = false;
-        self.note(10, place as u64, || format!("node {place} is connected"));
-    }
-
-    /// A clock jumps: of a node, as long as most are right, or of a client.
-    fn jump(&mut self, place: usize) {
-        let wild = self.settings.profile == Profile::Clock;
-        let reach = self.chance.pick(if wild {
-            &[900, 1_500, 20_000, 3_600_000]
-        } else {
-            &[300, 900, 5_000, 60_000]
+        self.nature.note(&[10, host.0, way, span], || format!("cut for {span} ms: {cut:?}"));
+        cut.into_iter().for_each(|(from, to)| self.weather.cut(from, to));
+        self.later(span, |world| {
+            world.nature.note(&[11], || "the links are mended".into());
+            world.weather.mend();
         });
-        let by = self.chance.around(reach);
-        if self.chance.per_mille(300) {
-            let client = self.chance.index(self.clients.len());
-            self.clients[client].clock.jump(by);
-            self.note(15, client as u64, || format!("the clock of client {client} jumps by {by} ms"));
-            return;
-        }
-        let wrong = (0..self.nodes.len())
-            .filter(|other| self.is_wrong(*other) || !self.nodes[*other].is_connected(self.now))
-            .count();
-        // Who cannot be told from a majority of wrong clocks cannot be helped; that is not judged here.
-        if (wrong + 1) * 2 >= self.nodes.len() {
-            return;
-        }
-        self.nodes[place].clock.jump(by);
-        let span = self.chance.between(2_000, 20_000);
+    }
+
+    fn bad_weather(self: &Rc<Self>, _: NodeId) {
+        let (span, roughness) = self.nature.draw(|chance| {
+            let most = chance.pick(&[5_000, 40_000, 200_000]);
+            let roughness = Roughness {
+                delay_us: (200, most),
+                lost: chance.pick(&[0, 20, 80]),
+                twice: chance.pick(&[0, 20, 100]),
+                slow: chance.pick(&[0, 20]),
+            };
+            (chance.pick(&[2_000, 6_000, 15_000]), roughness)
+        });
         self.disturb(span);
-        self.counts.jumps += 1;
-        self.note(16, place as u64, || format!("the clock of node {place} jumps by {by} ms for {span} ms"));
-        self.later(span, Happening::SetClock(place));
+        self.counts.borrow_mut().storms += 1;
+        self.nature.note(&[12, span], || format!("bad weather for {span} ms: {roughness:?}"));
+        self.weather.set(roughness);
+        self.later(span, |world| world.weather.set(Roughness::FAIR));
     }
 
-    /// A clock is set right.
-    pub(super) fn set_clock(&mut self, place: usize) {
-        self.disturb(0);
-        self.nodes[place].clock.set_right(&mut self.chance);
-        self.note(17, place as u64, || format!("the clock of node {place} is set right"));
-    }
-
-    fn drain(&mut self, place: usize) {
-        self.counts.drains += 1;
-        self.nodes[place].worker.draining = true;
-        self.note(18, place as u64, || format!("node {place} is drained"));
-    }
-
-    fn move_leader(&mut self) {
-        if let Some(leader) = self.leader {
-            self.step_down(leader);
+    fn jump(self: &Rc<Self>, host: NodeId) {
+        let wild = self.settings.profile == Profile::Clock;
+        let (by, span) = self.nature.draw(|chance| {
+            let reach =
+                chance.pick(if wild { &[900, 1_500, 20_000, 3_600_000] } else { &[300, 900, 5_000, 60_000] });
+            (chance.around(reach), chance.pick(&[1_000, 6_000, 20_000]))
+        });
+        // Who cannot be told from a majority of wrong clocks cannot be helped.
+        if self.wrong_clocks.borrow().iter().any(|wrong| *wrong != host) {
+            return;
         }
+        self.wrong_clocks.borrow_mut().insert(host);
+        self.disturb(span);
+        self.counts.borrow_mut().jumps += 1;
+        self.nature.note(&[13, host.0, by.cast_unsigned()], || {
+            format!("the clock of node {host} jumps by {by} ms, for {span} ms")
+        });
+        self.with_host(host, |host| host.clock.jump(by));
+        self.later(span, move |world| {
+            world.nature.note(&[14, host.0], || format!("the clock of node {host} is set right"));
+            world.with_host(host, |host| host.clock.set_right());
+            // What it said while it was wrong is remembered for a while.
+            world.later(10_000, move |world| {
+                world.wrong_clocks.borrow_mut().remove(&host);
+            });
+        });
+    }
+
+    fn break_disk(self: &Rc<Self>, host: NodeId) {
+        match self.nature.draw(|chance| chance.below(10)) {
+            0..=2 => self.stall(host),
+            3 | 4 => self.fail_sync(host),
+            5 => self.fill(host),
+            6..=8 => self.flip(host),
+            _ => self.lose_disk(host),
+        }
+    }
+
+    fn stall(self: &Rc<Self>, host: NodeId) {
+        let (sync, span) =
+            self.nature.draw(|chance| (chance.pick(&[30, 250, 1_500]), chance.pick(&[1_000, 4_000, 10_000])));
+        self.disturb(span);
+        self.counts.borrow_mut().stalls += 1;
+        self.nature.note(&[15, host.0, sync], || {
+            format!("the disk of node {host} takes {sync} ms for a sync, for {span} ms")
+        });
+        self.with_host(host, |host| host.set_sync(Duration::from_millis(sync)));
+        self.later(span, move |world| {
+            world.with_host(host, |host| host.set_sync(Duration::from_micros(300)));
+        });
+    }
+
+    fn fail_sync(self: &Rc<Self>, host: NodeId) {
+        self.disturb(6_000);
+        self.counts.borrow_mut().failed_syncs += 1;
+        let which = self.nature.draw(|chance| chance.below(3));
+        self.nature.note(&[16, host.0, which], || format!("the disk of node {host} fails its next sync"));
+        self.with_host(host, |host| {
+            host.excused = true;
+            if which != 0 {
+                host.log.fail_syncs();
+            }
+            if which != 1 {
+                host.read_models.fail_syncs();
+            }
+        });
+    }
+
+    fn fill(self: &Rc<Self>, host: NodeId) {
+        self.disturb(8_000);
+        self.counts.borrow_mut().full += 1;
+        self.nature.note(&[17, host.0], || format!("the disk of node {host} is full"));
+        self.with_host(host, |host| host.set_full(true));
+        self.later(3_000, move |world| {
+            world.with_host(host, |host| host.set_full(false));
+        });
+    }
+
+    /// Whether one more disk may be lost: most of the members must keep theirs.
+    fn may_lose_a_disk(&self) -> bool {
+        let hosts = self.hosts.borrow();
+        !self.changing.get() && !hosts.values().any(|host| !host.retired && (host.lost || host.damaged))
+    }
+
+    fn flip(self: &Rc<Self>, host: NodeId) {
+        if !self.may_lose_a_disk() {
+            return;
+        }
+        let (which, some, back) =
+            self.nature.draw(|chance| (chance.below(3), chance.below(u64::MAX), chance.pick(&[100, 3_000])));
+        let flipped = self.with_host(host, |host| {
+            let bits = host.log.bits().max(1);
+            let flipped = match which {
+                0 => host.read_models.flip_bit(Tree::EventBlocks, some >> 32, some & 0xffff_ffff),
+                _ => host.log.flip_bit(some % bits),
+            };
+            host.damaged |= flipped;
+            flipped
+        });
+        if flipped != Some(true) {
+            return;
+        }
+        self.disturb(back + 10_000);
+        let mut counts = self.counts.borrow_mut();
+        counts.flips += 1;
+        counts.crashes += 1;
+        drop(counts);
+        self.nature.note(&[18, host.0, which, some], || format!("a bit of the disk of node {host} flips"));
+        self.crash(host, back);
+    }
+
+    fn lose_disk(self: &Rc<Self>, host: NodeId) {
+        if !self.may_lose_a_disk() {
+            return;
+        }
+        self.disturb(15_000);
+        let mut counts = self.counts.borrow_mut();
+        counts.lost_disks += 1;
+        counts.crashes += 1;
+        drop(counts);
+        self.nature.note(&[19, host.0], || format!("node {host} loses its disk"));
+        self.crash(host, 0);
+        self.with_host(host, |host| {
+            host.lost = true;
+            host.restart_at = None;
+        });
+    }
+
+    fn change_members(self: &Rc<Self>, host: NodeId) {
+        let way = self.nature.draw(|chance| chance.below(3));
+        self.disturb(4_000);
+        self.wanted_change.set(Some((way, host)));
     }
 }

@@ -1,102 +1,68 @@
-//! The committed log, and an auditor that applies every entry as it is committed.
+//! What the nodes were seen to apply: the records of every entry once, and whether all nodes agree on them.
 //!
-//! The auditor's records are what the event log of every node must hold; nodes are held against its marks. It never
-//! crashes, restores or lags.
+//! A replica outside the cluster folds the records as they are first seen; nodes are held against it. Invariant: an
+//! entry's records are the same wherever and whenever it is applied.
 
 use std::collections::BTreeMap;
 
-use escapement_domain::command::Command;
+use escapement_actors::machine::Applied;
+use escapement_domain::identifier::NodeId;
 use escapement_domain::record::{Hash, Record};
 use escapement_domain::replica::Replica;
 
-/// Every so many entries the whole states are compared, and not only where the chains end.
-const HASH_EVERY: u64 = 128;
-
-/// The committed log.
+/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    entries: Vec<(Vec<u8>, u64)>,
-    auditor: Replica,
+    state: Replica,
     records: Vec<Record>,
-    marks: Vec<u64>,
-    states: BTreeMap<u64, Hash>,
-}
-
-/// What became of a log.
-pub(super) struct Closed {
-    /// The auditor's state.
-    pub(super) state: Replica,
-    /// Its records.
-    pub(super) records: Vec<Record>,
-    /// When each entry was committed.
-    pub(super) committed: Vec<u64>,
+    /// For each entry with records: when it was first seen, and a digest of its records.
+    entries: BTreeMap<u64, (u64, Hash)>,
 }
 
 impl Ledger {
-    /// The index of the last entry.
-    #[must_use]
-    pub(super) fn end(&self) -> u64 {
-        self.entries.len() as u64
-    }
-
-    /// The bytes of an entry.
-    #[must_use]
-    pub(super) fn entry(&self, index: u64) -> Option<&[u8]> {
-        let place = usize::try_from(index).ok()?.checked_sub(1)?;
-        self.entries.get(place).map(|(bytes, _)| bytes.as_slice())
-    }
-
-    /// The state that every node must reach.
-    #[must_use]
+    /// The state that the records fold to.
     pub(super) fn state(&self) -> &Replica {
-        &self.auditor
+        &self.state
     }
 
-    /// Commits an entry at a time of the world; returns a number that tells its records from others.
-    pub(super) fn commit(&mut self, bytes: Vec<u8>, now: u64) -> u64 {
-        let index = self.end() + 1;
-        if let Ok(command) = Command::decode(&bytes) {
-            let mut records = Vec::new();
-            self.auditor.apply(index, &command, &mut records);
-            self.records.extend(records);
-        }
-        self.entries.push((bytes, now));
-        let mark = mark(&self.auditor);
-        self.marks.push(mark);
-        if index.is_multiple_of(HASH_EVERY) {
-            self.states.insert(index, self.auditor.state_hash());
-        }
-        mark
+    /// The records, in order.
+    pub(super) fn records(&self) -> &[Record] {
+        &self.records
     }
 
-    /// Says how a node that has applied `index` entries differs, if it does.
-    #[must_use]
-    pub(super) fn difference(&self, index: u64, replica: &Replica) -> Option<String> {
-        let place = usize::try_from(index).ok()?.checked_sub(1)?;
-        if self.marks.get(place).is_some_and(|expected| *expected != mark(replica)) {
-            return Some(format!("its chains end elsewhere at index {index}"));
-        }
-        let expected = self.states.get(&index)?;
-        let found = replica.state_hash();
-        (found != *expected).then(|| format!("its state at index {index} has hash {found}, not {expected}"))
+    /// The last entry that had records.
+    pub(super) fn end(&self) -> u64 {
+        self.entries.last_key_value().map_or(0, |(index, _)| *index)
     }
 
-    /// Ends the log.
-    #[must_use]
-    pub(super) fn close(self) -> Closed {
-        Closed {
-            state: self.auditor,
-            records: self.records,
-            committed: self.entries.into_iter().map(|(_, at)| at).collect(),
+    /// A node applied an entry at a time of the world. Says what is wrong with it, if anything is.
+    pub(super) fn applied(&mut self, node: NodeId, applied: &Applied, now: u64) -> Option<String> {
+        let last = applied.records.last()?;
+        let hashes: Vec<u8> = applied.records.iter().flat_map(|record| record.hash.0).collect();
+        let digest = Hash::of(&hashes);
+        match self.entries.get(&applied.index) {
+            Some((_, known)) if *known == digest => None,
+            Some(_) => Some(format!(
+                "entry {} led to other records on node {node}; the last of them is {} {}",
+                applied.index,
+                last.header.sequence,
+                last.event.name()
+            )),
+            None if applied.index < self.end() => {
+                Some(format!("entry {} led to records on node {node} and to none elsewhere", applied.index))
+            }
+            None => {
+                applied.records.iter().for_each(|record| self.state.evolve(record));
+                self.records.extend(applied.records.iter().cloned());
+                self.entries.insert(applied.index, (now, digest));
+                None
+            }
         }
     }
-}
 
-/// The ends of all chains as one number.
-fn mark(replica: &Replica) -> u64 {
-    replica.tenants().iter().fold(0, |mark, tenant| {
-        let mut first = [0_u8; 8];
-        first.copy_from_slice(&tenant.head.hash.0[..8]);
-        (mark ^ u64::from_le_bytes(first)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
-    })
+    /// The records, when each entry was first seen, and the state.
+    pub(super) fn close(self) -> (Vec<Record>, BTreeMap<u64, u64>, Replica) {
+        let committed = self.entries.into_iter().map(|(index, (at, _))| (index, at)).collect();
+        (self.records, committed, self.state)
+    }
 }

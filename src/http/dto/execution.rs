@@ -31,7 +31,8 @@ pub(in crate::http) struct Execution {
     status: &'static str,
     /// The instant it is for.
     scheduled_at: String,
-    /// When its fire was committed; null if it was skipped.
+    /// When the leader stamped its fire, to propose it; the commit follows within the latency of one (the metric
+    /// `escapement_commit_latency_seconds`). Null if it was skipped.
     #[schema(required = true)]
     fired_at: Option<String>,
     /// When its first attempt was granted.
@@ -40,7 +41,8 @@ pub(in crate::http) struct Execution {
     /// When it ended.
     #[schema(required = true)]
     finished_at: Option<String>,
-    /// Milliseconds from its instant to its committed fire.
+    /// Milliseconds from its instant to `fired_at`. The metric `escapement_lateness_seconds` of the leader counts to the
+    /// commit.
     #[schema(required = true)]
     lateness_ms: Option<u64>,
     /// The number of its latest attempt; 0 before the first.
@@ -144,7 +146,7 @@ pub(in crate::http) struct Counts {
     queue_depth: u64,
     /// Executions whose attempt is in the hands of a worker.
     running: u64,
-    /// How late half of the last hour's fires were at most; null without fires.
+    /// How late half of the last hour's fires were at most, each to its `fired_at`; null without fires.
     #[schema(required = true)]
     lateness_p50_ms: Option<u64>,
     /// How late 99 of 100 of them were at most.

@@ -3,6 +3,7 @@
 use actix_web::http::Method;
 use escapement_domain::command::Programs;
 use escapement_domain::identifier::ExecutionId;
+use escapement_domain::replica::Replica;
 use escapement_domain::timestamp::Span;
 use serde_json::{Value, json};
 
@@ -216,4 +217,34 @@ async fn the_event_log_is_listed_by_tenant_task_and_sequence() {
     let admin = api.token("eve", "other", &[Role::Admin]);
     let other = Ask::of(Method::GET, "/api/audit/events?tenant=acme").token(&admin);
     api.send(other).await.problem(403, "forbidden");
+}
+
+#[actix_web::test]
+async fn the_event_log_is_told_as_it_is_stored_to_whoever_may_audit_it() {
+    let api = Api::start();
+    api.create(manual("one")).await;
+    let chains = api.get("/api/audit/chains").await.expect(200);
+    let names: Vec<String> = items(&chains).iter().map(|chain| text(chain, "tenant")).collect();
+    assert_eq!(
+        (names, &chains["all_tenants"]),
+        (vec!["$cluster".to_owned(), "acme".to_owned()], &json!(true))
+    );
+    let events = api.get("/api/audit/events?limit=1000").await.expect(200);
+    let last = items(&events).last().expect("an event").clone();
+    assert_eq!((&items(&chains)[1]["seq"], &items(&chains)[1]["hash"]), (&last["seq"], &last["hash"]));
+    let admin = api.token("eve", "acme", &[Role::Admin]);
+    let as_admin = async |path: &str| api.send(Ask::of(Method::GET, path).token(&admin)).await;
+    let own = as_admin("/api/audit/chains").await.expect(200);
+    assert_eq!((items(&own).len(), &own["all_tenants"]), (1, &json!(false)));
+    assert_eq!(own["state_hash"], Value::Null);
+    let state = api.get("/api/audit/chains?state=true").await.expect(200)["state_hash"].clone();
+    assert_eq!(state, json!(api.node.machine.read(Replica::state_hash).to_string()));
+    let refused = ["chains?tenant=$cluster", "chains?state=true", "blocks?tenant=other"];
+    for path in refused.map(|path| format!("/api/audit/{path}")) {
+        as_admin(&path).await.problem(403, "forbidden");
+    }
+    api.get("/api/audit/chains?tenant=nobody").await.problem(404, "not_found");
+    api.get("/api/audit/blocks?from=0").await.problem(400, "invalid_parameter");
+    let operator = api.token("op", "acme", &[Role::Operator]);
+    api.send(Ask::of(Method::GET, "/api/audit/blocks").token(&operator)).await.problem(403, "forbidden");
 }

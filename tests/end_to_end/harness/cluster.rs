@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::api::Api;
+use super::disk::Disk;
 use super::node::Node;
 use super::ports::{Permit, free_port};
 use super::program::{ask, command, escapement};
@@ -22,6 +23,8 @@ use super::wait::{eventually, now_ms, until};
 
 /// The secret of every cluster here.
 const SECRET: &str = "a secret of more than thirty-two bytes, for tests only";
+/// How long a node may take to find out that it cannot go on, and to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a test may set.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +84,7 @@ impl Cluster {
         cluster.token = cluster.mint("ann", "acme", &["admin", "cluster-admin"]);
         cluster.write_configuration();
         for id in 1..=size {
-            cluster.launch(id, &[]);
+            cluster.launch(id, &[], None);
         }
         cluster.await_ready();
         cluster
@@ -111,12 +114,15 @@ impl Cluster {
         fs::write(self.configuration(), text).expect("written");
     }
 
-    fn launch(&mut self, id: u64, options: &[&str]) {
+    fn launch(&mut self, id: u64, options: &[&str], disk: Option<&Disk>) {
         let (configuration, number) = (self.configuration().display().to_string(), id.to_string());
         let mut arguments = vec!["server", "--config", &configuration, "--node", &number];
         arguments.extend(options);
         let log = self.directory.path().join(format!("node-{id}.log"));
         let mut command = command(&arguments);
+        if let Some(disk) = disk {
+            disk.slide_under(&mut command);
+        }
         if let Some(hosts) = &self.settings.hosts {
             command = hosts.dress(id, command);
         }
@@ -156,7 +162,18 @@ impl Cluster {
 
     /// Starts a node that was killed, without waiting for it.
     pub(crate) fn start_again(&mut self, id: u64) {
-        self.launch(id, &[]);
+        self.launch(id, &[], None);
+    }
+
+    /// Starts a node that was stopped on a disk that will fail, without waiting for it.
+    pub(crate) fn start_again_on(&mut self, id: u64, disk: &Disk) {
+        self.launch(id, &[], Some(disk));
+    }
+
+    /// Waits until a node ended by itself, and returns its exit code.
+    #[track_caller]
+    pub(crate) fn await_end(&mut self, id: u64) -> Option<i32> {
+        self.node_mut(id).await_end(ENDS_WITHIN)
     }
 
     /// Starts a node that waits to be added, and returns its two addresses.
@@ -164,7 +181,7 @@ impl Cluster {
         let member = Member::new(&self.settings, id);
         self.members.insert(id, member);
         self.write_configuration();
-        self.launch(id, &["--join"]);
+        self.launch(id, &["--join"], None);
         (member.api.to_string(), member.peer.to_string())
     }
 
@@ -172,12 +189,6 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn terminate(&mut self, id: u64) -> Option<i32> {
         self.node_mut(id).terminate(Duration::from_secs(12))
-    }
-
-    /// Waits until a node ended by itself, and returns its exit code.
-    #[track_caller]
-    pub(crate) fn await_end(&mut self, id: u64, patience: Duration) -> Option<i32> {
-        self.node_mut(id).await_end(patience)
     }
 
     /// Makes a node the leader.

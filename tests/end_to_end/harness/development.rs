@@ -8,6 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::api::Api;
+use super::disk::Disk;
 use super::node::Node;
 use super::ports::{Permit, free_port};
 use super::program::{PROGRAM, command};
@@ -42,6 +43,15 @@ impl Development {
         let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", file_bytes / 512);
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &script, "sh", PROGRAM]).args(arguments);
+        self.node = Node::start(command, self.address, &self.directory.path().join("node.log"));
+        self.node.await_ready();
+    }
+
+    /// Starts it again on the same data, on a disk that will fail.
+    #[track_caller]
+    pub(crate) fn restart_on(&mut self, disk: &Disk) {
+        let mut command = command(&arguments(self.address, &self.directory).each_ref().map(String::as_str));
+        disk.slide_under(&mut command);
         self.node = Node::start(command, self.address, &self.directory.path().join("node.log"));
         self.node.await_ready();
     }

@@ -4,6 +4,7 @@ pub(crate) mod api;
 pub(crate) mod cluster;
 pub(crate) mod definitions;
 pub(crate) mod development;
+pub(crate) mod disk;
 pub(crate) mod node;
 pub(crate) mod ports;
 pub(crate) mod program;

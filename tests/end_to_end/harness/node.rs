@@ -4,16 +4,21 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::api::Api;
+use super::program::behind;
 use super::wait::{until, within};
 
 /// Lines of a node's log that are shown when a test fails.
 const LINES_SHOWN: usize = 40;
+
+/// What a process begins with that is to die with the thread that starts it.
+const MORTAL: [&str; 3] = ["setpriv", "--pdeathsig", "KILL"];
 
 /// A running node; killed with everything in its process group when dropped.
 #[derive(Debug)]
@@ -25,7 +30,8 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts a node; what it prints goes to the end of `log`.
-    pub(crate) fn start(mut command: Command, api: SocketAddr, log: &Path) -> Self {
+    pub(crate) fn start(command: Command, api: SocketAddr, log: &Path) -> Self {
+        let mut command = mortal(command);
         let open = || File::options().create(true).append(true).open(log).expect("the log opens");
         let child = command
             .stdin(Stdio::null())
@@ -83,10 +89,22 @@ impl Node {
     /// Waits until it ended by itself, and returns its exit code.
     #[track_caller]
     pub(crate) fn await_end(&mut self, patience: Duration) -> Option<i32> {
-        let mut child = self.child.take().expect("it runs");
-        let status = within(patience, "the node ended", || child.try_wait().expect("waits"));
+        let status = self.await_status(patience);
         assert_eq!(status.signal(), None, "it ended by itself:\n{}", self.printed());
         status.code()
+    }
+
+    /// Waits until it was killed from elsewhere.
+    #[track_caller]
+    pub(crate) fn await_death(&mut self, patience: Duration) {
+        let status = self.await_status(patience);
+        assert_eq!(status.signal(), Some(Signal::KILL.as_raw()), "it was killed:\n{}", self.printed());
+    }
+
+    #[track_caller]
+    fn await_status(&mut self, patience: Duration) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        within(patience, "the node ended", || child.try_wait().expect("waits"))
     }
 
     /// Stops its clock, without its knowing.
@@ -112,6 +130,16 @@ impl Node {
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(self.child.as_ref().expect("it runs"))
     }
+}
+
+/// The command of a process that is left over by no test, not even by one that is killed itself, where the machine can do
+/// that.
+fn mortal(command: Command) -> Command {
+    static CAN: LazyLock<bool> = LazyLock::new(|| {
+        let tried = behind(&MORTAL, &Command::new("true")).stderr(Stdio::null()).status();
+        tried.is_ok_and(|status| status.success())
+    });
+    if *CAN { behind(&MORTAL, &command) } else { command }
 }
 
 impl Drop for Node {

@@ -1,5 +1,6 @@
 //! The program, run to its end.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -40,6 +41,19 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// The command behind other words that become it, such as `ip netns exec NAME`.
+pub(crate) fn behind(words: &[&str], command: &Command) -> Command {
+    let mut behind = Command::new(words[0]);
+    behind.args(&words[1..]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => behind.env(name, value),
+            None => behind.env_remove(name),
+        };
+    }
+    behind
+}
+
 /// Runs the program to its end.
 pub(crate) fn escapement(arguments: &[&str]) -> Ran {
     finish(command(arguments), None)
@@ -54,12 +68,25 @@ pub(crate) fn escapement_in(directory: &Path, arguments: &[&str]) -> Ran {
 
 /// Runs the program against a node, with something on its standard input.
 pub(crate) fn ask(api: &Api, arguments: &[&str], input: Option<&str>) -> Ran {
+    finish(command_to(api, arguments), input)
+}
+
+/// Runs the program against a node, and shows each line that it prints as it comes; demands that it ends well.
+#[track_caller]
+pub(crate) fn watch(api: &Api, arguments: &[&str], mut show: impl FnMut(&str)) {
+    let mut child = command_to(api, arguments).stdout(Stdio::piped()).spawn().expect("the program starts");
+    let printed = BufReader::new(child.stdout.take().expect("piped"));
+    printed.lines().for_each(|line| show(&line.expect("UTF-8")));
+    assert!(child.wait().expect("waits").success(), "{arguments:?}");
+}
+
+fn command_to(api: &Api, arguments: &[&str]) -> Command {
     let mut command = command(arguments);
     command.env("ESCAPEMENT_ADDRESS", format!("http://{}", api.address));
     if let Some(token) = &api.token {
         command.env("ESCAPEMENT_TOKEN", token);
     }
-    finish(command, input)
+    command
 }
 
 fn finish(mut command: Command, input: Option<&str>) -> Ran {

@@ -12,6 +12,7 @@ use crate::command::{Offers, Programs};
 use crate::execution::state::Execution;
 use crate::identifier::{ExecutionId, Incarnation, NodeId};
 use crate::limits::PRIORITY_MAX;
+use crate::planted::{self, Bug};
 use crate::task::rules::Requirement;
 
 /// Executions that wait for a worker, apart by what a worker must offer.
@@ -136,10 +137,19 @@ pub fn next_grant(queue: &Queue, workers: &Workers) -> Option<(ExecutionId, Node
                 .iter()
                 .filter(|(_, worker)| worker.free() > 0 && worker.meets(requirement))
                 .max_by(|(left_key, left), (right_key, right)| {
+                    if planted::has(Bug::HashOrder) {
+                        return hashed(left_key).cmp(&hashed(right_key));
+                    }
                     left.free().cmp(&right.free()).then_with(|| right_key.cmp(left_key))
                 })?;
             Some((*turn, *execution, key.0, key.1))
         })
         .min_by_key(|(turn, ..)| *turn)
         .map(|(_, execution, node, incarnation)| (execution, node, incarnation))
+}
+
+/// Where a hash map of this process would have a key.
+fn hashed(key: &(NodeId, Incarnation)) -> u64 {
+    use std::hash::BuildHasher;
+    std::hash::RandomState::new().hash_one(key)
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::answer::{Answer, Rejection};
 use crate::command::{Client, Idempotency};
 use crate::identifier::{CommandId, TenantId};
+use crate::planted::{self, Bug};
 use crate::timestamp::Timestamp;
 
 /// Remembered answers.
@@ -34,7 +35,8 @@ impl Window {
     /// What is known of a command before it is carried out: its first answer, or that it must not be carried out.
     #[must_use]
     pub fn recall(&self, client: &Client, tenant: Option<TenantId>) -> Option<Recalled> {
-        if let Some(answer) = self.answers.get(&client.command) {
+        let forgotten = planted::has(Bug::ForgottenCommand);
+        if let Some(answer) = self.answers.get(&client.command).filter(|_| !forgotten) {
             return Some(Recalled::First(answer.clone()));
         }
         if client.issued_at < self.commands_floor {

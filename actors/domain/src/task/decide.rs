@@ -15,6 +15,7 @@ use crate::event::{Event, SkipReason};
 use crate::execution::state::{CancelCause, Execution, Occurrence, Stage};
 use crate::identifier::ExecutionId;
 use crate::limits::OPEN_EXECUTIONS_PER_TASK_MAX;
+use crate::planted::{self, Bug};
 use crate::schedule::jitter_of;
 use crate::timestamp::Timestamp;
 
@@ -28,8 +29,9 @@ pub type OpenExecutions = BTreeMap<ExecutionId, Arc<Execution>>;
 #[must_use]
 pub fn fire(task: &Task, open: &OpenExecutions, item: &Due, now: Timestamp) -> Vec<Event> {
     let last = item.missed_through.map_or(item.due, |(last, _)| last);
+    let repeats = planted::has(Bug::RepeatedOccurrence) && task.next.is_some_and(|next| next > item.due);
     let plausible = task.revision == item.revision
-        && task.next == Some(item.due)
+        && (task.next == Some(item.due) || repeats)
         && item.due <= last
         && item.next.is_none_or(|next| next > last);
     if !plausible {

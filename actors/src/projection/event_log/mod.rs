@@ -119,6 +119,14 @@ impl EventLog {
         Ok(log)
     }
 
+    /// A log to be audited: its chains are to end where somebody else says, and not where its blocks happen to end.
+    #[must_use]
+    pub fn ending_at(storage: Arc<dyn Storage>, heads: BTreeMap<TenantId, ChainHead>) -> Self {
+        let by_tenant = heads.into_iter().map(|(tenant, head)| (tenant, Chain::ending(head))).collect();
+        let chains = RwLock::new(Chains { by_tenant, dirty: BTreeSet::new() });
+        Self { storage, chains, cache: Mutex::default() }
+    }
+
     /// Where a tenant's chain ends here.
     #[must_use]
     pub fn head(&self, tenant: TenantId) -> ChainHead {
@@ -238,11 +246,7 @@ impl EventLog {
         for tenant in dirty {
             let Some(chain) = chains.by_tenant.get(&tenant) else { continue };
             let (mark, blocks) = chain.flush();
-            batch.extend(blocks.into_iter().map(|(first, bytes)| Write {
-                tree: Tree::EventBlocks,
-                key: keys::block(tenant, first),
-                value: Some(bytes),
-            }));
+            batch.extend(blocks.into_iter().map(|(first, bytes)| put_block(tenant, first, bytes)));
             flushing.push((tenant, mark));
         }
         LogFlush(flushing)
@@ -261,6 +265,12 @@ impl EventLog {
             chains.by_tenant.values_mut().for_each(Chain::let_go);
         }
     }
+}
+
+/// Puts a block, whatever it holds, where a log looks for the one that begins with the record `first`.
+#[must_use]
+pub fn put_block(tenant: TenantId, first: u64, bytes: Vec<u8>) -> Write {
+    Write { tree: Tree::EventBlocks, key: keys::block(tenant, first), value: Some(bytes) }
 }
 
 /// Why a fetched block was not appended.

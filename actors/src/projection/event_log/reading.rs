@@ -146,6 +146,31 @@ impl EventLog {
         Ok(blocks)
     }
 
+    /// Blocks as the storage has them, unopened and each with the sequence that it is stored under, from the first one
+    /// that begins at or after `from`, until their bytes exceed `most`; at least one if there is any. What is not flushed
+    /// is not among them.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub fn stored_blocks(
+        &self,
+        tenant: TenantId,
+        from: u64,
+        most: usize,
+    ) -> std::io::Result<Vec<(u64, Vec<u8>)>> {
+        let (mut key, end) = (keys::block(tenant, from), keys::end_of(keys::scope(tenant)));
+        let (mut blocks, mut taken) = (Vec::new(), 0);
+        while taken <= most {
+            let found = self.storage.scan(Tree::EventBlocks, &key, &end, 1, false)?.into_iter().next();
+            let Some((stored, bytes)) = found else { break };
+            taken += bytes.len();
+            blocks.extend(keys::first_of_block(&stored).map(|(_, first)| (first, bytes)));
+            key = stored;
+            key.push(0);
+        }
+        Ok(blocks)
+    }
+
     /// The block that begins nearest at or before a sequence.
     pub(super) fn block_at(&self, tenant: TenantId, sequence: u64) -> Result<Option<Loaded>, Fault> {
         let in_memory = self.chains.read().by_tenant.get(&tenant).and_then(|chain| chain.block_at(sequence));

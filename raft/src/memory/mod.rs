@@ -2,10 +2,12 @@
 //!
 //! Invariants are those of the log on disk: entries are readable at once, reported as written only
 //! after the sync, which takes as long as it is told to; a vote is synced before it is answered; writes
-//! become durable in their order. [`MemoryDisk::crash`] throws away the rest, and every handle from
-//! before it writes into nothing. [`MemoryDisk::fail_syncs`] makes the next sync fail, for good.
+//! become durable in their order, as checksummed bytes. [`MemoryDisk::crash`] throws away the rest, and
+//! every handle from before it writes into nothing. Everything that goes wrong with a disk can be made
+//! to: it tears what is on its way, flips bits, fails a sync, fills up, and stalls.
 
-use std::collections::BTreeMap;
+mod journal;
+
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
@@ -23,53 +25,31 @@ use crate::limits::APPEND_BYTES_TARGET;
 use crate::log::payload_bytes;
 use crate::runtime;
 use crate::snapshot::MemorySnapshots;
-
-/// What a log holds.
-#[derive(Debug, Clone, Default)]
-struct Content {
-    vote: Option<Vote>,
-    entries: BTreeMap<u64, Entry>,
-    purged: Option<LogId>,
-    committed: Option<LogId>,
-}
-
-impl Content {
-    fn last(&self) -> Option<LogId> {
-        self.entries.values().next_back().map(|entry| entry.log_id).or(self.purged)
-    }
-
-    fn write(&mut self, write: &Write) {
-        match write {
-            Write::Vote(vote) => self.vote = Some(*vote),
-            Write::Committed(committed) => self.committed = Some(*committed),
-            Write::Entries(entries) => {
-                self.entries.extend(entries.iter().map(|entry| (entry.log_id.index, entry.clone())));
-            }
-            Write::TruncateFrom(index) => drop(self.entries.split_off(index)),
-            Write::PurgeThrough(upto) => {
-                self.entries = self.entries.split_off(&(upto.index + 1));
-                self.purged = self.purged.max(Some(*upto));
-            }
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Write {
-    Vote(Vote),
-    Committed(LogId),
-    Entries(Vec<Entry>),
-    TruncateFrom(u64),
-    PurgeThrough(LogId),
-}
+use journal::{Content, Write};
 
 #[derive(Debug, Default)]
 struct Disk {
-    durable: Content,
+    /// Bytes that survive a crash.
+    durable: Vec<u8>,
+    /// Bytes that were written and not synced yet.
+    unsynced: Vec<u8>,
     /// Counts crashes: handles of an earlier life write into nothing.
     life: u64,
     sync: Duration,
     failing: bool,
+    full: bool,
+    #[cfg(feature = "planted")]
+    planted: Option<DiskBug>,
+}
+
+/// A bug that a disk can be given.
+#[cfg(feature = "planted")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskBug {
+    /// Entries are reported as synced before they are.
+    EarlyAcknowledgement,
+    /// Votes are answered and never written.
+    ForgottenVotes,
 }
 
 /// A disk; clones are the same disk. It outlives the node that uses it.
@@ -96,27 +76,72 @@ impl MemoryDisk {
         self.disk.lock().failing = true;
     }
 
-    /// Loses whatever was not synced. The node that used the disk must be gone or be dropped now.
-    pub fn crash(&self) {
+    /// Refuses every write while it is full.
+    pub fn set_full(&self, full: bool) {
+        self.disk.lock().full = full;
+        self.snapshots.set_full(full);
+    }
+
+    /// Flips one bit of the log, or of the newest snapshot if the log has fewer bits. Says whether there was one.
+    pub fn flip_bit(&self, bit: u64) -> bool {
+        let mut disk = self.disk.lock();
+        let bits = disk.durable.len() as u64 * 8;
+        if bit < bits {
+            disk.durable[(bit / 8) as usize] ^= 1 << (bit % 8);
+            return true;
+        }
+        drop(disk);
+        self.snapshots.flip_bit(bit - bits)
+    }
+
+    /// How many bits it holds.
+    #[must_use]
+    pub fn bits(&self) -> u64 {
+        self.disk.lock().durable.len() as u64 * 8 + self.snapshots.bits()
+    }
+
+    /// How many bytes were written and not synced yet.
+    #[must_use]
+    pub fn unsynced_bytes(&self) -> usize {
+        self.disk.lock().unsynced.len()
+    }
+
+    /// Loses what was not synced, but for its first `kept` bytes, which may end within a write. The node
+    /// that used the disk must be gone or be dropped now.
+    pub fn crash(&self, kept: usize) {
         let mut disk = self.disk.lock();
         disk.life += 1;
         disk.failing = false;
+        let mut unsynced = std::mem::take(&mut disk.unsynced);
+        unsynced.truncate(kept);
+        disk.durable.append(&mut unsynced);
     }
 
-    pub(crate) fn log(&self, latch: Latch) -> MemoryLog {
-        let (live, life) = {
-            let disk = self.disk.lock();
-            (Arc::new(Mutex::new(disk.durable.clone())), disk.life)
-        };
+    /// Gives the disk a bug.
+    #[cfg(feature = "planted")]
+    pub fn plant(&self, bug: DiskBug) {
+        self.disk.lock().planted = Some(bug);
+    }
+
+    /// Reads what is on the disk. A write that was torn is cut off, as it was never acknowledged.
+    ///
+    /// # Errors
+    /// Damage, with its place.
+    pub(crate) fn log(&self, latch: Latch) -> io::Result<MemoryLog> {
+        let mut disk = self.disk.lock();
+        let content = Content::read(&disk.durable)?;
+        disk.durable = content.journal()?;
+        let live = Arc::new(Mutex::new(content));
         let (queue, writes) = mpsc::unbounded_channel();
-        runtime::spawn(sync(self.disk.clone(), life, writes, latch.clone()));
-        MemoryLog { live, queue, latch }
+        runtime::spawn(sync(self.disk.clone(), disk.life, writes, latch.clone()));
+        Ok(MemoryLog { disk: self.disk.clone(), life: disk.life, live, queue, latch })
     }
 }
 
 /// A write on its way to the disk.
 struct Queued {
-    write: Write,
+    bytes: usize,
+    compacts: bool,
     done: Done,
 }
 
@@ -137,21 +162,37 @@ async fn sync(disk: Arc<Mutex<Disk>>, life: u64, mut writes: mpsc::UnboundedRece
         if !duration.is_zero() {
             tokio::time::sleep(duration).await;
         }
-        {
+        let synced = {
             let mut disk = disk.lock();
             if disk.life != life {
                 return;
             }
-            if disk.failing {
-                let failure = Failure::Log { reason: "a sync failed".to_owned() };
-                latch.fail(failure.clone());
-                drop(disk);
-                batch.into_iter().for_each(|queued| queued.done.answer(Err(failure.to_io())));
-                return;
-            }
-            batch.iter().for_each(|queued| disk.durable.write(&queued.write));
+            disk.sync(&batch)
+        };
+        if let Err(error) = synced {
+            let failure = Failure::Log { reason: format!("a sync failed: {error}") };
+            latch.fail(failure.clone());
+            batch.into_iter().for_each(|queued| queued.done.answer(Err(failure.to_io())));
+            return;
         }
         batch.into_iter().for_each(|queued| queued.done.answer(Ok(())));
+    }
+}
+
+impl Disk {
+    fn sync(&mut self, batch: &[Queued]) -> io::Result<()> {
+        if self.failing {
+            return Err(io::Error::other("the disk reported an error"));
+        }
+        let bytes: usize = batch.iter().map(|queued| queued.bytes).sum();
+        self.durable.extend(self.unsynced.drain(..bytes));
+        // Damage is found when the log is opened, not while it is in use.
+        if batch.iter().any(|queued| queued.compacts)
+            && let Ok(content) = Content::read(&self.durable)
+        {
+            self.durable = content.journal()?;
+        }
+        Ok(())
     }
 }
 
@@ -169,6 +210,8 @@ impl Done {
 /// The log on a [`MemoryDisk`], as openraft uses it.
 #[derive(Clone)]
 pub(crate) struct MemoryLog {
+    disk: Arc<Mutex<Disk>>,
+    life: u64,
     live: Arc<Mutex<Content>>,
     queue: mpsc::UnboundedSender<Queued>,
     latch: Latch,
@@ -179,8 +222,46 @@ impl MemoryLog {
         if let Some(failure) = self.latch.get() {
             return Err(failure.to_io());
         }
-        self.live.lock().write(&write);
-        self.queue.send(Queued { write, done }).map_err(|_| io::Error::other("the disk is gone"))
+        let written = self.write_bytes(&write).inspect_err(|error| {
+            self.latch.fail(Failure::Log { reason: format!("writing failed: {error}") });
+        })?;
+        let compacts = matches!(write, Write::PurgeThrough(_));
+        self.live.lock().write(write);
+        let queued = Queued { bytes: written, compacts, done: self.planted(done) };
+        self.queue.send(queued).map_err(|_| io::Error::other("the disk is gone"))
+    }
+
+    fn write_bytes(&self, write: &Write) -> io::Result<usize> {
+        let mut disk = self.disk.lock();
+        if disk.life != self.life {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        if disk.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        #[cfg(feature = "planted")]
+        if disk.planted == Some(DiskBug::ForgottenVotes) && matches!(write, Write::Vote(_)) {
+            return Ok(0);
+        }
+        let before = disk.unsynced.len();
+        journal::append(&mut disk.unsynced, write)?;
+        Ok(disk.unsynced.len() - before)
+    }
+
+    #[cfg(not(feature = "planted"))]
+    fn planted(&self, done: Done) -> Done {
+        done
+    }
+
+    #[cfg(feature = "planted")]
+    fn planted(&self, done: Done) -> Done {
+        match done {
+            Done::Entries(flushed) if self.disk.lock().planted == Some(DiskBug::EarlyAcknowledgement) => {
+                flushed.io_completed(Ok(()));
+                Done::Nobody
+            }
+            done => done,
+        }
     }
 
     fn read(&self, range: impl RangeBounds<u64>, bytes: u64) -> Vec<Entry> {

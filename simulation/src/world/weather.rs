@@ -1,0 +1,106 @@
+//! The network: it delays always, and at times drops, repeats, reorders and cuts, one way or both.
+//!
+//! Invariant: what is cut in one direction is cut for every lane of it. A lost message is never heard of; only its
+//! sender's patience tells. Absent on purpose: which weather comes when, see `faults`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use escapement_raft::{Lane, NodeId, Passage, Weather};
+use parking_lot::Mutex;
+
+use super::nature::Nature;
+
+/// How rough the network is. Shares are in thousandths.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Roughness {
+    /// How long a message takes, in microseconds: at least, and at most.
+    pub(super) delay_us: (u64, u64),
+    /// How many are lost.
+    pub(super) lost: u64,
+    /// How many arrive twice.
+    pub(super) twice: u64,
+    /// How many take ten times as long, and so come after those sent later.
+    pub(super) slow: u64,
+}
+
+impl Roughness {
+    /// A good network within one building.
+    pub(super) const FAIR: Self = Self { delay_us: (100, 900), lost: 0, twice: 0, slow: 0 };
+}
+
+/// The network of one run.
+pub(super) struct Network {
+    nature: Nature,
+    state: Mutex<State>,
+}
+
+struct State {
+    roughness: Roughness,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    lost: u64,
+    repeated: u64,
+}
+
+impl Network {
+    pub(super) fn new(nature: &Nature) -> Self {
+        let state = State { roughness: Roughness::FAIR, cut: BTreeSet::new(), lost: 0, repeated: 0 };
+        Self { nature: nature.clone(), state: Mutex::new(state) }
+    }
+
+    pub(super) fn set(&self, roughness: Roughness) {
+        self.state.lock().roughness = roughness;
+    }
+
+    /// Cuts one direction.
+    pub(super) fn cut(&self, from: NodeId, to: NodeId) {
+        self.state.lock().cut.insert((from, to));
+    }
+
+    /// Mends every link.
+    pub(super) fn mend(&self) {
+        self.state.lock().cut.clear();
+    }
+
+    /// Messages that were lost and that came twice.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.lost, state.repeated)
+    }
+}
+
+impl Weather for Network {
+    fn passage(&self, from: NodeId, to: NodeId, lane: Lane) -> Passage {
+        let mut state = self.state.lock();
+        let Roughness { delay_us: (least, most), lost, twice, slow } = state.roughness;
+        if state.cut.contains(&(from, to)) {
+            state.lost += 1;
+            return Passage::Lost;
+        }
+        let passage = self.nature.draw(|chance| {
+            let mut delay = || {
+                let micros = chance.between(least, most);
+                Duration::from_micros(if chance.per_mille(slow) { micros * 10 } else { micros })
+            };
+            let (first, second) = (delay(), delay());
+            if chance.per_mille(lost) {
+                Passage::Lost
+            } else if chance.per_mille(twice) {
+                Passage::Twice(first, second)
+            } else {
+                Passage::After(first)
+            }
+        });
+        state.lost += u64::from(passage == Passage::Lost);
+        state.repeated += u64::from(matches!(passage, Passage::Twice(..)));
+        let told = match passage {
+            Passage::Refused | Passage::Lost => u64::MAX,
+            Passage::After(after) | Passage::Twice(after, _) => {
+                u64::try_from(after.as_micros()).unwrap_or(u64::MAX)
+            }
+        };
+        self.nature
+            .note(&[1, from, to, lane as u64, told], || format!("{from} → {to} {lane:?}: {passage:?}"));
+        passage
+    }
+}

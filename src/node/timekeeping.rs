@@ -1,0 +1,94 @@
+//! Asks the voters for their clocks while this node leads, and lets another one lead when this one stands alone with its
+//! clock: one wild clock must poison nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use escapement_actors::ports::{Clock, Leadership};
+use escapement_actors::worker::clocks::ClockWatch;
+use escapement_domain::identifier::NodeId;
+use escapement_raft::{Group, Transport};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::peer::{Question, Reply};
+
+/// How often the voters are asked.
+const EVERY: Duration = Duration::from_secs(2);
+/// How soon they are asked again while too few have answered.
+const AGAIN: Duration = Duration::from_millis(100);
+/// An answer that took longer says too little of the clock behind it: it may be off by half as long.
+const PATIENCE: Duration = Duration::from_millis(800);
+
+/// What it takes to compare clocks.
+pub(super) struct Timekeeper {
+    pub(super) node: NodeId,
+    pub(super) group: Group,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) clocks: Arc<ClockWatch>,
+    pub(super) leadership: watch::Receiver<Leadership>,
+}
+
+impl Timekeeper {
+    /// Goes on for as long as the node lives.
+    pub(super) async fn run(mut self) {
+        let mut jumps = self.clocks.jumps();
+        while self.leadership.wait_for(|now| now.leading).await.is_ok() {
+            self.compare().await;
+            let pause = if self.clocks.is_agreed() { EVERY } else { AGAIN };
+            // A jump, and a change of who leads, are heard at once.
+            let news = async {
+                tokio::select! {
+                    biased;
+                    _ = jumps.changed() => true,
+                    changed = self.leadership.changed() => changed.is_ok(),
+                }
+            };
+            if timeout(pause, news).await == Ok(false) {
+                return;
+            }
+        }
+    }
+
+    /// Hears every voter that answers soon.
+    async fn compare(&self) {
+        let members = self.group.status().members;
+        let voters: BTreeSet<NodeId> =
+            members.iter().filter(|(_, member)| member.voter).map(|(id, _)| NodeId(*id)).collect();
+        let others = voters.iter().copied().filter(|voter| *voter != self.node).collect::<Vec<_>>();
+        self.clocks.count(voters);
+        futures::future::join_all(others.into_iter().map(|voter| self.ask(voter))).await;
+    }
+
+    async fn ask(&self, voter: NodeId) {
+        let question = Bytes::from(Question::Clock.encode());
+        let asked = self.clock.monotonic();
+        let Ok(reply) = self.transport.request(voter.0, question, PATIENCE).await else { return };
+        let took = self.clock.monotonic().saturating_sub(asked);
+        if let Ok(Reply::Clock(shown)) = Reply::decode(&reply)
+            && took <= PATIENCE
+        {
+            self.clocks.heard(voter, shown, took / 2);
+        }
+    }
+}
+
+/// Lets another node lead when no majority can agree with this one's clock.
+pub(super) async fn step_down_with_a_bad_clock(group: Group, clocks: Arc<ClockWatch>) {
+    let mut trouble = clocks.trouble();
+    while trouble.changed().await.is_ok() {
+        let Some(found) = *trouble.borrow_and_update() else { continue };
+        if !group.leadership().borrow().leading {
+            continue;
+        }
+        tracing::error!(trouble = %found, "this node's clock is off: it stops leading");
+        if group.status().members.len() > 1
+            && let Err(error) = group.transfer_leadership(None).await
+        {
+            tracing::warn!(%error, "no other node takes the lead");
+        }
+    }
+}
