@@ -124,15 +124,19 @@ impl Campaign {
     }
 }
 
-/// Pauses tasks.
-#[track_caller]
+/// Pauses tasks, all at once: the checker knows only when the first was.
 pub(crate) fn pause(api: &Api, tasks: &[TaskId]) {
-    for task in tasks {
+    let pause = |task: &TaskId| {
         let path = format!("/api/scheduled-tasks/{task}/pause");
         until("a task is paused", || {
             api.try_send("POST", &path, &[], None).is_ok_and(|reply| reply.status == 200)
         });
-    }
+    };
+    std::thread::scope(|scope| {
+        for task in tasks {
+            scope.spawn(|| pause(task));
+        }
+    });
 }
 
 /// Says why a test was not made on this machine.

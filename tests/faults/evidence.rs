@@ -185,6 +185,12 @@ impl Case {
         let seen: BTreeMap<_, _> =
             attempts.iter().map(|attempt| ((attempt.execution, attempt.token), attempt.started)).collect();
         let mut committed = BTreeMap::new();
+        // Stamps may have been made in another order than that of the log.
+        let mut latest = 0;
+        for Record { header, .. } in records {
+            latest = latest.max(self.world(header.at.0));
+            committed.insert(header.log_index, latest);
+        }
         let mut bound = u64::MAX;
         for Record { header, event, .. } in records.iter().rev() {
             if let Event::TaskStarted { execution, .. } = event
@@ -192,8 +198,7 @@ impl Case {
             {
                 bound = bound.min(*started);
             }
-            bound = bound.min(self.world(header.at.0));
-            committed.insert(header.log_index, bound);
+            committed.entry(header.log_index).and_modify(|at| *at = bound.min(*at));
         }
         committed
     }
