@@ -114,7 +114,11 @@ impl LeaderFinder {
             Err(TransportError::Unreachable { .. } | TransportError::Refused { .. }) => {
                 Err(SubmitError::NotLeader { leader: None })
             }
-            Err(TransportError::Timeout { .. } | TransportError::Remote { .. }) => Err(SubmitError::Unknown),
+            Err(
+                TransportError::Timeout { .. }
+                | TransportError::Interrupted { .. }
+                | TransportError::Remote { .. },
+            ) => Err(SubmitError::Unknown),
             Err(error @ TransportError::TooLarge { .. }) => {
                 Err(SubmitError::Stopped { reason: error.to_string().into() })
             }
