@@ -12,6 +12,7 @@ mod command_line;
 mod dev;
 mod executions;
 mod failover;
+#[allow(dead_code, reason = "what only the tests of faults use")]
 mod harness;
 mod membership;
 mod overlap;
