@@ -32,6 +32,58 @@ struct Arguments {
     /// How many seconds of the world clients and faults go on.
     #[arg(long)]
     active: Option<u64>,
+    /// Runs the seeds that ever failed.
+    #[arg(long, conflicts_with_all = ["seeds", "profile", "active"])]
+    failed: bool,
+    /// Prints a digest of each seed's trace: the same in every process.
+    #[arg(long)]
+    digests: bool,
+}
+
+/// One run to make.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    seed: u64,
+    profile: Profile,
+    active: Option<u64>,
+}
+
+/// Seeds that ever failed: one a line, with its profile and perhaps its length in seconds.
+const FAILED: &str = include_str!("../failed-seeds.txt");
+
+fn failed() -> Result<Vec<Asked>, String> {
+    let lines = FAILED.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+    let read = |line: &str| {
+        let mut words = line.split_whitespace();
+        let fault = |what: &str| format!("failed-seeds.txt: `{line}` {what}");
+        let number = |word: &str| word.parse().map_err(|_| fault("is no number"));
+        let seed = number(words.next().unwrap_or_default())?;
+        let profile = words.next().ok_or_else(|| fault("has no profile"))?.parse()?;
+        Ok(Asked { seed, profile, active: words.next().map(number).transpose()? })
+    };
+    lines.map(read).collect()
+}
+
+impl Arguments {
+    fn asked(&self) -> Result<Vec<Asked>, String> {
+        if self.failed {
+            return failed();
+        }
+        let seeds = self.seeds.clone().unwrap_or(1..=100);
+        let profile = |seed| self.profile.unwrap_or_else(|| Profile::of_seed(seed));
+        Ok(seeds.map(|seed| Asked { seed, profile: profile(seed), active: self.active }).collect())
+    }
+
+    fn replay(&self, asked: Asked) -> String {
+        let Asked { seed, profile, active } = asked;
+        let plant = self.plant.map(|plant| format!(" --plant {plant}")).unwrap_or_default();
+        let active = active.map(|seconds| format!(" --active {seconds}")).unwrap_or_default();
+        let features = if self.plant.is_some() { " --features planted" } else { "" };
+        format!(
+            "cargo run --release -p escapement-simulation{features} -- --seeds {seed} --profile \
+             {profile}{plant}{active} --trace"
+        )
+    }
 }
 
 fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
@@ -52,47 +104,47 @@ fn main() -> ExitCode {
         Plant::ALL.into_iter().for_each(|(name, _)| println!("{name}"));
         return ExitCode::SUCCESS;
     }
+    match play(&arguments) {
+        Ok(summary) => {
+            println!("{summary}");
+            if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn play(arguments: &Arguments) -> Result<Summary, String> {
     let planted = match arguments.plant.map(Planted::with) {
         None => Planted::NOTHING,
         Some(Some(planted)) => planted,
         Some(None) => {
-            eprintln!("this build has no bugs to plant: build it with `--features planted`");
-            return ExitCode::from(2);
+            return Err("this build has no bugs to plant: build it with `--features planted`".into());
         }
     };
-    let seeds = arguments.seeds.clone().unwrap_or(1..=100);
-    let mut progress = Progress::new(seeds.clone().count() as u64);
+    let all = arguments.asked()?;
+    let mut progress = Progress::new(all.len() as u64);
     let mut summary = Summary::default();
-    for seed in seeds {
-        let profile = arguments.profile.unwrap_or_else(|| Profile::of_seed(seed));
-        let active_ms = arguments.active.map(|seconds| seconds * 1_000);
-        let verdict = match run(Order { seed, profile, active_ms, planted, spoken: arguments.trace }) {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                eprintln!("seed {seed} cannot be run: {error}");
-                return ExitCode::FAILURE;
-            }
-        };
+    for asked in all {
+        let Asked { seed, profile, active } = asked;
+        let active_ms = active.map(|seconds| seconds * 1_000);
+        let order = Order { seed, profile, active_ms, planted, spoken: arguments.trace };
+        let verdict = run(order).map_err(|error| format!("seed {seed} cannot be run: {error}"))?;
         summary.add(&verdict);
         if let Some(first) = verdict.violations.first() {
-            let more = verdict.violations.len() - 1;
-            let plant = arguments.plant.map(|plant| format!(" --plant {plant}")).unwrap_or_default();
-            let active = arguments.active.map(|seconds| format!(" --active {seconds}")).unwrap_or_default();
-            let features = if arguments.plant.is_some() { " --features planted" } else { "" };
-            progress.line(&format!(
-                "seed {seed} ({profile}) {first} (and {more} more); replay: cargo run --release -p \
-                 escapement-simulation{features} -- --seeds {seed} --profile {profile}{plant}{active} --trace"
-            ));
+            let (more, replay) = (verdict.violations.len() - 1, arguments.replay(asked));
+            progress.line(&format!("seed {seed} ({profile}) {first} (and {more} more); replay: {replay}"));
             if arguments.trace {
                 verdict.violations.iter().for_each(|violation| println!("{violation}"));
             }
         }
-        if arguments.trace {
-            println!("trace {}", verdict.trace);
+        if arguments.trace || arguments.digests {
+            progress.line(&format!("seed {seed} ({profile}): trace {}", verdict.trace));
         }
         progress.step(summary.failed);
     }
     progress.finish();
-    println!("{summary}");
-    if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(summary)
 }

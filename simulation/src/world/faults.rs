@@ -18,6 +18,9 @@ use crate::profile::{Profile, RECOVERY_MS};
 /// The first fault, in ms: the cluster forms undisturbed.
 const FIRST_MS: u64 = 4_000;
 
+/// What breaks something about one of the machines.
+type Fault = fn(&Rc<World>, NodeId);
+
 /// Has the leader die three times, so that no run is too quiet to say anything.
 pub(super) async fn insist(world: Rc<World>) {
     for _ in 0..3 {
@@ -48,7 +51,7 @@ impl World {
 
     fn fault(self: &Rc<Self>) {
         let kinds = self.settings.faults;
-        let weights: [(u64, fn(&Rc<Self>, NodeId)); 8] = [
+        let weights: [(u64, Fault); 8] = [
             (kinds.crash, Self::crash_for_a_while),
             (kinds.stop, Self::stop_for_a_while),
             (kinds.freeze, Self::freeze_for_a_while),

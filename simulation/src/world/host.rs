@@ -202,7 +202,7 @@ impl Start {
         let executor = self.world.target.called_by(self.id);
         let transport = self.world.network.connect(self.local, address(self.id).peer);
         // Some machines lack a program.
-        let programs = if self.id.0 % 3 == 0 { Vec::new() } else { vec![RARE_PROGRAM.into()] };
+        let programs = if self.id.0.is_multiple_of(3) { Vec::new() } else { vec![RARE_PROGRAM.into()] };
         let executors = Executors { http: executor.clone(), process: executor.clone(), builtin: executor };
         Parts {
             node: self.id,
