@@ -11,6 +11,7 @@ mod configuration;
 pub(crate) mod connection;
 mod events;
 mod execution;
+mod explanation;
 pub(crate) mod failure;
 mod fetching;
 mod logs;

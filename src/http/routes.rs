@@ -12,7 +12,7 @@ use super::{audit, bulk, cluster, executions, system, tasks};
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 29] = [
+pub(super) const PATTERNS: [&str; 30] = [
     "/",
     "/healthz",
     "/readyz",
@@ -26,6 +26,7 @@ pub(super) const PATTERNS: [&str; 29] = [
     "/api/scheduled-tasks/{id}/pause",
     "/api/scheduled-tasks/{id}/resume",
     "/api/scheduled-tasks/{id}/next",
+    "/api/scheduled-tasks/{id}/explain",
     "/api/scheduled-tasks/{id}/events",
     "/api/executions",
     "/api/executions/status",
@@ -80,6 +81,7 @@ fn tasks(config: &mut ServiceConfig) {
         .service(resource("/api/scheduled-tasks/{id}/pause").route(post().to(tasks::pause)))
         .service(resource("/api/scheduled-tasks/{id}/resume").route(post().to(tasks::resume)))
         .service(resource("/api/scheduled-tasks/{id}/next").route(get().to(tasks::next)))
+        .service(resource("/api/scheduled-tasks/{id}/explain").route(get().to(tasks::explain)))
         .service(resource("/api/scheduled-tasks/{id}/events").route(get().to(tasks::events)));
 }
 

@@ -26,6 +26,7 @@ const COMMANDS: &[&[&str]] = &[
     &["task", "pause"],
     &["task", "resume"],
     &["task", "next"],
+    &["task", "explain"],
     &["execution", "list"],
     &["execution", "show"],
     &["execution", "logs"],

@@ -11,6 +11,7 @@ mod bad_input;
 mod command_line;
 mod dev;
 mod executions;
+mod explanation;
 mod failover;
 mod harness;
 mod membership;

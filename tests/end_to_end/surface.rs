@@ -20,6 +20,7 @@ fn the_description_names_every_call() {
         ("/api/scheduled-tasks/{id}/pause", &["post"]),
         ("/api/scheduled-tasks/{id}/resume", &["post"]),
         ("/api/scheduled-tasks/{id}/next", &["get"]),
+        ("/api/scheduled-tasks/{id}/explain", &["get"]),
         ("/api/scheduled-tasks/{id}/events", &["get"]),
         ("/api/executions", &["get"]),
         ("/api/executions/{id}", &["get"]),

@@ -6,6 +6,7 @@ use escapement_domain::event::Event;
 use escapement_domain::execution::state::Occurrence;
 use escapement_domain::identifier::TaskId;
 use escapement_domain::record::Record;
+use escapement_domain::task::definition::Definition;
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::timestamp::Timestamp;
 
@@ -45,6 +46,25 @@ impl Ledger {
     #[must_use]
     pub fn new(range: Range, only: Option<TaskId>, most: usize) -> Self {
         Self { range, most, only, courses: BTreeMap::new(), weight: 0, last: Timestamp::MIN }
+    }
+
+    /// Takes for granted that a task has had a definition since an instant, and whether it is paused since then; its records
+    /// from there on may follow.
+    pub fn assume(
+        &mut self,
+        task: TaskId,
+        definition: &Definition,
+        created_at: Timestamp,
+        since: Timestamp,
+        paused: bool,
+    ) {
+        let mut course = Course::new(created_at, false);
+        if paused {
+            course.pause(since);
+        }
+        course.define(task, definition, since, self.range);
+        self.weight += course.weight();
+        self.courses.insert(task, course);
     }
 
     /// The stamp of the last record.
@@ -129,9 +149,6 @@ fn begins(changed_at: Timestamp, next: Option<Timestamp>) -> Timestamp {
     next.map_or(changed_at, |next| changed_at.min(Timestamp(next.0 - 1)))
 }
 
-fn opened(
-    task: TaskId,
-    definition: &Sealed,
-) -> Result<escapement_domain::task::definition::Definition, Unaccountable> {
+fn opened(task: TaskId, definition: &Sealed) -> Result<Definition, Unaccountable> {
     definition.open_definition().map_err(|_| Unaccountable::Sealed { task })
 }
