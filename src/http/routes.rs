@@ -12,7 +12,7 @@ use super::{audit, bulk, cluster, executions, system, tasks};
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 30] = [
+pub(super) const PATTERNS: [&str; 31] = [
     "/",
     "/healthz",
     "/readyz",
@@ -38,6 +38,7 @@ pub(super) const PATTERNS: [&str; 30] = [
     "/api/audit/events",
     "/api/audit/chains",
     "/api/audit/blocks",
+    "/api/audit/fires",
     "/api/cluster/status",
     "/api/cluster/nodes",
     "/api/cluster/nodes/{id}",
@@ -96,7 +97,8 @@ fn executions(config: &mut ServiceConfig) {
         .service(resource("/api/workers").route(get().to(executions::workers)))
         .service(resource("/api/audit/events").route(get().to(audit::events)))
         .service(resource("/api/audit/chains").route(get().to(audit::chains)))
-        .service(resource("/api/audit/blocks").route(get().to(audit::blocks)));
+        .service(resource("/api/audit/blocks").route(get().to(audit::blocks)))
+        .service(resource("/api/audit/fires").route(get().to(audit::fires)));
 }
 
 fn cluster(config: &mut ServiceConfig) {

@@ -16,6 +16,7 @@ mod events;
 pub mod executions;
 mod explanation;
 pub mod failure;
+pub mod fires;
 pub mod group;
 pub mod history;
 pub mod json;

@@ -42,6 +42,7 @@ const COMMANDS: &[&[&str]] = &[
     &["audit", "export"],
     &["audit", "verify"],
     &["audit", "replay"],
+    &["audit", "fires"],
     &["bench"],
 ];
 

@@ -13,6 +13,7 @@ mod dev;
 mod executions;
 mod explanation;
 mod failover;
+mod fires;
 mod harness;
 mod membership;
 mod overlap;

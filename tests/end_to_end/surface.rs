@@ -29,6 +29,7 @@ fn the_description_names_every_call() {
         ("/api/executions/{id}/retry", &["post"]),
         ("/api/executions/status", &["get"]),
         ("/api/audit/events", &["get"]),
+        ("/api/audit/fires", &["get"]),
         ("/api/cluster/status", &["get"]),
         ("/api/cluster/nodes", &["post"]),
         ("/api/cluster/nodes/{id}", &["delete"]),

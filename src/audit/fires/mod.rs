@@ -9,6 +9,7 @@
 
 mod archived;
 mod course;
+mod json;
 mod ledger;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use escapement_domain::task::definition::MisfirePolicy;
 use escapement_domain::timestamp::{Span, Timestamp};
 
 pub use self::archived::{FiresOptions, TenantFires, archived_fires};
+pub use self::json::{fire_json, totals_json};
 pub use self::ledger::{Ledger, Unaccountable};
 
 /// A fire that was stamped so long after it was due, or less, was on time: what a change of leaders may take.

@@ -6,6 +6,7 @@ pub(super) mod cluster;
 pub(super) mod event;
 pub(super) mod execution;
 pub(super) mod explanation;
+pub(super) mod fires;
 pub(super) mod task;
 pub(super) mod trigger;
 

@@ -4,6 +4,7 @@ mod bulk;
 mod door;
 mod executions;
 mod explain;
+mod fires;
 mod openapi;
 mod server;
 mod tasks;
