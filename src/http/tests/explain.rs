@@ -159,3 +159,65 @@ async fn what_a_queued_execution_waits_for_is_told() {
     assert_eq!(reasons, ["instant", "no_worker", "overlap"], "{told}");
     check(&told, "delayed_by_overlap", "had to wait for an earlier one");
 }
+
+/// The next fires of a cron task that starts at an instant; the refusal if there is one.
+async fn next_of(api: &Api, trigger: Value, start: &str) -> Result<Vec<String>, Vec<String>> {
+    let task = with(manual("cron"), json!({ "trigger": trigger, "start_at": start }));
+    let reply = api.post("/api/scheduled-tasks/", &task).await;
+    if reply.status != 201 {
+        return Err(reply.problem(422, "invalid"));
+    }
+    let path = format!("/api/scheduled-tasks/{}/next?count=2", text(&reply.expect(201), "id"));
+    let next = api.get(&path).await.expect(200);
+    Ok(next["fires"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+#[actix_web::test]
+async fn prefixes_and_nicknames_are_triggers_and_what_never_fires_is_none() {
+    let api = Api::start();
+    let start = NOW.to_string();
+    for (expression, first) in [
+        ("CRON_TZ=Asia/Tokyo 0 9 * * *", "2026-03-02T00:00:00.000Z"),
+        ("TZ=America/New_York @daily", "2026-03-02T05:00:00.000Z"),
+        ("@every 10m", "2026-03-01T12:10:00.000Z"),
+        ("@at 2026-04-01T02:00:00+02:00", "2026-04-01T00:00:00.000Z"),
+        ("@annually", "2027-01-01T00:00:00.000Z"),
+        ("@midnight", "2026-03-02T00:00:00.000Z"),
+    ] {
+        let fires = next_of(&api, json!({ "type": "cron", "expression": expression }), &start).await;
+        assert_eq!(fires.expect(expression)[0], first, "{expression}");
+    }
+    for expression in ["0 0 30 2 *", "@every 500ms", "@reboot", "TZ=Europe/Berln @daily"] {
+        let refused = next_of(&api, json!({ "type": "cron", "expression": expression }), &start).await;
+        assert_eq!(refused, Err(vec!["/trigger/expression".to_owned()]), "{expression}");
+    }
+    let past =
+        next_of(&api, json!({ "type": "cron", "expression": "@at 2026-01-01T00:00:00Z" }), &start).await;
+    assert_eq!(past, Err(vec!["/trigger".to_owned()]));
+}
+
+#[actix_web::test]
+async fn a_task_chooses_what_becomes_of_skipped_and_repeated_local_times() {
+    let api = Api::start();
+    let fires = async |dst: Value, start: &str| {
+        let trigger =
+            json!({ "type": "cron", "expression": "30 2 * * *", "timezone": "Europe/Berlin", "dst": dst });
+        let fires = next_of(&api, trigger, start).await.expect("sound");
+        fires.iter().map(|fire| fire[5..16].to_owned()).collect::<Vec<_>>()
+    };
+    for (gap, expected) in [
+        ("cron", ["03-29T01:00", "03-30T00:30"]),
+        ("skip", ["03-30T00:30", "03-31T00:30"]),
+        ("shift", ["03-29T01:30", "03-30T00:30"]),
+    ] {
+        assert_eq!(fires(json!({ "gap": gap }), "2026-03-28T12:00:00Z").await, expected, "{gap}");
+    }
+    for (fold, expected) in [
+        ("cron", ["10-25T00:30", "10-26T01:30"]),
+        ("first", ["10-25T00:30", "10-26T01:30"]),
+        ("second", ["10-25T01:30", "10-26T01:30"]),
+        ("both", ["10-25T00:30", "10-25T01:30"]),
+    ] {
+        assert_eq!(fires(json!({ "fold": fold }), "2026-10-24T12:00:00Z").await, expected, "{fold}");
+    }
+}
