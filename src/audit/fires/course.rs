@@ -31,6 +31,8 @@ pub(super) enum End {
 #[derive(Debug)]
 struct Period {
     schedule: Schedule,
+    /// When it was defined: nobody could fire before.
+    since: Timestamp,
     /// Only instants after this one.
     after: Timestamp,
     /// Only instants up to this one, if it holds no more.
@@ -67,14 +69,22 @@ impl Course {
         Self { created_at, runs: 0, paused_since, max_runs: None, asked: Asked::default() }
     }
 
-    /// A definition holds for instants after `after`.
-    pub(super) fn define(&mut self, task: TaskId, definition: &Definition, after: Timestamp, range: Range) {
+    /// A definition holds since an instant. A first instant of it that had passed by then (`if_past`: `run`) is one all the same.
+    pub(super) fn define(
+        &mut self,
+        task: TaskId,
+        definition: &Definition,
+        since: Timestamp,
+        first: Option<Timestamp>,
+        range: Range,
+    ) {
         self.max_runs = definition.max_runs;
         // A definition that was accepted compiles; one that does not names no instant.
         let Ok(schedule) = Schedule::compile(&definition.trigger, task, self.created_at) else { return };
         let period = Period {
             schedule,
-            after,
+            since,
+            after: first.map_or(since, |first| since.min(Timestamp(first.0 - 1))),
             until: None,
             start_at: definition.start_at,
             end_at: definition.end_at,
@@ -82,10 +92,14 @@ impl Course {
             jitter: definition.jitter,
             max_runs: definition.max_runs,
         };
-        let exhausted = definition.max_runs.is_some_and(|most| self.runs >= most);
-        if !exhausted && period.next(Timestamp(range.from.0 - 1), range).is_some() {
+        if !self.is_exhausted() && period.next(Timestamp(range.from.0 - 1), range).is_some() {
             self.asked.periods.push(period);
         }
+    }
+
+    /// Whether it has run as often as its present definition lets it.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.max_runs.is_some_and(|most| self.runs >= most)
     }
 
     /// The present definition holds no more for instants after `until`.
@@ -116,7 +130,7 @@ impl Course {
         }
         if let Outcome::Fired { .. } = outcome {
             self.runs = self.runs.saturating_add(1);
-            if self.max_runs.is_some_and(|most| self.runs >= most) {
+            if self.is_exhausted() {
                 self.end(instant, End::Exhausted);
             }
         }
@@ -188,7 +202,7 @@ impl Course {
         instant: Timestamp,
         as_of: Timestamp,
     ) -> (FireStatus, Option<FireReason>, Option<Settled>) {
-        let due = instant.plus(jitter_of(task, instant, period.jitter));
+        let due = instant.plus(jitter_of(task, instant, period.jitter)).max(period.since);
         let misfire = period.misfire;
         if let Some((outcome, settled)) = self.asked.outcomes.get(&instant) {
             let (status, reason) = match outcome {
@@ -197,7 +211,7 @@ impl Course {
                 Outcome::Fired { .. } if settled.at.since(due) <= ON_TIME => (FireStatus::OnTime, None),
                 Outcome::Fired { .. } if self.paused_at(due) => (FireStatus::Late, Some(FireReason::Paused)),
                 Outcome::Fired { .. } => {
-                    let missed = settled.at.since(instant) > misfire.grace;
+                    let missed = settled.at.since(instant.max(period.since)) > misfire.grace;
                     (FireStatus::Late, missed.then_some(FireReason::MadeGood(misfire.policy)))
                 }
             };

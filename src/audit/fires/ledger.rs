@@ -7,6 +7,7 @@ use escapement_domain::execution::state::Occurrence;
 use escapement_domain::identifier::TaskId;
 use escapement_domain::record::Record;
 use escapement_domain::task::definition::Definition;
+use escapement_domain::task::rules::Timing;
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::timestamp::Timestamp;
 
@@ -30,7 +31,7 @@ pub enum Unaccountable {
     },
 }
 
-/// See the [module](self).
+/// An account that is being kept: takes records in order, and is closed at a moment.
 #[derive(Debug)]
 pub struct Ledger {
     range: Range,
@@ -62,7 +63,7 @@ impl Ledger {
         if paused {
             course.pause(since);
         }
-        course.define(task, definition, since, self.range);
+        course.define(task, definition, since, None, self.range);
         self.weight += course.weight();
         self.courses.insert(task, course);
     }
@@ -92,12 +93,12 @@ impl Ledger {
         match &record.event {
             Event::TaskCreated { definition, created_at, next, .. } => {
                 let definition = opened(task, definition)?;
-                course.define(task, &definition, begins(*created_at, *next), range);
+                course.define(task, &definition, *created_at, *next, range);
             }
             Event::TaskUpdated { definition, next, .. } => {
                 let definition = opened(task, definition)?;
                 course.end(at, End::Changed);
-                course.define(task, &definition, begins(at, *next), range);
+                course.define(task, &definition, at, *next, range);
             }
             Event::TaskPaused { .. } => course.pause(at),
             Event::TaskResumed { .. } => course.resume(at),
@@ -114,6 +115,10 @@ impl Ledger {
                 course.miss(*first, *last, settled_by(&record.header, None), range);
             }
             _ => return Ok(()),
+        }
+        if finishes(&record.event, course) {
+            // A pause ends with the task: changed again, it is active.
+            course.resume(at);
         }
         self.weight += course.weight() - weight;
         if matches!(record.event, Event::TaskDeleted { .. }) && course.weight() == 0 {
@@ -143,10 +148,17 @@ impl Ledger {
     }
 }
 
-/// The instant after which a definition holds: that of the change. A first instant that had passed by then (`if_past`: `run`)
-/// is one of it all the same.
-fn begins(changed_at: Timestamp, next: Option<Timestamp>) -> Timestamp {
-    next.map_or(changed_at, |next| changed_at.min(Timestamp(next.0 - 1)))
+/// Whether an event says that a task has no instant to come.
+fn finishes(event: &Event, course: &Course) -> bool {
+    match event {
+        Event::TaskUpdated { rules, next, .. } => {
+            rules.timing != Timing::Unscheduled && (next.is_none() || course.is_exhausted())
+        }
+        Event::TaskScheduled { occurrence: Occurrence::Scheduled(_), next, .. }
+        | Event::TaskSkipped { occurrence: Occurrence::Scheduled(_), next, .. }
+        | Event::TaskMissed { next, .. } => next.is_none(),
+        _ => false,
+    }
 }
 
 fn opened(task: TaskId, definition: &Sealed) -> Result<Definition, Unaccountable> {

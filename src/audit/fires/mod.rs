@@ -5,12 +5,15 @@
 //! log says or leaves out, and so is each fire that no definition named.
 //!
 //! Absent on purpose: everything that decides what is due. Nothing here is shared with the wheel or with the plans that are
-//! proposed; only what a trigger *means* is the domain's word, as it is for them. The `next` that events carry is not believed.
+//! proposed; only what a trigger *means* is the domain's word, as it is for them. The `next` that events carry is not believed, but where
+//! it says that a task is finished, which lifts a pause.
 
 mod archived;
 mod course;
 mod json;
 mod ledger;
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;
 

@@ -18,6 +18,8 @@ use super::*;
 const TASK: TaskId = TaskId(7);
 /// 2026-03-01T12:00:00Z.
 const START: i64 = 1_772_366_400_000;
+/// Says in an event that the task goes on; what it says besides is not believed.
+const FOLLOWING: Option<Timestamp> = Some(Timestamp::MAX);
 
 fn minute(minute: i64) -> Timestamp {
     Timestamp(START + minute * 60_000)
@@ -104,7 +106,7 @@ impl Story {
             occurrence: Occurrence::Scheduled(minute(instant)),
             scheduled_at: minute(instant),
             task_version: 1,
-            next: None,
+            next: FOLLOWING,
             held,
         };
         self.add(Timestamp(minute(instant).0 + late_ms), event);
@@ -112,12 +114,15 @@ impl Story {
 
     fn misses(&mut self, first: i64, last: i64, at: i64) {
         let (first, last) = (minute(first), minute(last));
-        self.add(minute(at), Event::TaskMissed { slot: 0, task: TASK, first, last, count: 1, next: None });
+        self.add(
+            minute(at),
+            Event::TaskMissed { slot: 0, task: TASK, first, last, count: 1, next: FOLLOWING },
+        );
     }
 
     fn changes(&mut self, definition: &Definition, at: i64) {
         let (rules, definition) = (Box::new(Rules::of(definition)), Sealed::definition(definition));
-        let next = None;
+        let next = FOLLOWING;
         self.add(minute(at), Event::TaskUpdated { slot: 0, task: TASK, version: 2, rules, definition, next });
     }
 
@@ -183,7 +188,7 @@ fn overlap_delays_and_skips() {
         occurrence: Occurrence::Scheduled(minute(20)),
         scheduled_at: minute(20),
         task_version: 1,
-        next: None,
+        next: FOLLOWING,
         reason: SkipReason::Overlap,
     };
     story.add(minute(20), skipped);
@@ -290,7 +295,7 @@ fn an_instant_that_was_past_from_the_start_is_owed_if_it_is_to_run() {
     };
     story.add(minute(0), created);
     story.fires(-5, 300_000);
-    story.check(1, "-5 late made_good");
+    story.check(1, "-5 on_time");
 }
 
 #[test]
