@@ -19,8 +19,8 @@ use super::peer::{Question, Reply};
 
 /// How long a request looks for a leader that answers.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a renewal may take: a lease must not be waited for.
-const RENEWAL_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a renewal may take: an answer that comes later finds the lease over.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(2);
 /// How long to wait before the leader is looked for again.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -114,7 +114,11 @@ impl LeaderFinder {
             Err(TransportError::Unreachable { .. } | TransportError::Refused { .. }) => {
                 Err(SubmitError::NotLeader { leader: None })
             }
-            Err(TransportError::Timeout { .. } | TransportError::Remote { .. }) => Err(SubmitError::Unknown),
+            Err(
+                TransportError::Timeout { .. }
+                | TransportError::Interrupted { .. }
+                | TransportError::Remote { .. },
+            ) => Err(SubmitError::Unknown),
             Err(error @ TransportError::TooLarge { .. }) => {
                 Err(SubmitError::Stopped { reason: error.to_string().into() })
             }

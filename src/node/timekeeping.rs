@@ -19,8 +19,8 @@ use super::peer::{Question, Reply};
 const EVERY: Duration = Duration::from_secs(2);
 /// How soon they are asked again while too few have answered.
 const AGAIN: Duration = Duration::from_millis(100);
-/// An answer that took longer says too little of the clock behind it.
-const PATIENCE: Duration = Duration::from_millis(400);
+/// An answer that took longer says too little of the clock behind it: it may be off by half as long.
+const PATIENCE: Duration = Duration::from_millis(800);
 
 /// What it takes to compare clocks.
 pub(super) struct Timekeeper {

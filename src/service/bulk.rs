@@ -102,7 +102,9 @@ impl Service {
         let mut left: Vec<(usize, Draft)> = part.into_iter().enumerate().collect();
         while !left.is_empty() {
             let drafts = left.iter().map(|(_, draft)| draft.clone()).collect();
-            match self.carry_out_under(caller, key.clone(), Intent::CreateTasks(drafts)).await {
+            let places = left.iter().map(|(place, _)| *place);
+            let key = key.as_ref().map(|key| key_of(key, places, outcomes.len()));
+            match self.carry_out_under(caller, key, Intent::CreateTasks(drafts)).await {
                 Ok(Carried { accepted: Accepted::Tasks(answers), .. }) => {
                     for ((place, _), answer) in left.drain(..).zip(answers) {
                         let outcome = answer.map_or_else(
@@ -223,6 +225,16 @@ fn part_key(key: &Idempotency, first: usize) -> Idempotency {
         return key.clone();
     }
     Idempotency { key: format!("{}\u{1f}{first}", key.key).into(), digest: key.digest }
+}
+
+/// The key of what is left of a part: another one than the whole part's, since a part that is sent again is refused for the
+/// same tasks first, and must then get the answers of the rest.
+fn key_of(key: &Idempotency, left: impl ExactSizeIterator<Item = usize>, of: usize) -> Idempotency {
+    if left.len() == of {
+        return key.clone();
+    }
+    let places: Vec<u8> = left.flat_map(|place| (place as u64).to_be_bytes()).collect();
+    Idempotency { key: format!("{}\u{1f}{}", key.key, Hash::of(&places)).into(), digest: key.digest }
 }
 
 /// Names made from a key: the same for everyone who asks within a time slot.

@@ -1,9 +1,12 @@
 //! What a client that calls without HTTP may rely on.
 
-use escapement_domain::command::Programs;
+use escapement_domain::command::{Idempotency, Programs};
 use escapement_domain::execution::state::Status;
+use escapement_domain::identifier::TaskId;
 use escapement_domain::task::action::{Action, Operation};
 use escapement_domain::task::definition::Definition;
+use escapement_domain::task::trigger::{IfPast, Trigger};
+use escapement_domain::timestamp::Timestamp;
 
 use super::testing::{TestNode, Way, caller};
 use super::validation::Checked;
@@ -76,10 +79,35 @@ async fn a_delete_that_is_repeated_under_its_key_was_done() {
     let mut ada = caller("ada", "acme", &[Role::Editor]);
     let task = node.service.create_task(&ada, noop(&node.service)).await.expect("created");
     let digest = fingerprint("ada", &["DELETE", "the task"]);
-    ada.idempotency = Some(escapement_domain::command::Idempotency { key: "k".into(), digest });
+    ada.idempotency = Some(Idempotency { key: "k".into(), digest });
     node.service.delete_task(&ada, task.id, None).await.expect("deleted");
     node.service.delete_task(&ada, task.id, None).await.expect("deleted before");
     ada.idempotency = None;
     let refused = node.service.delete_task(&ada, task.id, None).await.expect_err("gone");
     assert!(matches!(refused, ServiceError::NoSuchTask), "{refused}");
+}
+
+/// One of the tasks has no instant to come by the leader's clock, which only the leader sees.
+#[actix_web::test]
+async fn a_bulk_that_is_repeated_under_its_key_keeps_its_answers_though_the_leader_refuses_a_task() {
+    let node = TestNode::start();
+    let mut ada = caller("ada", "acme", &[Role::Editor]);
+    let digest = fingerprint("ada", &["POST", "the bulk"]);
+    ada.idempotency = Some(Idempotency { key: "k".into(), digest });
+    let bulk = || {
+        let mut tasks: Vec<Checked> = (0..3).map(|_| noop(&node.service)).collect();
+        tasks[1].definition.trigger = Trigger::Once { at: Timestamp(0), if_past: IfPast::Refuse };
+        tasks.into_iter().map(Ok).collect()
+    };
+    let names = |outcomes: Vec<BulkOutcome>| -> Vec<Option<TaskId>> {
+        let name = |outcome| match outcome {
+            BulkOutcome::Created(task) => Some(task),
+            BulkOutcome::Invalid(_) | BulkOutcome::Failed(_) => None,
+        };
+        outcomes.into_iter().map(name).collect()
+    };
+    let first = names(node.service.create_tasks(&ada, bulk()).await.expect("tried"));
+    assert_eq!(first.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+    let again = names(node.service.create_tasks(&ada, bulk()).await.expect("tried"));
+    assert_eq!(again, first);
 }

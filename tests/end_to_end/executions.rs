@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::failover::all_executions;
 use crate::harness::api::{items, text};
 use crate::harness::definitions::{
-    await_count, await_status, call, every_second, execution, executions, manual, noop, run, script, with,
+    all_executions, await_count, await_status, call, every_second, execution, executions, manual, noop, run,
+    script, with,
 };
 use crate::harness::development::Development;
 use crate::harness::target::Target;

@@ -8,24 +8,12 @@ use serde_json::{Value, json};
 use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{
-    await_count, await_status, call, every_second, execution, executions, manual, noop, run, with,
+    all_executions, await_count, await_status, call, every_second, execution, executions, manual, noop, run,
+    with,
 };
 use crate::harness::program::ask;
 use crate::harness::target::{Call, Target};
 use crate::harness::wait::{eventually, instant_in, millis, now_ms, until, within};
-
-/// Every execution there is, page by page.
-#[track_caller]
-pub(crate) fn all_executions(api: &Api) -> Vec<Value> {
-    let mut found = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let page = api.get(&format!("/api/executions/?limit=1000{cursor}"));
-        found.extend(items(&page));
-        let Some(next) = page["next_cursor"].as_str() else { return found };
-        cursor = format!("&cursor={next}");
-    }
-}
 
 /// The node that holds or held the last attempt of an execution.
 fn worker_of(execution: &Value) -> Option<u64> {

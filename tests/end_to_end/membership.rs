@@ -157,7 +157,8 @@ fn a_node_absent_for_long_returns_by_snapshot_with_its_whole_event_log() {
 fn a_node_absent_for_fifty_thousand_entries_has_its_event_log_from_the_first_record() {
     const ENTRIES: u64 = 50_000;
     let raft = "snapshot_entries = 5000\nlog_entries_kept = 1000\n".into();
-    let (mut cluster, target) = (Cluster::start_with(1, Settings { raft, slots: Some(1) }), Target::start());
+    let (mut cluster, target) =
+        (Cluster::start_with(1, Settings { raft, slots: Some(1), hosts: None }), Target::start());
     let (address, peer) = cluster.join(2);
     cluster_command(&cluster, &["add-node", "2", "--api", &address, "--peer", &peer]).expect(0);
     cluster.await_ready();

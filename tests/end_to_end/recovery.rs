@@ -2,10 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::failover::{all_executions, check_beat};
+use crate::failover::check_beat;
 use crate::harness::api::{items, text};
 use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{await_count, await_status, call, every_second, manual, noop, run, with};
+use crate::harness::definitions::{
+    all_executions, await_count, await_status, call, every_second, manual, noop, run, with,
+};
 use crate::harness::program::ask;
 use crate::harness::target::Target;
 use crate::harness::wait::{eventually, now_ms, until};

@@ -31,6 +31,8 @@ use crate::ports::{AttemptEnd, AttemptOrder, Executor};
 const TICKS_PER_MARGIN: u32 = 4;
 /// How much sooner than usual the next renewal is sent when the last one brought no lease.
 const HASTE: u32 = 4;
+/// Renewals under way at once: each may take so many times as long as the pause between them.
+const RENEWALS_MAX: u32 = 2;
 /// How long a report is waited for before it is sent again.
 const REPORT_WAIT: Duration = Duration::from_secs(5);
 /// The shortest and the longest pause before a report is sent again.
@@ -63,7 +65,7 @@ pub(super) struct DispatcherActor {
     pub(super) outbox: Outbox,
     /// The incarnation is over; the next one begins when its reports are answered.
     pub(super) retiring: bool,
-    renewing: bool,
+    renewals: u32,
     next_renewal: Option<SpawnHandle>,
     reporting: bool,
     report_failures: u32,
@@ -82,7 +84,7 @@ impl DispatcherActor {
             attempts: Attempts::default(),
             outbox: Outbox::default(),
             retiring: false,
-            renewing: false,
+            renewals: 0,
             next_renewal: None,
             reporting: false,
             report_failures: 0,
@@ -95,12 +97,15 @@ impl DispatcherActor {
         self.parts.clock.monotonic()
     }
 
+    /// Asks for the lease again, and plans the next time whether or not an answer comes: a slow one still counts from when
+    /// it was asked for, and a lost one costs no more than itself.
     fn renew(&mut self, ctx: &mut Context<Self>) {
-        if self.renewing || self.retiring {
+        let (sent, every, incarnation) = (self.now(), self.parts.renew_every, self.incarnation);
+        self.renew_after(every, ctx);
+        if self.renewals >= RENEWALS_MAX || self.retiring {
             return;
         }
-        self.renewing = true;
-        let (sent, every, incarnation) = (self.now(), self.parts.renew_every, self.incarnation);
+        self.renewals += 1;
         let said_draining = self.draining.is_some();
         let renewal = self.parts.leader.renew(Renewal {
             node: self.parts.node,
@@ -110,26 +115,28 @@ impl DispatcherActor {
             draining: said_draining,
             wall_clock: self.parts.clock.now(),
         });
-        let renewed = tokio::time::timeout(every, renewal);
+        let renewed = tokio::time::timeout(every * RENEWALS_MAX, renewal);
         ctx.spawn(wrap_future(renewed).map(move |renewed, actor: &mut Self, ctx| {
-            actor.renewing = false;
+            actor.renewals -= 1;
             let renewed = renewed.unwrap_or(Err(SubmitError::Unknown));
             // An answer to an incarnation that is over says nothing of the present one.
             let current = !actor.retiring && actor.incarnation == incarnation;
-            let pause = match renewed {
+            let sooner = match renewed {
                 Ok(Renewed::Until { lease_millis }) if current => {
                     actor.lease.renewed(sent, Duration::from_millis(lease_millis));
                     actor.start_pending(ctx);
                     let news = actor.draining.is_some() && !said_draining;
-                    if news { Duration::ZERO } else { every.saturating_sub(actor.now().saturating_sub(sent)) }
+                    news.then_some(Duration::ZERO)
                 }
                 Ok(Renewed::Lost) if current => {
                     actor.retire("the leader says that it is lost", ctx);
-                    every / HASTE
+                    Some(every / HASTE)
                 }
-                _ => every / HASTE,
+                _ => Some(every / HASTE),
             };
-            actor.renew_after(pause, ctx);
+            if let Some(pause) = sooner {
+                actor.renew_after(pause, ctx);
+            }
         }));
     }
 

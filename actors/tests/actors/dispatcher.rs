@@ -186,6 +186,20 @@ fn a_worker_rides_out_a_change_of_leader() {
     });
 }
 
+/// Answers that take longer than the pause between renewals, but not as long as a lease.
+#[test]
+fn a_worker_keeps_its_lease_over_a_slow_link() {
+    play(async {
+        let cast = Cast::new(1, &[1]);
+        *cast.book.takes.lock() = Duration::from_secs(10);
+        let task = cast.create(7, played(once(10))).await;
+        until(|| cast.book.starts().len() == 1).await;
+        cast.nodes[&1].log.behave(|conduct| conduct.delay = Duration::from_millis(1_200));
+        until(|| last_status(&cast, task) == Some(Status::Succeeded)).await;
+        assert_eq!(cast.book.starts().len(), 1);
+    });
+}
+
 #[test]
 fn ends_survive_a_lapsed_lease_and_are_reported_under_the_old_incarnation() {
     play(async {

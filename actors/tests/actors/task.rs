@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use escapement_actors::intent::{Draft, Intent, Submission, SubmitError};
+use escapement_actors::ports::Clock as _;
+use escapement_actors::worker::clocks::ClockWatch;
 use escapement_domain::answer::{Accepted, Rejection};
 use escapement_domain::command::{Idempotency, Request};
 use escapement_domain::identifier::{CommandId, NodeId, TaskId};

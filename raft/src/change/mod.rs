@@ -112,9 +112,11 @@ impl Inner {
                 Ok(_) => Err(unknown("the leader answered another question".to_owned())),
                 Err(error) => Err(unknown(error.to_string())),
             },
-            Err(error @ (TransportError::Timeout { .. } | TransportError::Unreachable { .. })) => {
-                Err(unknown(error.to_string()))
-            }
+            Err(
+                error @ (TransportError::Timeout { .. }
+                | TransportError::Interrupted { .. }
+                | TransportError::Unreachable { .. }),
+            ) => Err(unknown(error.to_string())),
             Err(_) => Err(ChangeError::NotLeader { leader: None }),
         }
     }
@@ -180,8 +182,12 @@ impl Inner {
                 Ok(hello) if hello.pristine.is_some() => return Ok(hello),
                 Ok(_) => ChangeError::Starting { node },
                 Err(error) => {
-                    let passes =
-                        matches!(error, TransportError::Timeout { .. } | TransportError::Unreachable { .. });
+                    let passes = matches!(
+                        error,
+                        TransportError::Timeout { .. }
+                            | TransportError::Interrupted { .. }
+                            | TransportError::Unreachable { .. }
+                    );
                     let error = ChangeError::Unreachable { node, reason: error.to_string() };
                     if !passes {
                         return Err(error);

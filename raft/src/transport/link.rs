@@ -65,6 +65,11 @@ impl Target {
         TransportError::Unreachable { to: self.label.clone(), reason: reason.to_string() }
     }
 
+    /// For what was sent and has no answer.
+    fn interrupted(&self, reason: impl std::fmt::Display) -> TransportError {
+        TransportError::Interrupted { to: self.label.clone(), reason: reason.to_string() }
+    }
+
     fn refused(&self, reason: impl std::fmt::Display) -> TransportError {
         TransportError::Refused { to: self.label.clone(), reason: reason.to_string() }
     }
@@ -179,7 +184,7 @@ impl Connection {
         };
         let Some(reason) = reason else { return };
         for (_, reply) in std::mem::take(&mut *connection.waiting.lock()) {
-            drop(reply.send(Err(target.unreachable(&reason))));
+            drop(reply.send(Err(target.interrupted(&reason))));
         }
     }
 

@@ -277,7 +277,9 @@ impl MemoryTransport {
                     tokio::time::sleep_until(deadline).await;
                     Err(timed_out())
                 }
-                Ok(Err(_)) => Err(unreachable(&to, "the answer was lost")),
+                Ok(Err(_)) => {
+                    Err(TransportError::Interrupted { to, reason: "the answer was lost".to_owned() })
+                }
                 Err(_) => Err(timed_out()),
             }
         }

@@ -77,6 +77,14 @@ pub enum TransportError {
         /// What is wrong.
         reason: String,
     },
+    /// The connection broke before the answer came: it may have arrived. Retry only what may happen twice.
+    #[error("the connection to {to} broke before it answered: {reason}")]
+    Interrupted {
+        /// Whom it was for.
+        to: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// It may have arrived. Retry only what may happen twice.
     #[error("no answer from {to} within {} ms", waited.as_millis())]
     Timeout {

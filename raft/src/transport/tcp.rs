@@ -125,9 +125,7 @@ fn await_answer(
     async move {
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => {
-                Err(TransportError::Unreachable { to, reason: "the connection was given up".to_owned() })
-            }
+            Ok(Err(_)) => Err(TransportError::Interrupted { to, reason: "it was given up".to_owned() }),
             Err(_) => Err(TransportError::Timeout { to, waited: timeout }),
         }
     }

@@ -11,6 +11,7 @@ use escapement_raft::{
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 
 use crate::cluster::{CLUSTER, Cluster, eventually, options};
 
@@ -114,6 +115,31 @@ async fn the_application_asks_its_peers_many_things_at_once() {
     let unknown = from.request(9, Bytes::new(), SOON).await;
     assert!(matches!(unknown, Err(TransportError::Unreachable { .. })));
     cluster.stop_all().await;
+}
+
+/// What was sent may have been carried out, though its node is gone before it answers: that is not "unreachable".
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_whose_connection_breaks_may_have_arrived() {
+    let mut cluster = Cluster::form(3, options()).await;
+    let arrived = Arc::new(Notify::new());
+    cluster.nodes[&2].transport.register(Arc::new(Deaf(arrived.clone())));
+    let from = cluster.nodes[&1].transport.clone();
+    let asked = tokio::spawn(async move { from.request(2, Bytes::from_static(b"do it"), SOON).await });
+    arrived.notified().await;
+    cluster.stop(2).await;
+    let answer = asked.await.unwrap();
+    assert!(matches!(answer, Err(TransportError::Interrupted { .. })), "{answer:?}");
+    cluster.stop_all().await;
+}
+
+/// Hears a request and never answers it.
+struct Deaf(Arc<Notify>);
+
+impl PeerService for Deaf {
+    fn handle(&self, _: NodeId, _: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
+        self.0.notify_one();
+        futures::future::pending().boxed()
+    }
 }
 
 /// An ordinary end is no failure, and whoever forgets the shutdown stops all the same.

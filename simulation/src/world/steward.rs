@@ -24,6 +24,8 @@ const PATIENCE_MS: u64 = 8_000;
 const PAUSE_MS: u64 = 700;
 /// How often the operator tries a step that is refused before giving it up.
 const TRIES: u32 = 60;
+/// Machines that the operator tries one after the other.
+const MACHINES: u32 = 3;
 /// Members that there are at least and at most.
 const MEMBERS: (usize, usize) = (3, 5);
 
@@ -147,8 +149,18 @@ impl World {
         false
     }
 
-    /// Adds an empty machine under a number that was never used, and lets it vote.
+    /// Adds a member. One that was added by a leader whose word was not kept holds something already, and is not taken:
+    /// then it is another one.
     async fn grow(self: &Rc<Self>) {
+        for _ in 0..MACHINES {
+            if self.add().await {
+                return;
+            }
+        }
+    }
+
+    /// Adds an empty machine under a number that was never used, lets it vote, and says whether it was taken.
+    async fn add(self: &Rc<Self>) -> bool {
         let id = NodeId(self.hosts.borrow().keys().next_back().map_or(1, |last| last.0 + 1));
         self.nature.note(&[25, id.0], || format!("the operator adds node {id}"));
         let mut host = Host::new(self, id, Formation::Join);
@@ -162,7 +174,7 @@ impl World {
         if !added.await {
             // It was never a member, or nobody knows: its number is not used again.
             self.remove(id).await;
-            return;
+            return false;
         }
         let promoted = self.persist(move |service| {
             async move { service.promote_node(&caller(None), id).await.map(drop) }.boxed_local()
@@ -171,6 +183,7 @@ impl World {
             self.nature.note(&[26, id.0], || format!("node {id} votes"));
             self.counts.borrow_mut().added += 1;
         }
+        true
     }
 
     /// Asks until it is done, and says whether it was.
@@ -179,8 +192,14 @@ impl World {
         step: impl Fn(Service) -> LocalBoxFuture<'static, Result<(), ServiceError>> + Clone + 'static,
     ) -> bool {
         for _ in 0..TRIES {
-            if let Some(Ok(())) = self.ask_cluster(step.clone()).await {
-                return true;
+            match self.ask_cluster(step.clone()).await {
+                Some(Ok(())) => return true,
+                Some(Err(ServiceError::Cluster(ClusterError::Refused { reason })))
+                    if reason.contains("state of its own") =>
+                {
+                    return false;
+                }
+                Some(Err(_)) | None => {}
             }
             self.pause(PAUSE_MS).await;
         }

@@ -1,9 +1,12 @@
 //! Nodes of a `cluster.toml`, started, killed and started again.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use escapement::security::{Keys, Role};
@@ -15,11 +18,13 @@ use super::api::Api;
 use super::disk::Disk;
 use super::node::Node;
 use super::ports::{Permit, free_port};
-use super::program::{command, escapement};
+use super::program::{ask, command, escapement};
 use super::wait::{eventually, now_ms, until};
 
 /// The secret of every cluster here.
 const SECRET: &str = "a secret of more than thirty-two bytes, for tests only";
+/// How long a node may take to find out that it cannot go on, and to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a test may set.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +33,19 @@ pub(crate) struct Settings {
     pub(crate) raft: String,
     /// Attempts at once on a node.
     pub(crate) slots: Option<u32>,
+    /// Where the nodes run, if not just on this host.
+    pub(crate) hosts: Option<Arc<dyn Hosts>>,
+}
+
+/// Where nodes run, and how they are started there.
+pub(crate) trait Hosts: fmt::Debug + Send + Sync {
+    /// The address of a node's host.
+    fn address(&self, _node: u64) -> IpAddr {
+        Ipv4Addr::LOCALHOST.into()
+    }
+
+    /// Makes of a command one that runs on a node's host.
+    fn dress(&self, node: u64, command: Command) -> Command;
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +78,7 @@ impl Cluster {
         let permit = Permit::of(usize::try_from(size).expect("few") + 1);
         let directory = tempfile::tempdir().expect("a temporary directory");
         fs::write(directory.path().join("jwt.key"), SECRET).expect("written");
-        let members = (1..=size).map(|id| (id, Member::new())).collect();
+        let members = (1..=size).map(|id| (id, Member::new(&settings, id))).collect();
         let (nodes, token) = (BTreeMap::new(), String::new());
         let mut cluster = Self { nodes, members, settings, directory, token, _permit: permit };
         cluster.token = cluster.mint("ann", "acme", &["admin", "cluster-admin"]);
@@ -80,10 +98,19 @@ impl Cluster {
             text += &format!("[[node]]\nid = {id}\napi = \"{api}\"\npeer = \"{peer}\"\ndata = \"{data}\"\n");
         }
         let (raft, slots) = (&self.settings.raft, self.settings.slots.unwrap_or(256));
-        text += &format!("[raft]\nheartbeat = \"50ms\"\nelection = [\"200ms\", \"400ms\"]\n{raft}");
+        text += &format!("[raft]\n{raft}");
+        if !raft.contains("election") {
+            text += "heartbeat = \"50ms\"\nelection = [\"200ms\", \"400ms\"]\n";
+        }
         text += &format!("[security]\njwt_key_file = \"{}\"\n", path("jwt.key"));
         text += &format!("[execution]\nslots = {slots}\nprocess_allow = [\"/bin/sh\", \"/bin/echo\"]\n");
-        text += "egress_allow = [\"127.0.0.0/8\"]\n";
+        // Where the nodes are is where the target is.
+        let targets = if self.members.values().all(|member| member.api.ip().is_loopback()) {
+            "127.0.0.0/8"
+        } else {
+            "10.0.0.0/8"
+        };
+        text += &format!("egress_allow = [\"{targets}\"]\n");
         fs::write(self.configuration(), text).expect("written");
     }
 
@@ -96,8 +123,10 @@ impl Cluster {
         if let Some(disk) = disk {
             disk.slide_under(&mut command);
         }
-        let node = Node::start(command, self.members[&id].api, &log);
-        self.nodes.insert(id, node);
+        if let Some(hosts) = &self.settings.hosts {
+            command = hosts.dress(id, command);
+        }
+        self.nodes.insert(id, Node::start(command, self.members[&id].api, &log));
     }
 
     /// The configuration's file.
@@ -108,6 +137,11 @@ impl Cluster {
     /// A node's data directory.
     pub(crate) fn data(&self, id: u64) -> PathBuf {
         self.directory.path().join(format!("data-{id}"))
+    }
+
+    /// Where the other nodes find a node.
+    pub(crate) fn peer(&self, id: u64) -> SocketAddr {
+        self.members[&id].peer
     }
 
     /// A directory beside the nodes' data.
@@ -139,12 +173,12 @@ impl Cluster {
     /// Waits until a node ended by itself, and returns its exit code.
     #[track_caller]
     pub(crate) fn await_end(&mut self, id: u64) -> Option<i32> {
-        self.node_mut(id).await_end(Duration::from_secs(12))
+        self.node_mut(id).await_end(ENDS_WITHIN)
     }
 
     /// Starts a node that waits to be added, and returns its two addresses.
     pub(crate) fn join(&mut self, id: u64) -> (String, String) {
-        let member = Member::new();
+        let member = Member::new(&self.settings, id);
         self.members.insert(id, member);
         self.write_configuration();
         self.launch(id, &["--join"], None);
@@ -155,6 +189,25 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn terminate(&mut self, id: u64) -> Option<i32> {
         self.node_mut(id).terminate(Duration::from_secs(12))
+    }
+
+    /// Makes a node the leader.
+    #[track_caller]
+    pub(crate) fn lead(&self, id: u64) {
+        until(&format!("node {id} leads"), || {
+            // Refused while it is behind.
+            self.leader() == id
+                || ask(&self.any(), &["cluster", "transfer-leadership", &id.to_string()], None).code == 0
+                    && self.leader() == id
+        });
+    }
+
+    /// Asks all nodes that run to end at once, and returns their exit codes.
+    #[track_caller]
+    pub(crate) fn terminate_all(&mut self, patience: Duration) -> Vec<Option<i32>> {
+        self.nodes.values().filter(|node| node.runs()).for_each(Node::ask_to_end);
+        let running = self.nodes.values_mut().filter(|node| node.runs());
+        running.map(|node| node.await_end(patience)).collect()
     }
 
     /// A node.
@@ -172,8 +225,18 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn mint(&self, subject: &str, tenant: &str, roles: &[&str]) -> String {
         let key = self.directory.path().join("jwt.key").display().to_string();
-        let mut arguments =
-            vec!["token", "mint", "--key-file", &key, "--subject", subject, "--tenant", tenant];
+        let mut arguments = vec![
+            "token",
+            "mint",
+            "--key-file",
+            &key,
+            "--subject",
+            subject,
+            "--tenant",
+            tenant,
+            "--ttl",
+            "12h",
+        ];
         roles.iter().for_each(|role| arguments.extend(["--role", role]));
         escapement(&arguments).expect(0).out.trim().to_owned()
     }
@@ -248,9 +311,9 @@ impl Cluster {
 }
 
 impl Member {
-    fn new() -> Self {
-        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { api: loopback(free_port()), peer: loopback(free_port()) }
+    fn new(settings: &Settings, id: u64) -> Self {
+        let host = settings.hosts.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), |hosts| hosts.address(id));
+        Self { api: (host, free_port()).into(), peer: (host, free_port()).into() }
     }
 }
 

@@ -58,6 +58,19 @@ pub(crate) fn executions(api: &Api, task: &str) -> Vec<Value> {
     items(&api.get(&format!("/api/executions/?task_id={task}&limit=1000")))
 }
 
+/// Every execution there is, page by page.
+#[track_caller]
+pub(crate) fn all_executions(api: &Api) -> Vec<Value> {
+    let mut found = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = api.get(&format!("/api/executions/?limit=1000{cursor}"));
+        found.extend(items(&page));
+        let Some(next) = page["next_cursor"].as_str() else { return found };
+        cursor = format!("&cursor={next}");
+    }
+}
+
 /// Returns an execution.
 #[track_caller]
 pub(crate) fn execution(api: &Api, id: &str) -> Value {

@@ -5,15 +5,20 @@ use std::net::SocketAddr;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::api::Api;
+use super::program::behind;
 use super::wait::{until, within};
 
 /// Lines of a node's log that are shown when a test fails.
 const LINES_SHOWN: usize = 40;
+
+/// What a process begins with that is to die with the thread that starts it.
+const MORTAL: [&str; 3] = ["setpriv", "--pdeathsig", "KILL"];
 
 /// A running node; killed with everything in its process group when dropped.
 #[derive(Debug)]
@@ -25,7 +30,8 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts a node; what it prints goes to the end of `log`.
-    pub(crate) fn start(mut command: Command, api: SocketAddr, log: &Path) -> Self {
+    pub(crate) fn start(command: Command, api: SocketAddr, log: &Path) -> Self {
+        let mut command = mortal(command);
         let open = || File::options().create(true).append(true).open(log).expect("the log opens");
         let child = command
             .stdin(Stdio::null())
@@ -76,7 +82,7 @@ impl Node {
     /// Asks it to end and returns its exit code, after at most so long.
     #[track_caller]
     pub(crate) fn terminate(&mut self, patience: Duration) -> Option<i32> {
-        self.signal(Signal::TERM);
+        self.ask_to_end();
         self.await_end(patience)
     }
 
@@ -111,13 +117,29 @@ impl Node {
         self.signal(Signal::CONT);
     }
 
+    /// Asks it to end, without waiting.
+    pub(crate) fn ask_to_end(&self) {
+        self.signal(Signal::TERM);
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the signal is sent");
     }
 
-    fn pid(&self) -> Pid {
+    /// Its process.
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(self.child.as_ref().expect("it runs"))
     }
+}
+
+/// The command of a process that is left over by no test, not even by one that is killed itself, where the machine can do
+/// that.
+fn mortal(command: Command) -> Command {
+    static CAN: LazyLock<bool> = LazyLock::new(|| {
+        let tried = behind(&MORTAL, &Command::new("true")).stderr(Stdio::null()).status();
+        tried.is_ok_and(|status| status.success())
+    });
+    if *CAN { behind(&MORTAL, &command) } else { command }
 }
 
 impl Drop for Node {

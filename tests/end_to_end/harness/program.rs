@@ -41,6 +41,19 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
+/// The command behind other words that become it, such as `ip netns exec NAME`.
+pub(crate) fn behind(words: &[&str], command: &Command) -> Command {
+    let mut behind = Command::new(words[0]);
+    behind.args(&words[1..]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => behind.env(name, value),
+            None => behind.env_remove(name),
+        };
+    }
+    behind
+}
+
 /// Runs the program to its end.
 pub(crate) fn escapement(arguments: &[&str]) -> Ran {
     finish(command(arguments), None)

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -58,7 +58,12 @@ pub(crate) struct Target {
 impl Target {
     /// Starts a target.
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::start_at(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// Starts a target at an address of this host.
+    pub(crate) fn start_at(address: IpAddr) -> Self {
+        let listener = TcpListener::bind((address, 0)).expect("a free port");
         let target =
             Self { address: listener.local_addr().expect("bound"), calls: Arc::new(Mutex::default()) };
         let serving = target.clone();

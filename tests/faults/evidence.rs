@@ -1,0 +1,282 @@
+//! The case for the checker: what was seen from outside, and the event logs of the stopped nodes.
+//!
+//! The verdict is the simulator's own ([`escapement_simulation::invariants`]); added to it is only what the simulator cannot
+//! see: that the nodes' files verify and replay to one state, and that the target saw tokens grow. A stamp in the
+//! log is not believed where the target saw better: nothing was committed later than it was seen.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use escapement::audit::{Archive, ReplayOptions, ReplayUntil, replay};
+use escapement_actors::projection::merged;
+use escapement_domain::event::Event;
+use escapement_domain::identifier::{ExecutionId, NodeId};
+use escapement_domain::record::Record;
+use escapement_domain::replica::Replica;
+use escapement_domain::timestamp::Timestamp;
+use escapement_simulation::evidence::{Attempt, Counts, Done, Ended, Evidence, Knowledge, Operation};
+use escapement_simulation::invariants;
+use escapement_simulation::profile::{Profile, Settings};
+
+use crate::harness::program::escapement;
+use crate::harness::target::Call;
+use crate::harness::wait::{millis, now_ms};
+use crate::load::Wish;
+
+/// Violations of each kind that a failing test shows.
+const VIOLATIONS_SHOWN: usize = 5;
+
+/// What was seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    /// The beginning, in ms since 1970: the zero of the world.
+    pub(crate) epoch: i64,
+    /// When the tasks began to be paused, in ms since 1970.
+    pub(crate) quiesced: i64,
+    /// Everything had ended, in ms since 1970.
+    pub(crate) drained: i64,
+    /// The directories of the nodes that hold all of it.
+    pub(crate) data: Vec<PathBuf>,
+    /// What clients wished for.
+    pub(crate) wishes: Vec<Wish>,
+    /// What the target saw.
+    pub(crate) calls: Vec<Call>,
+    /// Spans in which something was broken, in ms since 1970.
+    pub(crate) disturbances: Vec<(i64, i64)>,
+    /// Spans in which a node was frozen, in ms since 1970.
+    pub(crate) frozen: Vec<(u64, i64, i64)>,
+}
+
+/// What the checker said.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    /// Tasks whose occurrences were judged.
+    pub(crate) tasks: usize,
+    /// Fires that were judged.
+    pub(crate) fires: usize,
+    /// Attempts that were made again.
+    pub(crate) again: usize,
+    /// Workers that were given up because their leases ran out.
+    pub(crate) leases_lost: usize,
+    /// Everything that must not be.
+    pub(crate) violations: Vec<String>,
+}
+
+impl Verdict {
+    /// Writes its line of the table, and demands that nothing is wrong and enough was seen.
+    #[track_caller]
+    pub(crate) fn tell(&self, fault: &str, began: Instant, tasks_min: usize) {
+        let Self { tasks, fires, again, leases_lost, violations } = self;
+        let (count, seconds) = (violations.len(), began.elapsed().as_secs());
+        eprintln!(
+            "| {fault} | {tasks} tasks | {fires} fires | {again} made again | {leases_lost} leases lost | \
+             {count} violations | {seconds} s |"
+        );
+        let mut shown = String::new();
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        for violation in violations {
+            let seen = kinds.entry(violation.split(':').next().unwrap_or_default()).or_default();
+            *seen += 1;
+            if *seen <= VIOLATIONS_SHOWN {
+                shown += &format!("{violation}\n");
+            }
+        }
+        assert!(violations.is_empty(), "{fault}: {kinds:?}\n{shown}");
+        assert!(*tasks >= tasks_min && *fires >= tasks_min.min(100), "too little happened: {tasks}, {fires}");
+    }
+}
+
+impl Case {
+    /// Judges it.
+    #[track_caller]
+    pub(crate) fn judge(self) -> Verdict {
+        let mut logs: Vec<Vec<Record>> = self.data.iter().map(|data| records(data)).collect();
+        let until = common_end(&logs);
+        assert!(until.0 >= self.drained, "the nodes have nothing in common: {until}");
+        let mut violations = self.same_state(until);
+        violations.extend(self.tokens_grow());
+        let mut records = logs.swap_remove(0);
+        records.retain(|record| record.header.at <= until);
+        let last = folded(self.data.last().expect("a node"), until);
+        let count =
+            |matches: &dyn Fn(&Event) -> bool| records.iter().filter(|record| matches(&record.event)).count();
+        let tasks = count(&|event| matches!(event, Event::TaskCreated { .. }));
+        let fires = count(&|event| matches!(event, Event::TaskScheduled { .. }));
+        let again = count(&|event| matches!(event, Event::TaskStarted { attempt, .. } if *attempt > 1));
+        let leases_lost = count(&|event| matches!(event, Event::WorkerLost { .. }));
+        let evidence = self.evidence(records, last);
+        violations.extend(invariants::judge(&evidence).iter().map(ToString::to_string));
+        Verdict { tasks, fires, again, leases_lost, violations }
+    }
+
+    /// Every chain verifies, and every node's event log replays to the same state.
+    fn same_state(&self, until: Timestamp) -> Vec<String> {
+        let until = until.to_string();
+        let mut found = Vec::new();
+        let mut states = BTreeMap::new();
+        for data in &self.data {
+            let place = data.display().to_string();
+            let verified = escapement(&["audit", "verify", "--data", &place]);
+            if verified.code != 0 {
+                found.push(format!("chain: {place}: {}{}", verified.out, verified.err));
+            }
+            let replayed =
+                escapement(&["audit", "replay", "--data", &place, "--until", &until, "--output", "json"]);
+            let hash = if replayed.code == 0 {
+                replayed.json()["state_hash"].to_string()
+            } else {
+                format!("{}{}", replayed.out, replayed.err)
+            };
+            states.entry(hash).or_insert_with(Vec::new).push(place);
+        }
+        if states.len() != 1 {
+            found.push(format!("agreement: the nodes replay to {states:?}"));
+        }
+        found
+    }
+
+    /// What the target saw of one execution are attempts whose tokens grow with their numbers, each of them once.
+    ///
+    /// Not in the order of arrival: the bytes that a process sent before it was killed arrive when they like.
+    fn tokens_grow(&self) -> Vec<String> {
+        let mut seen: BTreeMap<String, Vec<(u32, u64)>> = BTreeMap::new();
+        for call in &self.calls {
+            seen.entry(call.key()).or_default().push((call.attempt(), call.fencing()));
+        }
+        seen.values_mut().for_each(|attempts| attempts.sort_unstable());
+        let grows = |attempts: &[(u32, u64)]| {
+            attempts.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 < pair[1].1)
+        };
+        seen.into_iter()
+            .filter(|(_, attempts)| !grows(attempts))
+            .map(|(key, attempts)| format!("witness: execution {key} came as {attempts:?}"))
+            .collect()
+    }
+
+    fn world(&self, ms: i64) -> u64 {
+        u64::try_from(ms - self.epoch).unwrap_or(0)
+    }
+
+    fn evidence(&self, records: Vec<Record>, last: Replica) -> Evidence {
+        let attempts = self.attempts(&records);
+        let span = |(from, to): &(i64, i64)| (self.world(*from), self.world(*to));
+        let frozen = |(node, from, to): &(u64, i64, i64)| (NodeId(*node), self.world(*from), self.world(*to));
+        Evidence {
+            // How much must have been seen, each test says itself.
+            settings: Settings { active_ms: 0, ..Profile::Storm.settings() },
+            epoch: self.epoch,
+            healed: self.world(self.quiesced),
+            quiesced: self.world(self.quiesced),
+            committed: self.committed(&records, &attempts),
+            operations: self.operations(&records),
+            records,
+            last,
+            attempts,
+            disturbances: self.disturbances.iter().map(span).collect(),
+            frozen: self.frozen.iter().map(frozen).collect(),
+            seen: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// When each entry was committed: when the leader stamped it, and not later than what followed was seen.
+    fn committed(&self, records: &[Record], attempts: &[Attempt]) -> BTreeMap<u64, u64> {
+        let seen: BTreeMap<_, _> =
+            attempts.iter().map(|attempt| ((attempt.execution, attempt.token), attempt.started)).collect();
+        let mut committed = BTreeMap::new();
+        // Stamps may have been made in another order than that of the log.
+        let mut latest = 0;
+        for Record { header, .. } in records {
+            latest = latest.max(self.world(header.at.0));
+            committed.insert(header.log_index, latest);
+        }
+        let mut bound = u64::MAX;
+        for Record { header, event, .. } in records.iter().rev() {
+            if let Event::TaskStarted { execution, .. } = event
+                && let Some(started) = seen.get(&(*execution, header.sequence))
+            {
+                bound = bound.min(*started);
+            }
+            committed.entry(header.log_index).and_modify(|at| *at = bound.min(*at));
+        }
+        committed
+    }
+
+    /// What the target saw; whose it was, only the log can tell.
+    fn attempts(&self, records: &[Record]) -> Vec<Attempt> {
+        let grants: BTreeMap<(ExecutionId, u64), NodeId> = records
+            .iter()
+            .filter_map(|record| match record.event {
+                Event::TaskStarted { execution, node, .. } => {
+                    Some(((execution, record.header.sequence), node))
+                }
+                _ => None,
+            })
+            .collect();
+        let attempt = |call: &Call| {
+            let execution: ExecutionId = call.key().parse().expect("an identifier");
+            let node = grants.get(&(execution, call.fencing())).copied().unwrap_or(NodeId(0));
+            let scheduled = serde_json::Value::from(call.header("Escapement-Scheduled-At"));
+            let takes: i64 = call.path.rsplit('/').next().and_then(|ms| ms.parse().ok()).unwrap_or(0);
+            Attempt {
+                task: call.header("Escapement-Task-Id").parse().expect("an identifier"),
+                execution,
+                scheduled_at: Timestamp(millis(&scheduled)),
+                number: call.attempt(),
+                token: call.fencing(),
+                node,
+                started: self.world(call.at_ms),
+                ended: self.world(call.at_ms + takes),
+                how: Ended::Succeeded,
+            }
+        };
+        self.calls.iter().map(attempt).collect()
+    }
+
+    /// The wishes as the checker knows them: of what was asked for, it judges how many.
+    fn operations(&self, records: &[Record]) -> Vec<Operation> {
+        let definition = records.iter().find_map(|record| match &record.event {
+            Event::TaskCreated { definition, .. } => definition.open_definition().ok(),
+            _ => None,
+        });
+        let definition = definition.expect("something was created");
+        let operation = |wish: &Wish| Operation {
+            number: wish.number,
+            tenant: "acme",
+            wish: escapement_simulation::evidence::Wish::Create(vec![definition.clone(); wish.asked]),
+            // Each has one of its own: nothing earlier can have been done under it.
+            key: None,
+            issued: self.world(wish.issued),
+            knowledge: match &wish.answered {
+                Some((tasks, _)) => Knowledge::Done(Done::Tasks(tasks.clone())),
+                None => Knowledge::Unknown,
+            },
+            answered: wish.answered.as_ref().map_or(u64::MAX, |(_, at)| self.world(*at)),
+        };
+        self.wishes.iter().map(operation).collect()
+    }
+}
+
+/// The records of a stopped node.
+fn records(data: &Path) -> Vec<Record> {
+    let node = Archive::open(data).expect("it opens");
+    let all = merged(node.log()).expect("it is read");
+    all.map(|record| record.expect("it is sound")).collect()
+}
+
+/// The last instant up to which all logs tell everything: they ended one after the other.
+fn common_end(logs: &[Vec<Record>]) -> Timestamp {
+    let end = |log: &Vec<Record>| log.last().map_or(0, |record| record.header.log_index);
+    let common = logs.iter().map(end).min().unwrap_or(0);
+    let beyond = logs.iter().filter_map(|log| log.iter().find(|record| record.header.log_index > common));
+    let until = beyond.map(|record| record.header.at.0 - 1).min();
+    Timestamp(until.unwrap_or_else(now_ms))
+}
+
+/// The state to which a stopped node's records fold.
+fn folded(data: &Path, until: Timestamp) -> Replica {
+    let node = Archive::open(data).expect("it opens");
+    let options = ReplayOptions { until: Some(ReplayUntil::Instant(until)), ..ReplayOptions::default() };
+    replay(&node, &options, &mut Vec::new(), &mut |_, _| ()).expect("it replays").replica
+}
