@@ -18,6 +18,7 @@ use escapement_domain::identifier::{TaskId, TenantId};
 use escapement_domain::record::{ChainHead, Hash};
 use escapement_domain::replica::CLUSTER_TENANT;
 
+use super::fires::Unaccountable;
 use crate::store::{OpenError, SledStorage, StorageOptions};
 
 /// The file that a running node holds locked.
@@ -93,6 +94,9 @@ pub enum AuditError {
         /// How many tenants there are.
         tenants: usize,
     },
+    /// No account of the instants can be given.
+    #[error(transparent)]
+    Unaccountable(#[from] Unaccountable),
     /// What was asked for could not be written.
     #[error("the output cannot be written")]
     Write(#[from] io::Error),

@@ -11,6 +11,7 @@ mod blocks;
 mod definition;
 mod event;
 mod export;
+pub mod fires;
 pub mod json;
 mod replay;
 mod verify;

@@ -13,10 +13,12 @@ use super::connection::{ConnectionOptions, Output};
 use super::events::Events;
 use super::failure::Failure;
 use super::fetching::{Wanted, fetch};
+use super::fires::Account;
 use super::progress::Progress;
 use super::screen::{Screen, note};
 use super::table::{Sheet, Table};
 use super::{ask, parse_instant, parse_task};
+use crate::audit::fires::Range;
 use crate::audit::{self, Archive, AuditError, ReplayUntil, Verified};
 
 const EXPORT_EXAMPLES: &str = "\
@@ -49,6 +51,23 @@ the events of every tenant: from a running node, the role cluster-admin. Their b
 meanwhile, and the node's own state at the same point must have the same hash. A sequence counts the events of one tenant, named by --tenant or --task. With --task, the task's events are printed \
 first, one JSON object a line, and its state as it then was is told.";
 
+const FIRES_EXAMPLES: &str = "\
+Examples:
+  escapement audit fires --from 2026-03-01T00:00:00Z --to 2026-04-01T00:00:00Z
+  escapement audit fires --from 2026-03-29T00:00:00Z --to 2026-03-30T00:00:00Z --task ID --output json
+  escapement audit fires --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z --data /backup/node-1
+
+Every instant that a task should have fired, by the definitions that held then, is told with what became of it, its execution \
+and its log index, from the event log alone:
+  on_time             fired a second after it was due, or less
+  late                fired later than that; made_good where its misfire policy did, paused where a pause kept it back
+  delayed_by_overlap  fired, and its execution waited for an earlier one
+  skipped             was not to fire: its reason is told
+  missed              should have fired and did not
+  pending             is to come, or not settled yet
+  unexpected          fired, and no definition named it
+A node takes the role admin; a stopped node's log is accounted for as of its last event.";
+
 /// Commands on the event log.
 #[derive(Debug, Subcommand)]
 pub(super) enum AuditCommand {
@@ -79,6 +98,28 @@ pub(super) enum AuditCommand {
         #[command(flatten)]
         source: Source,
     },
+    /// Account for every instant that tasks should have fired; exit status 1 if any was missed
+    #[command(after_long_help = FIRES_EXAMPLES)]
+    Fires(FiresOptions),
+}
+
+/// Which instants to account for.
+#[derive(Debug, Args)]
+pub(super) struct FiresOptions {
+    /// From this instant on
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    from: Timestamp,
+    /// Before this instant
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    to: Timestamp,
+    /// Only this task's
+    #[arg(long, value_name = "ID", value_parser = parse_task)]
+    task: Option<TaskId>,
+    /// Only this tenant's; from a node, another than one's own takes the role cluster-admin
+    #[arg(long)]
+    tenant: Option<String>,
+    #[command(flatten)]
+    source: Source,
 }
 
 /// What to export.
@@ -155,6 +196,7 @@ impl AuditCommand {
         match self {
             Self::Export(options) => options.run(connection, screen),
             Self::Verify { tenant, source } => source.verify(tenant.as_deref(), connection, screen),
+            Self::Fires(options) => options.run(connection, screen),
             Self::Replay { until, tenant, task, source } => {
                 let options = audit::ReplayOptions { until, tenant, task };
                 replay(&source.archive(connection, Wanted::State)?, &options, screen)
@@ -183,6 +225,23 @@ impl ExportOptions {
             }
         }
         Ok(())
+    }
+}
+
+impl FiresOptions {
+    fn run(self, connection: &ConnectionOptions, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let Self { from, to, task, tenant, source } = self;
+        if to <= from {
+            return Err(Failure::Usage("--to is an instant after --from".into()));
+        }
+        let range = Range { from, to };
+        let account = match &source.data {
+            Some(data) => {
+                Account::archived(&open(data)?, audit::fires::FiresOptions { range, tenant, task })?
+            }
+            None => ask(connection, async |client| Account::fetch(&client, range, tenant, task).await)?,
+        };
+        account.show(screen)
     }
 }
 

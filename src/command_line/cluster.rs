@@ -219,11 +219,16 @@ fn status(status: &Value, _: Zone) -> String {
         Some(leader) => format!("node {leader} leads in term {}", field(status, "/term")),
         None => "no node leads: nothing can be changed until a majority of the nodes is up".into(),
     };
-    let mut table = Table::new([">NODE", "ROLE", "API", ">APPLIED", ">LAG"]);
+    let mut table = Table::new([">NODE", "ROLE", "API", ">APPLIED", ">LAG", "ZONE DATA"]);
     for node in status["nodes"].as_array().map_or(&[][..], Vec::as_slice) {
-        table.row(["/id", "/role", "/api", "/applied", "/lag"].map(|pointer| field(node, pointer)));
+        table.row(
+            ["/id", "/role", "/api", "/applied", "/lag", "/zone_data"].map(|pointer| field(node, pointer)),
+        );
     }
-    format!("{leader}; version {}\n\n{table}", field(status, "/version"))
+    let warnings = status["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let warnings: String = warnings.map(|warning| format!("\nwarning: {warning}\n")).collect();
+    let zone_data = field(status, "/zone_data");
+    format!("{leader}; version {}, zone data {zone_data}\n\n{table}{warnings}", field(status, "/version"))
 }
 
 #[cfg(test)]
@@ -233,21 +238,23 @@ mod tests {
     use super::*;
 
     fn cluster() -> Value {
-        json!({"leader": 2, "term": 7, "version": "0.1.0", "nodes": [
-            {"id": 1, "role": "follower", "api": "127.0.0.1:7070", "applied": 120, "lag": 3},
-            {"id": 2, "role": "leader", "api": "127.0.0.1:7071", "applied": 123, "lag": 0},
+        json!({"leader": 2, "term": 7, "version": "0.1.0", "zone_data": "2025b", "warnings": ["they differ"], "nodes": [
+            {"id": 1, "role": "follower", "api": "127.0.0.1:7070", "applied": 120, "lag": 3, "zone_data": "2026f"},
+            {"id": 2, "role": "leader", "api": "127.0.0.1:7071", "applied": 123, "lag": 0, "zone_data": "2025b"},
             {"id": 4, "role": "learner", "api": "127.0.0.1:7073", "applied": null, "lag": null}]})
     }
 
     #[test]
     fn the_status_says_who_leads_and_who_is_behind() {
         let expected = "\
-node 2 leads in term 7; version 0.1.0
+node 2 leads in term 7; version 0.1.0, zone data 2025b
 
-NODE  ROLE      API             APPLIED  LAG
-   1  follower  127.0.0.1:7070      120    3
-   2  leader    127.0.0.1:7071      123    0
-   4  learner   127.0.0.1:7073        -    -
+NODE  ROLE      API             APPLIED  LAG  ZONE DATA
+   1  follower  127.0.0.1:7070      120    3  2026f
+   2  leader    127.0.0.1:7071      123    0  2025b
+   4  learner   127.0.0.1:7073        -    -  -
+
+warning: they differ
 ";
         assert_eq!(status(&cluster(), Zone(Tz::UTC)), expected);
         assert!(status(&json!({"leader": null}), Zone(Tz::UTC)).starts_with("no node leads"));

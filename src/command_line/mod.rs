@@ -11,8 +11,10 @@ mod configuration;
 pub(crate) mod connection;
 mod events;
 mod execution;
+mod explanation;
 pub(crate) mod failure;
 mod fetching;
+mod fires;
 mod logs;
 mod problem;
 pub(crate) mod progress;
@@ -105,7 +107,7 @@ enum Command {
     /// Look at the cluster and change its membership
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
-    /// Export, verify and replay the event log
+    /// Export, verify and replay the event log, and prove schedules by it
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     Bench(BenchCommand),

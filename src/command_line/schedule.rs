@@ -1,22 +1,20 @@
 //! `schedule`: what a cron expression means, tried out without a node.
 //!
-//! Absent on purpose: evaluation, which is the domain's; this only asks it and shows where a zone's clocks change.
+//! Absent on purpose: evaluation, and where a zone's clocks change, which are the domain's.
 
 use std::path::PathBuf;
 
-use chrono_tz::Tz;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use escapement_domain::identifier::TaskId;
-use escapement_domain::schedule::{Schedule, ScheduleError, describe};
-use escapement_domain::task::trigger::{Dst, Trigger};
-use escapement_domain::timestamp::{Span, Timestamp};
+use escapement_domain::schedule::{LocalClock, Occasion, Schedule, ScheduleError, describe};
+use escapement_domain::task::trigger::{self, Dst, Trigger};
+use escapement_domain::timestamp::Timestamp;
 use serde_json::json;
 
 use super::connection::Output;
 use super::failure::Failure;
 use super::screen::Screen;
 use super::table::Table;
-use super::zone::Zone;
 use super::{parse_instant, system, vectors};
 
 /// Instants that one preview shows at most.
@@ -26,11 +24,13 @@ const PREVIEW_EXAMPLES: &str = "\
 Examples:
   escapement schedule preview --cron '0 2 * * 1-5' --timezone Europe/Berlin
   escapement schedule preview --cron '30 2 * * *' --timezone Europe/Berlin --from 2026-03-27T00:00:00Z
-  escapement schedule preview --cron '@daily' --count 3 --output json
+  escapement schedule preview --cron '30 2 * * *' --timezone Europe/Berlin --from 2026-03-27T00:00:00Z --gap skip
+  escapement schedule preview --cron 'CRON_TZ=Asia/Tokyo @daily' --count 3 --output json
 
-Five fields as in crontab, six with leading seconds, or @hourly, @daily, @weekly, @monthly, @yearly. When day of month \
-and day of week are both restricted, either is enough. On nights when clocks change, jobs at fixed times run once, and \
-jobs with * in minute or hour follow the clock, as with Debian's cron.";
+Five fields as in crontab, six with leading seconds, or @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually, \
+@every 10m, @at 2026-03-01T02:00:00Z; CRON_TZ= or TZ= in front names the zone. When day of month and day of week are both \
+restricted, either is enough. On nights when clocks change, jobs at fixed times run once, and jobs with * in minute or hour \
+follow the clock, as with Debian's cron; --gap and --fold choose otherwise, as `dst` of a task does.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -69,6 +69,29 @@ pub(super) struct PreviewOptions {
     /// How many instants to show
     #[arg(long, default_value = "5", value_parser = clap::value_parser!(u32).range(1..=COUNT_MAX))]
     count: u32,
+    /// What becomes of a local time that a change of clocks skips: as cron has it, none, or later by the gap
+    #[arg(long, value_enum, default_value_t = Gap::Cron)]
+    gap: Gap,
+    /// What becomes of a local time that a change of clocks repeats: as cron has it, or which of the two
+    #[arg(long, value_enum, default_value_t = Fold::Cron)]
+    fold: Fold,
+}
+
+/// What becomes of a skipped local time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Gap {
+    Cron,
+    Skip,
+    Shift,
+}
+
+/// What becomes of a repeated local time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Fold {
+    Cron,
+    First,
+    Second,
+    Both,
 }
 
 impl ScheduleCommand {
@@ -84,13 +107,10 @@ impl ScheduleCommand {
 pub(super) fn compile(
     expression: &str,
     timezone: &str,
+    dst: Dst,
     from: Timestamp,
 ) -> Result<(Trigger, Schedule), ScheduleError> {
-    let trigger = Trigger::Cron {
-        expression: expression.to_owned(),
-        timezone: timezone.to_owned(),
-        dst: Dst::default(),
-    };
+    let trigger = Trigger::Cron { expression: expression.to_owned(), timezone: timezone.to_owned(), dst };
     let schedule = Schedule::compile(&trigger, TaskId(0), from)?;
     Ok((trigger, schedule))
 }
@@ -99,23 +119,41 @@ impl PreviewOptions {
     fn run(&self, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let from = self.from.unwrap_or_else(system::now);
         let (trigger, schedule) =
-            compile(&self.cron, &self.timezone, from).map_err(|error| self.refused(&error))?;
+            compile(&self.cron, &self.timezone, self.dst(), from).map_err(|error| self.refused(&error))?;
         let count = usize::try_from(self.count).unwrap_or(usize::MAX);
-        let fires: Vec<Timestamp> = schedule.between(from, Timestamp::MAX).take(count).collect();
-        let zone = self.zone();
+        let clock = LocalClock::of(&trigger);
+        let fires = Occasion::row(clock, from, schedule.between(from, Timestamp::MAX).take(count));
         match screen.output {
             Output::Json => {
-                let fires: Vec<String> = fires.iter().map(Timestamp::to_string).collect();
-                screen.line(
-                    &json!({ "fires": fires, "description": describe(&trigger), "timezone": zone.name() })
-                        .to_string(),
-                )
+                let instants: Vec<String> = fires.iter().map(|fire| fire.at.to_string()).collect();
+                let occurrences: Vec<_> = fires
+                    .iter()
+                    .map(|fire| json!({ "at": fire.at.to_string(), "local": fire.local, "note": fire.note }))
+                    .collect();
+                let told = json!({ "fires": instants, "occurrences": occurrences, "description": describe(&trigger),
+                                   "timezone": clock.name() });
+                screen.line(&told.to_string())
             }
             Output::Table => {
                 screen.line(&describe(&trigger))?;
-                screen.text(&table(from, &fires, zone))
+                screen.text(&table(&fires, clock))
             }
         }
+    }
+
+    fn dst(&self) -> Dst {
+        let gap = match self.gap {
+            Gap::Cron => trigger::Gap::Cron,
+            Gap::Skip => trigger::Gap::Skip,
+            Gap::Shift => trigger::Gap::Shift,
+        };
+        let fold = match self.fold {
+            Fold::Cron => trigger::Fold::Cron,
+            Fold::First => trigger::Fold::First,
+            Fold::Second => trigger::Fold::Second,
+            Fold::Both => trigger::Fold::Both,
+        };
+        Dst { gap, fold }
     }
 
     /// Shows where in the expression each fault is.
@@ -131,55 +169,35 @@ impl PreviewOptions {
         }
         Failure::stopped(message).advise("`escapement help schedule preview` shows what may stand there")
     }
-
-    /// The expression's own zone goes before UTC, which is also what it is when it was left out.
-    fn zone(&self) -> Zone {
-        let own = ["CRON_TZ=", "TZ="].iter().find_map(|prefix| self.cron.trim_start().strip_prefix(prefix));
-        let name = own.and_then(|rest| rest.split_whitespace().next()).unwrap_or(&self.timezone);
-        Zone(name.parse().unwrap_or(Tz::UTC))
-    }
 }
 
-fn table(from: Timestamp, fires: &[Timestamp], zone: Zone) -> String {
-    let mut table = Table::new(["UTC", &format!("LOCAL ({})", zone.name()), "DAY", ""]);
-    let mut before = from;
-    for &fire in fires {
-        let day = zone.local(fire).map_or_else(String::new, |local| local.format("%a").to_string());
-        let note = change_between(before, fire, zone).unwrap_or_default();
-        table.row([fire.to_string(), zone.show_exactly(fire), day, note]);
-        before = fire;
+fn table(fires: &[Occasion], clock: LocalClock) -> String {
+    let mut table = Table::new(["UTC", &format!("LOCAL ({})", clock.name()), "DAY", ""]);
+    for fire in fires {
+        table.row([
+            fire.at.to_string(),
+            fire.local.clone(),
+            clock.weekday(fire.at).into(),
+            fire.note.clone().unwrap_or_default(),
+        ]);
     }
     if table.is_empty() { "it does not fire again before the year 10000\n".into() } else { table.to_string() }
 }
 
-/// Says when and how a zone's clocks were changed between two instants, if they differ in it.
-fn change_between(before: Timestamp, after: Timestamp, zone: Zone) -> Option<String> {
-    let offset = zone.offset_seconds(before);
-    let change = zone.offset_seconds(after) - offset;
-    if change == 0 {
-        return None;
-    }
-    // The offset at `low` is the old one, at `high` it is not; they close in on the change.
-    let (mut low, mut high) = (before.0, after.0);
-    while high - low > 1 {
-        let middle = low.midpoint(high);
-        if zone.offset_seconds(Timestamp(middle)) == offset { low = middle } else { high = middle }
-    }
-    let direction = if change > 0 { "forward" } else { "back" };
-    let length = Span::seconds(u64::from(change.unsigned_abs()));
-    // The old clock's face at the moment of the change.
-    let face = zone.local(Timestamp(low))? + chrono::Duration::milliseconds(1);
-    let old_face = face.naive_utc() + chrono::Duration::seconds(i64::from(offset));
-    Some(format!("clocks {direction} {length} on {}", old_face.format("%b %-d at %H:%M")))
-}
-
 #[cfg(test)]
 mod tests {
+    use chrono_tz::Tz;
+
+    use super::super::zone::Zone;
     use super::*;
 
     fn preview(cron: &str, timezone: &str, from: &str, output: Output) -> Result<String, Failure> {
         let from = Some(Timestamp::parse(from).expect("an instant"));
-        let options = PreviewOptions { cron: cron.into(), timezone: timezone.into(), from, count: 3 };
+        let (cron, timezone) = (cron.into(), timezone.into());
+        run(&PreviewOptions { cron, timezone, from, count: 3, gap: Gap::Cron, fold: Fold::Cron }, output)
+    }
+
+    fn run(options: &PreviewOptions, output: Output) -> Result<String, Failure> {
         let mut out = Vec::new();
         options.run(&mut Screen { out: &mut out, output, zone: Zone(Tz::UTC) })?;
         Ok(String::from_utf8(out).expect("a text"))
@@ -189,10 +207,10 @@ mod tests {
     fn a_night_without_half_past_two_is_noted() {
         let expected = "\
 at 02:30 every day, Berlin time
-UTC                       LOCAL (Europe/Berlin)           DAY
-2026-03-28T01:30:00.000Z  2026-03-28 02:30:00.000 +01:00  Sat
-2026-03-29T01:00:00.000Z  2026-03-29 03:00:00.000 +02:00  Sun  clocks forward 1h on Mar 29 at 02:00
-2026-03-30T00:30:00.000Z  2026-03-30 02:30:00.000 +02:00  Mon
+UTC                       LOCAL (Europe/Berlin)          DAY
+2026-03-28T01:30:00.000Z  2026-03-28T02:30:00.000+01:00  Sat
+2026-03-29T01:00:00.000Z  2026-03-29T03:00:00.000+02:00  Sun  clocks forward 1h on Mar 29 at 02:00
+2026-03-30T00:30:00.000Z  2026-03-30T02:30:00.000+02:00  Mon
 ";
         let found =
             preview("30 2 * * *", "Europe/Berlin", "2026-03-27T12:00:00Z", Output::Table).expect("previewed");
@@ -203,7 +221,7 @@ UTC                       LOCAL (Europe/Berlin)           DAY
     fn an_hour_that_comes_twice_is_noted() {
         let found = preview("*/30 * * * *", "Europe/Berlin", "2026-10-25T00:10:00Z", Output::Table)
             .expect("previewed");
-        assert!(found.contains("2026-10-25T01:00:00.000Z  2026-10-25 02:00:00.000 +01:00  Sun  clocks back 1h on Oct 25 at 03:00\n"), "{found}");
+        assert!(found.contains("2026-10-25T01:00:00.000Z  2026-10-25T02:00:00.000+01:00  Sun  clocks back 1h on Oct 25 at 03:00\n"), "{found}");
         assert_eq!(found.matches("clocks").count(), 1, "{found}");
     }
 
@@ -214,6 +232,56 @@ UTC                       LOCAL (Europe/Berlin)           DAY
         let found: serde_json::Value = serde_json::from_str(&found).expect("JSON");
         assert_eq!(found["fires"][0], "2026-01-01T15:00:00.000Z");
         assert_eq!(found["timezone"], "Asia/Tokyo");
+        let first = json!({ "at": "2026-01-01T15:00:00.000Z", "local": "2026-01-02T00:00:00.000+09:00", "note": null });
+        assert_eq!(found["occurrences"][0], first);
+    }
+
+    /// The first fires after `from` in Berlin under a choice of gap and fold.
+    fn chosen(gap: Gap, fold: Fold, from: &str) -> Vec<String> {
+        let from = Some(Timestamp::parse(from).expect("an instant"));
+        let (cron, timezone) = ("30 2 * * *".into(), "Europe/Berlin".into());
+        let found = run(&PreviewOptions { cron, timezone, from, count: 2, gap, fold }, Output::Json);
+        let found: serde_json::Value = serde_json::from_str(&found.expect("previewed")).expect("JSON");
+        let fires = found["fires"].as_array().expect("a list").iter();
+        fires.map(|fire| fire.as_str().expect("a text")[5..16].to_owned()).collect()
+    }
+
+    #[test]
+    fn gap_and_fold_are_chosen_as_a_task_chooses_them() {
+        let gap = |gap| chosen(gap, Fold::Cron, "2026-03-28T12:00:00Z");
+        assert_eq!(gap(Gap::Cron), ["03-29T01:00", "03-30T00:30"]);
+        assert_eq!(gap(Gap::Skip), ["03-30T00:30", "03-31T00:30"]);
+        assert_eq!(gap(Gap::Shift), ["03-29T01:30", "03-30T00:30"]);
+        let fold = |fold| chosen(Gap::Cron, fold, "2026-10-24T12:00:00Z");
+        assert_eq!(fold(Fold::Cron), ["10-25T00:30", "10-26T01:30"]);
+        assert_eq!(fold(Fold::First), ["10-25T00:30", "10-26T01:30"]);
+        assert_eq!(fold(Fold::Second), ["10-25T01:30", "10-26T01:30"]);
+        assert_eq!(fold(Fold::Both), ["10-25T00:30", "10-25T01:30"]);
+    }
+
+    #[test]
+    fn every_nickname_and_prefix_is_understood() {
+        for (cron, first) in [
+            ("@annually", "2027-01-01T00:00:00.000Z"),
+            ("@midnight", "2026-01-02T00:00:00.000Z"),
+            ("@every 10m", "2026-01-01T12:10:00.000Z"),
+            ("@at 2026-03-01T02:00:00+01:00", "2026-03-01T01:00:00.000Z"),
+            ("TZ=Asia/Tokyo 0 9 * * *", "2026-01-02T00:00:00.000Z"),
+            ("CRON_TZ=America/New_York @daily", "2026-01-02T05:00:00.000Z"),
+        ] {
+            let found = preview(cron, "UTC", "2026-01-01T12:00:00Z", Output::Json).expect("previewed");
+            let found: serde_json::Value = serde_json::from_str(&found).expect("JSON");
+            assert_eq!(found["fires"][0], first, "{cron}");
+        }
+    }
+
+    #[test]
+    fn what_can_never_fire_is_refused() {
+        let refused = |cron: &str, zone: &str| preview(cron, zone, "2026-01-01T00:00:00Z", Output::Table);
+        let failure = refused("0 0 30 2 *", "UTC").expect_err("there is no 30 February");
+        assert!(failure.to_string().contains("never fire"), "{failure}");
+        let found = refused("0 0 29 2 *", "UTC").expect("there is a 29 February");
+        assert!(found.contains("2028-02-29T00:00:00.000Z"), "{found}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::screen::{Screen, exactly_when, field, note, optional, pairs, when};
 use super::table::{Sheet, Table, shortened};
 use super::zone::Zone;
-use super::{parse_task, system, word};
+use super::{explanation, parse_instant, parse_task, system, word};
 
 /// Bytes of the largest file that is sent: what the API takes for one body.
 const BODY_BYTES_MAX: u64 = 1024 * 1024;
@@ -68,6 +68,15 @@ Examples:
   escapement task next ID
   escapement task next ID --count 20 --output json | jq -r '.fires[]'";
 
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  escapement task explain ID                              when it fires, in English, and what it waits for now
+  escapement task explain ID --at 2026-03-29T02:30:00+02:00
+  escapement task explain ID --at 2026-03-29T00:30:00Z --output json | jq .instant
+
+Says of an instant why it ran, is late, was skipped or missed, waits, or was never one of this schedule: read off the task's \
+events, by the definition that held then. A deleted task is explained too.";
+
 /// Commands on tasks.
 #[derive(Debug, Subcommand)]
 pub(super) enum TaskCommand {
@@ -114,6 +123,18 @@ pub(super) enum TaskCommand {
         #[command(flatten)]
         task: TaskName,
         /// How many fires to show
+        #[arg(long, default_value = "5")]
+        count: NonZeroU32,
+    },
+    /// Say in English when a task fires, what it waits for, and why it ran at an instant or did not
+    #[command(after_long_help = EXPLAIN_EXAMPLES)]
+    Explain {
+        #[command(flatten)]
+        task: TaskName,
+        /// The instant, past or to come
+        #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+        at: Option<Timestamp>,
+        /// How many of the next fires to show
         #[arg(long, default_value = "5")]
         count: NonZeroU32,
     },
@@ -216,7 +237,12 @@ impl TaskCommand {
             Self::Next { task, count } => {
                 let answer =
                     client.ask(&Request::get(task.path(&["next"])).query("count", Some(count))).await?;
-                screen.answer(&answer, fires)
+                screen.answer(&answer, explanation::fires)
+            }
+            Self::Explain { task, at, count } => {
+                let request =
+                    Request::get(task.path(&["explain"])).query("at", at).query("count", Some(count));
+                screen.answer(&client.ask(&request).await?, explanation::explanation)
             }
         }
     }
@@ -352,16 +378,6 @@ fn sheet(task: &Value, zone: Zone) -> String {
     sheet.line("created", exactly_when(task, "/created_at", zone));
     sheet.line("updated", exactly_when(task, "/updated_at", zone));
     sheet.to_string()
-}
-
-fn fires(next: &Value, zone: Zone) -> String {
-    let mut table = Table::new(["UTC", &format!("LOCAL ({})", zone.name())]);
-    let fires = next["fires"].as_array().map_or(&[][..], Vec::as_slice);
-    for fire in fires.iter().filter_map(Value::as_str) {
-        let local = Timestamp::parse(fire).map_or_else(|_| "-".into(), |instant| zone.show_exactly(instant));
-        table.row([fire.to_owned(), local]);
-    }
-    if table.is_empty() { "no fire is due\n".into() } else { table.to_string() }
 }
 
 #[cfg(test)]

@@ -43,18 +43,6 @@ fn a_change_is_told_in_one_line() {
     assert!(changed("created", &json!({"id": "x"}), UTC).ends_with("no fire is due\n"));
 }
 
-#[test]
-fn fires_to_come_are_shown_in_utc_and_on_the_zones_clock() {
-    let next = json!({"fires": ["2026-03-28T02:30:00.000Z", "2026-03-29T01:30:00.000Z"]});
-    let expected = "\
-UTC                       LOCAL (Europe/Berlin)
-2026-03-28T02:30:00.000Z  2026-03-28 03:30:00.000 +01:00
-2026-03-29T01:30:00.000Z  2026-03-29 03:30:00.000 +02:00
-";
-    assert_eq!(fires(&next, Zone(Tz::Europe__Berlin)), expected);
-    assert_eq!(fires(&json!({"fires": []}), UTC), "no fire is due\n");
-}
-
 #[track_caller]
 fn check_file(contents: &str, expected: Result<(), &str>) {
     let directory = tempfile::tempdir().expect("temporary directory");

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use escapement_domain::task::trigger::Dst;
 use escapement_domain::timestamp::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
@@ -76,7 +77,7 @@ fn check_line(line: &str) -> Result<(), String> {
         serde_json::from_str(line).map_err(|error| format!("not a line of a check: {error}"))?;
     let from = Timestamp::parse(&vector.from)?;
     let expected = vector.next.iter().map(|next| Timestamp::parse(next)).collect::<Result<Vec<_>, _>>()?;
-    let schedule = match compile(&vector.expr, vector.tz.as_deref().unwrap_or("UTC"), from) {
+    let schedule = match compile(&vector.expr, vector.tz.as_deref().unwrap_or("UTC"), Dst::default(), from) {
         Ok((_, schedule)) => schedule,
         // What fires never is refused; an empty list says the same.
         Err(_) if expected.is_empty() => return Ok(()),

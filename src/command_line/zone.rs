@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use chrono::{DateTime, Offset as _, TimeZone as _};
+use chrono::{DateTime, TimeZone as _};
 use chrono_tz::Tz;
 use escapement_domain::timestamp::Timestamp;
 
@@ -56,13 +56,8 @@ impl Zone {
             .map_or_else(|| instant.to_string(), |local| local.format("%H:%M:%S%.3f").to_string())
     }
 
-    /// Returns how many seconds local time is ahead of UTC at an instant.
-    pub(crate) fn offset_seconds(self, instant: Timestamp) -> i32 {
-        self.local(instant).map_or(0, |local| local.offset().fix().local_minus_utc())
-    }
-
     /// Returns the instant on this zone's clock.
-    pub(crate) fn local(self, instant: Timestamp) -> Option<DateTime<Tz>> {
+    fn local(self, instant: Timestamp) -> Option<DateTime<Tz>> {
         self.0.timestamp_millis_opt(instant.0).single()
     }
 }
@@ -102,6 +97,5 @@ mod tests {
         assert_eq!(berlin.show(instant), "2026-07-01 14:00:00");
         assert_eq!(berlin.show_exactly(instant), "2026-07-01 14:00:00.250 +02:00");
         assert_eq!(berlin.show_time(instant), "14:00:00.250");
-        assert_eq!(berlin.offset_seconds(instant), 7_200);
     }
 }

@@ -1,14 +1,20 @@
 //! The event log: as events, and as it is stored, for whoever verifies or replays it.
 
 use actix_web::HttpResponse;
+use escapement_domain::identifier::TaskId;
+use escapement_domain::schedule::ZONE_DATA;
+use escapement_domain::timestamp::Timestamp;
 
 use super::cursor::Listing;
 use super::dto::List;
 use super::dto::event::{Chain, Chains, Event};
+use super::dto::fires::{AuditedFire, AuditedFires};
 use super::problem::{Problem, ProblemBody};
 use super::request::Call;
+use crate::audit::fires::Range;
 use crate::audit::frame_blocks;
 use crate::audit::json::AuditEvent;
+use crate::service::fires::FiresQuery;
 use crate::service::history::EventQuery;
 
 /// Lists events of a tenant, oldest first.
@@ -104,4 +110,62 @@ pub(super) async fn blocks(call: Call) -> Result<HttpResponse, Problem> {
     parameters.finish()?;
     let blocks = call.service.audit_blocks(&caller, tenant.as_deref(), from.unwrap_or(1)).await?;
     Ok(HttpResponse::Ok().content_type("application/octet-stream").body(frame_blocks(&blocks)))
+}
+
+/// Says of every instant in a range that tasks should have fired, by the definitions that held then, what became of it.
+///
+/// It is computed anew from the event log for every page: from the tenant's, or with `task` from that task's own events. A range
+/// holds up to 100,000 instants.
+#[utoipa::path(
+    get, path = "/api/audit/fires", tag = "audit",
+    params(
+        ("from" = String, Query, description = "Only those at or after this instant"),
+        ("to" = String, Query, description = "Only those before this instant"),
+        ("task" = Option<String>, Query, description = "Only those of this task; a deleted one has them still"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000; 100 if it is left out"),
+        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
+        ("tenant" = Option<String>, Query, description = "Of another tenant: takes cluster-admin"),
+    ),
+    responses(
+        (status = 200, description = "A page, with the totals of the whole range", body = AuditedFires),
+        (status = 403, description = "Not for this role", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 422, description = "The range holds too many", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn fires(call: Call) -> Result<HttpResponse, Problem> {
+    let mut parameters = call.parameters()?;
+    let caller = call.reader(&mut parameters);
+    let (from, to) = (parameters.required_instant("from"), parameters.required_instant("to"));
+    let task = parameters.id("task");
+    let limit = parameters.limit();
+    let tenant = parameters.text("tenant");
+    if from.is_some() && to.is_some() && to <= from {
+        parameters.refuse("to", "`to` is an instant after `from`");
+    }
+    let range = Range { from: from.unwrap_or_default(), to: to.unwrap_or_default() };
+    let filters = format!("{range:?} {task:?} {tenant:?}");
+    let listing = Listing::new("fires", caller.tenant()).filtered(&filters);
+    let after = parameters.cursor(|text| listing.place(text).map(place));
+    parameters.finish()?;
+    let query = FiresQuery { range, task, after, limit };
+    let page = call.service.audit_fires(&caller, tenant.as_deref(), &query).await?;
+    let name = tenant.as_deref().unwrap_or_else(|| caller.tenant());
+    let cursor = |(at, task): (Timestamp, TaskId)| {
+        listing.cursor(&[&at.0.to_be_bytes()[..], &task.0.to_be_bytes()].concat())
+    };
+    Ok(HttpResponse::Ok().json(AuditedFires {
+        items: page.fires.iter().map(|fire| AuditedFire::of(fire, name)).collect(),
+        next_cursor: page.next.map(cursor),
+        totals: page.totals.into(),
+        as_of: page.as_of.to_string(),
+        zone_data: ZONE_DATA,
+    }))
+}
+
+/// The instant and the task that a cursor of instants names.
+fn place(bytes: [u8; 24]) -> (Timestamp, TaskId) {
+    let (mut at, mut task) = ([0; 8], [0; 16]);
+    at.copy_from_slice(&bytes[..8]);
+    task.copy_from_slice(&bytes[8..]);
+    (Timestamp(i64::from_be_bytes(at)), TaskId(u128::from_be_bytes(task)))
 }

@@ -11,8 +11,8 @@ use super::{audit, bulk, cluster, executions, system, tasks};
     info(title = "Escapement", description = "A scheduler that fires every task exactly once, on a Raft-replicated event log. A path answers with and without its trailing slash; /api/v1/… is the same as /api/…."),
     paths(
         tasks::create, tasks::list, tasks::upcoming, tasks::get, tasks::update, tasks::delete, tasks::run, tasks::pause,
-        tasks::resume, tasks::next, tasks::events, bulk::create, executions::list, executions::get, executions::logs,
-        executions::cancel, executions::retry, executions::status, executions::workers, audit::events, audit::chains, audit::blocks, cluster::status,
+        tasks::resume, tasks::next, tasks::explain, tasks::events, bulk::create, executions::list, executions::get, executions::logs,
+        executions::cancel, executions::retry, executions::status, executions::workers, audit::events, audit::chains, audit::blocks, audit::fires, cluster::status,
         cluster::add_node, cluster::promote_node, cluster::remove_node, cluster::transfer_leadership, system::healthz,
         system::readyz, system::metrics, system::openapi, system::sign_in,
     ),

@@ -286,6 +286,14 @@ impl Parameters {
         self.read(name, Timestamp::parse)
     }
 
+    /// Takes an instant that must be there.
+    pub(super) fn required_instant(&mut self, name: &'static str) -> Option<Timestamp> {
+        if !self.entries.contains_key(name) {
+            self.refuse(name, format!("`{name}` is required: an instant such as 2026-03-01T02:00:00Z"));
+        }
+        self.instant(name)
+    }
+
     /// Takes an identifier.
     pub(super) fn id<T: FromStr>(&mut self, name: &'static str) -> Option<T> {
         self.read(name, |text| text.parse().map_err(|_| "a UUID is expected".to_owned()))

@@ -12,7 +12,7 @@ use super::{audit, bulk, cluster, executions, system, tasks};
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 29] = [
+pub(super) const PATTERNS: [&str; 31] = [
     "/",
     "/healthz",
     "/readyz",
@@ -26,6 +26,7 @@ pub(super) const PATTERNS: [&str; 29] = [
     "/api/scheduled-tasks/{id}/pause",
     "/api/scheduled-tasks/{id}/resume",
     "/api/scheduled-tasks/{id}/next",
+    "/api/scheduled-tasks/{id}/explain",
     "/api/scheduled-tasks/{id}/events",
     "/api/executions",
     "/api/executions/status",
@@ -37,6 +38,7 @@ pub(super) const PATTERNS: [&str; 29] = [
     "/api/audit/events",
     "/api/audit/chains",
     "/api/audit/blocks",
+    "/api/audit/fires",
     "/api/cluster/status",
     "/api/cluster/nodes",
     "/api/cluster/nodes/{id}",
@@ -80,6 +82,7 @@ fn tasks(config: &mut ServiceConfig) {
         .service(resource("/api/scheduled-tasks/{id}/pause").route(post().to(tasks::pause)))
         .service(resource("/api/scheduled-tasks/{id}/resume").route(post().to(tasks::resume)))
         .service(resource("/api/scheduled-tasks/{id}/next").route(get().to(tasks::next)))
+        .service(resource("/api/scheduled-tasks/{id}/explain").route(get().to(tasks::explain)))
         .service(resource("/api/scheduled-tasks/{id}/events").route(get().to(tasks::events)));
 }
 
@@ -94,7 +97,8 @@ fn executions(config: &mut ServiceConfig) {
         .service(resource("/api/workers").route(get().to(executions::workers)))
         .service(resource("/api/audit/events").route(get().to(audit::events)))
         .service(resource("/api/audit/chains").route(get().to(audit::chains)))
-        .service(resource("/api/audit/blocks").route(get().to(audit::blocks)));
+        .service(resource("/api/audit/blocks").route(get().to(audit::blocks)))
+        .service(resource("/api/audit/fires").route(get().to(audit::fires)));
 }
 
 fn cluster(config: &mut ServiceConfig) {

@@ -8,7 +8,8 @@ use super::cursor::Listing;
 use super::dto::List;
 use super::dto::event::Event;
 use super::dto::execution::Execution;
-use super::dto::task::{Fires, Task, UpcomingFire};
+use super::dto::explanation::{Explanation, Fires};
+use super::dto::task::{Task, UpcomingFire};
 use super::problem::{Problem, ProblemBody};
 use super::request::{Call, Content};
 use crate::audit::json::AuditEvent;
@@ -252,8 +253,34 @@ pub(super) async fn next(call: Call) -> Answer {
     let count = parameters.number("count", 1..=COUNT_MAX).unwrap_or(COUNT_DEFAULT);
     parameters.finish()?;
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let fires = call.service.next_fires(&caller, call.task()?, count).await?;
-    Ok(HttpResponse::Ok().json(Fires { fires: fires.iter().map(ToString::to_string).collect() }))
+    let (clock, fires) = call.service.next_fires(&caller, call.task()?, count).await?;
+    Ok(HttpResponse::Ok().json(Fires::of(clock, fires)))
+}
+
+/// Explains a task: its schedule in English, its next fires, what it waits for now, and what became of an instant, and why. A
+/// deleted task is explained from its events.
+#[utoipa::path(
+    get, path = "/api/scheduled-tasks/{id}/explain", tag = "tasks",
+    params(
+        ("id" = String, Path, description = "The task's id"),
+        ("at" = Option<String>, Query, description = "An instant, past or to come"),
+        ("count" = Option<u32>, Query, description = "How many of the next fires: 1 to 1000; 5 if it is left out"),
+        ("consistency" = Option<String>, Query, description = "`linearizable`, or `local` for what this node has"),
+    ),
+    responses(
+        (status = 200, description = "The explanation", body = Explanation),
+        (status = 404, description = "There never was such a task", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn explain(call: Call) -> Answer {
+    let mut parameters = call.parameters()?;
+    let caller = call.reader(&mut parameters);
+    let at = parameters.instant("at");
+    let count = parameters.number("count", 1..=COUNT_MAX).unwrap_or(COUNT_DEFAULT);
+    parameters.finish()?;
+    let (id, count) = (call.task()?, usize::try_from(count).unwrap_or(usize::MAX));
+    let explanation = call.service.explain(&caller, id, at, count).await?;
+    Ok(HttpResponse::Ok().json(Explanation::of(id, explanation)))
 }
 
 /// Lists a task's own events, oldest first.

@@ -1,15 +1,16 @@
 //! The group of nodes as its leader sees it, asked from any node.
 //!
 //! Only the leader knows how far everybody is. A node that does not lead asks it, and shows what it knows by itself when
-//! nobody answers.
+//! nobody answers. Each node alone knows the version of its zone data: it is asked.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use escapement_domain::identifier::NodeId;
+use escapement_domain::schedule::ZONE_DATA;
 use escapement_raft::{Group, Transport};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 
 use super::peer::{Question, Reply};
@@ -18,6 +19,8 @@ use crate::service::cluster::{ClusterError, ClusterStatus, NodeStatus};
 
 /// How long the leader may take to say how everybody stands.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a node may take to say of which version its zone data are: without it the status is worth telling all the same.
+const VERSION_PATIENCE: Duration = Duration::from_millis(100);
 /// The roles that there are; one that a peer of another version names is shown as the last.
 const ROLES: [&str; 6] = ["leader", "follower", "learner", "candidate", "stopped", "unknown"];
 
@@ -65,6 +68,8 @@ impl From<Told> for ClusterStatus {
             peer: node.peer,
             applied: node.applied,
             lag: node.lag,
+            // Whoever tells the status asks each node itself.
+            zone_data: None,
         };
         Self { leader: told.leader, term: told.term, nodes: told.nodes.into_iter().map(hear).collect() }
     }
@@ -83,18 +88,54 @@ impl NodeCluster {
     }
 }
 
+/// The group as its leader sees it; as it is seen here, if the leader does not say.
+async fn as_the_leader_tells(
+    transport: &dyn Transport,
+    leader: NodeId,
+    here: ClusterStatus,
+) -> ClusterStatus {
+    match ask(transport, leader, &Question::Status, PATIENCE).await {
+        Some(Reply::Status(told)) if told.term >= here.term => told.into(),
+        _ => here,
+    }
+}
+
+/// The version of a node's zone data; none if it does not say, as one of an older version does not.
+async fn zone_data(transport: &dyn Transport, here: NodeId, node: NodeId) -> Option<String> {
+    if node == here {
+        return Some(ZONE_DATA.to_owned());
+    }
+    match ask(transport, node, &Question::ZoneData, VERSION_PATIENCE).await {
+        Some(Reply::ZoneData(version)) => Some(version),
+        _ => None,
+    }
+}
+
+async fn ask(
+    transport: &dyn Transport,
+    node: NodeId,
+    question: &Question,
+    patience: Duration,
+) -> Option<Reply> {
+    let reply = transport.request(node.0, Bytes::from(question.encode()), patience).await;
+    Reply::decode(&reply.ok()?).ok()
+}
+
 impl Cluster for NodeCluster {
     fn status(&self) -> BoxFuture<'static, ClusterStatus> {
         let (node, group, transport) = (self.node, self.group.clone(), self.transport.clone());
         Box::pin(async move {
             let here = Cluster::status(&group).await;
-            let Some(leader) = here.leader.filter(|leader| *leader != node) else { return here };
-            let question = Bytes::from(Question::Status.encode());
-            let reply = transport.request(leader.0, question, PATIENCE).await;
-            match reply.ok().and_then(|bytes| Reply::decode(&bytes).ok()) {
-                Some(Reply::Status(told)) if told.term >= here.term => told.into(),
-                _ => here,
+            let mut status = match here.leader.filter(|leader| *leader != node) {
+                Some(leader) => as_the_leader_tells(&*transport, leader, here).await,
+                None => here,
+            };
+            let asked = status.nodes.iter().map(|other| zone_data(&*transport, node, other.id));
+            let told = join_all(asked).await;
+            for (other, zone_data) in status.nodes.iter_mut().zip(told) {
+                other.zone_data = zone_data;
             }
+            status
         })
     }
 

@@ -1,4 +1,4 @@
-//! What nodes ask of each other beside Raft: the leader's desk, event blocks, captured output.
+//! What nodes ask of each other beside Raft: the leader's desk, event blocks, captured output, versions.
 //!
 //! Encoded with the domain's codec, a version byte ahead; variants are only ever appended.
 
@@ -34,6 +34,8 @@ pub(super) enum Question {
     Status,
     /// To a voter: what its wall clock shows.
     Clock,
+    /// To anyone: the version of its zone data.
+    ZoneData,
 }
 
 /// An answer.
@@ -53,6 +55,8 @@ pub(super) enum Reply {
     Status(Told),
     /// What the wall clock shows.
     Clock(Timestamp),
+    /// The version of the zone data.
+    ZoneData(String),
 }
 
 impl Question {

@@ -1,5 +1,7 @@
 //! The group of nodes: who belongs to it, who leads, and changes of both.
 
+use std::collections::BTreeMap;
+
 use escapement_domain::identifier::NodeId;
 use futures::future::BoxFuture;
 
@@ -55,6 +57,40 @@ pub struct NodeStatus {
     pub applied: Option<u64>,
     /// How many entries it is behind; only the leader knows.
     pub lag: Option<u64>,
+    /// The version of its zone data; none if it did not say.
+    pub zone_data: Option<String>,
+}
+
+impl ClusterStatus {
+    /// The version of the zone data by which instants are planned now: the leader's, or that of a node which said it.
+    #[must_use]
+    pub fn zone_data(&self) -> Option<&str> {
+        let leader = self.nodes.iter().find(|node| Some(node.id) == self.leader);
+        leader.into_iter().chain(&self.nodes).find_map(|node| node.zone_data.as_deref())
+    }
+
+    /// What whoever runs the cluster should see to, in sentences.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut versions = BTreeMap::<&str, Vec<String>>::new();
+        for node in &self.nodes {
+            if let Some(version) = node.zone_data.as_deref() {
+                versions.entry(version).or_default().push(node.id.to_string());
+            }
+        }
+        if versions.len() < 2 {
+            return Vec::new();
+        }
+        let each: Vec<String> = versions
+            .iter()
+            .map(|(version, nodes)| format!("{version} on node {}", nodes.join(", ")))
+            .collect();
+        vec![format!(
+            "the nodes' zone data differ: {}; the state stays the same on all, since the leader plans, but which instants it \
+             plans changes with the leader: run the same version everywhere",
+            each.join("; ")
+        )]
+    }
 }
 
 /// Why a change of the group was not made.
@@ -150,5 +186,41 @@ impl Service {
         tracing::info!(?to, by = caller.principal.subject, "the leadership is being handed over");
         self.parts.cluster.transfer_leadership(to).await?;
         Ok(self.parts.cluster.status().await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nodes from 1 on with these versions; node 2 leads.
+    fn status(versions: &[Option<&str>]) -> ClusterStatus {
+        let node = |(id, version): (u64, &Option<&str>)| NodeStatus {
+            id: NodeId(id),
+            role: "follower",
+            voter: true,
+            api: String::new(),
+            peer: String::new(),
+            applied: None,
+            lag: None,
+            zone_data: version.map(str::to_owned),
+        };
+        let nodes = (1..).zip(versions).map(node).collect();
+        ClusterStatus { leader: Some(NodeId(2)), term: 1, nodes }
+    }
+
+    #[test]
+    fn the_leaders_zone_data_are_the_clusters() {
+        assert_eq!(status(&[Some("2025b"), Some("2026f")]).zone_data(), Some("2026f"));
+        assert_eq!(status(&[Some("2025b"), None]).zone_data(), Some("2025b"));
+        assert_eq!(status(&[None, None]).zone_data(), None);
+    }
+
+    #[test]
+    fn zone_data_that_differ_are_a_warning() {
+        let warnings = status(&[Some("2026f"), Some("2025b"), Some("2026f"), None]).warnings();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("2025b on node 2; 2026f on node 1, 3"), "{warnings:?}");
+        assert!(status(&[Some("2025b"), None, Some("2025b")]).warnings().is_empty());
     }
 }

@@ -59,7 +59,11 @@ impl Service {
     }
 
     /// Where a task's stream ends, once the read models are as far; none for a task that the state does not know.
-    async fn stream_head(&self, tenant: TenantId, task: TaskId) -> Result<Option<Stream>, ServiceError> {
+    pub(super) async fn stream_head(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+    ) -> Result<Option<Stream>, ServiceError> {
         let machine = &self.parts.machine;
         let (head, applied) =
             machine.read(|replica| (replica.task(tenant, task).map(|task| task.stream), machine.applied()));
@@ -100,7 +104,9 @@ impl Service {
 
 /// The position before the first record that is wanted, or behind the last. `wanted` says of a position whether the record
 /// after it is wanted, or there is none; whatever follows a wanted one is wanted.
-fn first_position(wanted: impl Fn(u64) -> Result<bool, ServiceError>) -> Result<u64, ServiceError> {
+pub(super) fn first_position(
+    wanted: impl Fn(u64) -> Result<bool, ServiceError>,
+) -> Result<u64, ServiceError> {
     if wanted(0)? {
         return Ok(0);
     }

@@ -14,7 +14,9 @@ pub mod cluster;
 mod consistency;
 mod events;
 pub mod executions;
+mod explanation;
 pub mod failure;
+pub mod fires;
 pub mod group;
 pub mod history;
 pub mod json;
@@ -28,6 +30,7 @@ mod tests;
 mod upcoming;
 pub mod validation;
 pub mod view;
+mod waiting;
 mod workers;
 
 use std::fmt;
@@ -41,11 +44,13 @@ use escapement_domain::timestamp::Timestamp;
 pub use self::bulk::{BulkItem, BulkOutcome};
 pub use self::caller::{Caller, Consistency, fingerprint};
 pub use self::cluster::Cluster;
+pub use self::explanation::{Explained, Explanation};
 pub use self::failure::ServiceError;
 pub use self::history::{Outputs, ReadModels};
 pub use self::listing::{TaskFilter, TaskPage};
 pub use self::upcoming::Upcoming;
 pub use self::view::{TaskState, TaskView};
+pub use self::waiting::Wait;
 pub use self::workers::{WorkerState, WorkerView};
 
 /// How long the question whether this node can serve waits for a majority.

@@ -3,6 +3,7 @@
 use escapement_actors::intent::{Draft, Intent};
 use escapement_domain::answer::Accepted;
 use escapement_domain::identifier::{ExecutionId, TaskId};
+use escapement_domain::schedule::{LocalClock, Occasion};
 use escapement_domain::task::plan::Timetable;
 use escapement_domain::task::rules::Timing;
 use escapement_domain::task::state::Task;
@@ -192,7 +193,7 @@ impl Service {
         self.parts.read_models.execution(tenant, execution)?.ok_or(ServiceError::NoSuchExecution)
     }
 
-    /// The next instants for which a task fires; none unless it is active.
+    /// The next instants for which a task fires, on the clock by which it counts; none unless it is active.
     ///
     /// # Errors
     /// [`ServiceError`].
@@ -201,11 +202,12 @@ impl Service {
         caller: &Caller,
         id: TaskId,
         count: usize,
-    ) -> Result<Vec<Timestamp>, ServiceError> {
+    ) -> Result<(LocalClock, Vec<Occasion>), ServiceError> {
         caller.may(Permission::Read)?;
         self.settle_read(caller.consistency).await?;
         let task = self.find_task(caller.tenant(), id).ok_or(ServiceError::NoSuchTask)?;
-        Ok(Fires::of(&task)?.take(count).collect())
+        let clock = LocalClock::of(&task.definition.open_definition()?.trigger);
+        Ok((clock, Occasion::row(clock, self.now(), Fires::of(&task)?.take(count))))
     }
 
     /// A task that this caller's tenant has, asked of the whole cluster before it is said that there is none.

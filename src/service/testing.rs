@@ -165,6 +165,7 @@ impl Cluster for TestCluster {
             peer: "127.0.0.1:7170".into(),
             applied: Some(7),
             lag: Some(0),
+            zone_data: Some("2025b".into()),
         };
         async { ClusterStatus { leader: Some(NodeId(1)), term: 1, nodes: vec![node] } }.boxed()
     }

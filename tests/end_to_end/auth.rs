@@ -140,6 +140,7 @@ fn two_tenants_do_not_know_of_each_other() {
         ("POST", format!("{path}/pause")),
         ("POST", format!("{path}/resume")),
         ("GET", format!("{path}/next")),
+        ("GET", format!("{path}/explain")),
         ("GET", format!("{path}/events")),
         ("GET", execution.clone()),
         ("GET", format!("{execution}/logs")),

@@ -26,6 +26,7 @@ const COMMANDS: &[&[&str]] = &[
     &["task", "pause"],
     &["task", "resume"],
     &["task", "next"],
+    &["task", "explain"],
     &["execution", "list"],
     &["execution", "show"],
     &["execution", "logs"],
@@ -41,6 +42,7 @@ const COMMANDS: &[&[&str]] = &[
     &["audit", "export"],
     &["audit", "verify"],
     &["audit", "replay"],
+    &["audit", "fires"],
     &["bench"],
 ];
 

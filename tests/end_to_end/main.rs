@@ -11,7 +11,9 @@ mod bad_input;
 mod command_line;
 mod dev;
 mod executions;
+mod explanation;
 mod failover;
+mod fires;
 #[allow(dead_code, reason = "what only the tests of faults use")]
 mod harness;
 mod membership;

@@ -24,6 +24,25 @@ fn beat() -> Value {
     with(noop("beat", &every_second()), json!({ "overlap": "allow" }))
 }
 
+/// Each node says of which version its zone data are, whichever is asked.
+#[test]
+fn the_status_tells_the_zone_data_of_every_node() {
+    let cluster = Cluster::start(3);
+    for id in [cluster.leader(), cluster.follower()] {
+        let status = eventually("every node has said it", || {
+            let status = cluster.status(id);
+            let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
+            (nodes.len() == 3 && nodes.iter().all(|node| node["zone_data"].is_string())).then_some(status)
+        });
+        let nodes = status["nodes"].as_array().cloned().unwrap_or_default();
+        assert!(nodes.iter().all(|node| node["zone_data"] == status["zone_data"]), "{status}");
+        assert_eq!(status["warnings"], json!([]), "{status}");
+        let shown = cluster_command(&cluster, &["status"]).expect(0).out;
+        let version = status["zone_data"].as_str().expect("a version");
+        assert!(shown.contains(&format!("zone data {version}")) && shown.contains("ZONE DATA"), "{shown}");
+    }
+}
+
 #[test]
 fn a_fourth_node_joins_and_the_first_leaves_while_tasks_fire() {
     let mut cluster = Cluster::start(3);

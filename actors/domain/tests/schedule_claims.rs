@@ -102,7 +102,8 @@ fn every_and_at_need_no_fields() {
     check("@at 2026-03-01T02:00:00+01:00", "UTC", "2026-01-01T00:00", &["2026-03-01T01:00"]);
     refuse("@every", 7, &["argument", "10m"]);
     refuse("@every 10", 8, &["`10`", "1h30m"]);
-    refuse("@every 0s", 8, &["longer than nothing"]);
+    refuse("@every 0s", 8, &["at least 1s"]);
+    refuse("@every 999ms", 8, &["at least 1s"]);
     refuse("@every 99999999999999999999h", 8, &["not a duration"]);
     refuse("@every 10m 20m", 12, &["one argument"]);
     refuse("@at tomorrow", 5, &["RFC 3339"]);

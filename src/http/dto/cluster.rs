@@ -17,6 +17,11 @@ pub(in crate::http) struct Cluster {
     nodes: Vec<Node>,
     /// The program's version.
     version: &'static str,
+    /// The version of the IANA zone data by which instants are planned: the leader's; null if nobody said.
+    #[schema(required = true, example = "2025b")]
+    zone_data: Option<String>,
+    /// What should be seen to, in sentences, such as zone data that differ.
+    warnings: Vec<String>,
 }
 
 /// One member.
@@ -38,6 +43,9 @@ pub(in crate::http) struct Node {
     /// How many entries it is behind; null if nobody here knows.
     #[schema(required = true)]
     lag: Option<u64>,
+    /// The version of its IANA zone data; null if it did not say.
+    #[schema(required = true, example = "2025b")]
+    zone_data: Option<String>,
 }
 
 /// A node to add.
@@ -65,7 +73,10 @@ pub(in crate::http) struct Successor {
 
 impl From<ClusterStatus> for Cluster {
     fn from(status: ClusterStatus) -> Self {
+        let (zone_data, warnings) = (status.zone_data().map(str::to_owned), status.warnings());
         Self {
+            zone_data,
+            warnings,
             leader: status.leader.map(|node| node.0),
             term: status.term,
             nodes: status.nodes.into_iter().map(Node::from).collect(),
@@ -84,6 +95,7 @@ impl From<NodeStatus> for Node {
             peer: node.peer,
             applied: node.applied,
             lag: node.lag,
+            zone_data: node.zone_data,
         }
     }
 }

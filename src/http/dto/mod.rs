@@ -5,6 +5,8 @@ pub(super) mod bulk;
 pub(super) mod cluster;
 pub(super) mod event;
 pub(super) mod execution;
+pub(super) mod explanation;
+pub(super) mod fires;
 pub(super) mod task;
 pub(super) mod trigger;
 

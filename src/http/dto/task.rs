@@ -241,13 +241,6 @@ pub(in crate::http) struct UpcomingFire {
     at: String,
 }
 
-/// The next instants of a task.
-#[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct Fires {
-    /// The instants, in order.
-    pub(in crate::http) fires: Vec<String>,
-}
-
 fn kind_name(kind: domain::Kind) -> &'static str {
     KINDS.iter().find(|(_, other)| *other == kind).map_or("generic", |(name, _)| name)
 }

@@ -174,6 +174,8 @@ async fn membership_is_changed_by_a_cluster_admin() {
     let status = api.get("/api/cluster/status").await.expect(200);
     assert_eq!((&status["leader"], &status["nodes"][0]["role"]), (&json!(1), &json!("leader")));
     assert_eq!(status["version"], json!(env!("CARGO_PKG_VERSION")));
+    assert_eq!((&status["zone_data"], &status["warnings"]), (&json!("2025b"), &json!([])));
+    assert_eq!(status["nodes"][0]["zone_data"], "2025b");
     let node = json!({ "id": 2, "api": "127.0.0.1:7071", "peer": "127.0.0.1:7171" });
     let added = api.post("/api/cluster/nodes", &node).await;
     added.expect(201);

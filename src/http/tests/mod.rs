@@ -3,6 +3,8 @@
 mod bulk;
 mod door;
 mod executions;
+mod explain;
+mod fires;
 mod openapi;
 mod server;
 mod tasks;
@@ -18,7 +20,7 @@ use serde_json::{Value, json};
 use super::front::{Shared, front_door};
 use super::routes;
 use crate::security::{Keys, Role};
-use crate::service::testing::{NOW, TestNode};
+use crate::service::testing::TestNode;
 use crate::telemetry::Metrics;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -56,7 +58,7 @@ impl Api {
     /// A token of somebody.
     pub(super) fn token(&self, subject: &str, tenant: &str, roles: &[Role]) -> String {
         let life = Duration::from_secs(3_600);
-        self.shared.keys.mint(subject, tenant, roles, life, NOW).expect("minted")
+        self.shared.keys.mint(subject, tenant, roles, life, self.node.service.now()).expect("minted")
     }
 
     /// Sends a request as it is.

@@ -128,6 +128,7 @@ async fn another_tenants_task_does_not_exist() {
         (Method::POST, "/run"),
         (Method::POST, "/pause"),
         (Method::GET, "/next"),
+        (Method::GET, "/explain"),
         (Method::GET, "/events"),
     ] {
         let path = format!("{path}{rest}");
@@ -175,7 +176,7 @@ async fn pause_and_resume_change_the_state() {
     let path = path_of(&task);
     let paused = api.ask(Ask::of(Method::POST, &format!("{path}/pause"))).await;
     assert_eq!(paused.expect(200)["state"], json!("paused"));
-    assert_eq!(api.get(&format!("{path}/next")).await.expect(200), json!({ "fires": [] }));
+    assert_eq!(api.get(&format!("{path}/next")).await.expect(200)["fires"], json!([]));
     let listed = api.get("/api/scheduled-tasks?state=paused").await.expect(200);
     assert_eq!(items(&listed).len(), 1);
     let resumed = api.post(&format!("{path}/resume"), &json!({})).await.expect(200);
@@ -210,7 +211,7 @@ async fn the_next_fires_follow_the_schedule() {
     let task = api.create(limited).await;
     let at = |hours| json!(NOW.plus(Span::hours(hours)).to_string());
     let next = api.get(&format!("{}/next?count=9", path_of(&task))).await.expect(200);
-    assert_eq!(next, json!({ "fires": [at(1), at(2)] }));
+    assert_eq!(next["fires"], json!([at(1), at(2)]));
     let other = api.create(interval("other", "90m")).await;
     let page = api.get("/api/scheduled-tasks/upcoming?limit=4").await.expect(200);
     let fires: Vec<(String, Value)> =

@@ -11,6 +11,7 @@ use super::cron::Cron;
 use super::error::{ScheduleError, ScheduleFault};
 use super::field::{DAY_OF_MONTH, DAY_OF_WEEK, Field, HOUR, MINUTE, MONTH, SECOND, Spec, Wrong};
 use super::timezone;
+use crate::limits::INTERVAL_MIN;
 use crate::timestamp::{Span, Timestamp};
 
 /// Longer expressions are refused unread.
@@ -178,7 +179,9 @@ fn parse_argument(
 
 fn parse_every(text: &str) -> Result<Body, String> {
     match parse_span(text) {
-        Some(Span(0)) => Err("an interval is longer than nothing, such as 10m".into()),
+        Some(every) if every < INTERVAL_MIN => {
+            Err(format!("an interval is at least {INTERVAL_MIN} long, such as 10m"))
+        }
         Some(every) => Ok(Body::Every(every)),
         None => Err(format!(
             "`{text}` is not a duration such as `10m`, `1h30m` or `90s` (units w, d, h, m, s, ms)"

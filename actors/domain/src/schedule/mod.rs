@@ -14,6 +14,7 @@
 //! misfire policies, and whatever else decides whether a due instant becomes an execution.
 
 mod civil;
+mod clock;
 mod cron;
 mod description;
 mod error;
@@ -27,6 +28,7 @@ mod zone;
 
 use chrono_tz::Tz;
 
+pub use self::clock::{LocalClock, Occasion, ZONE_DATA};
 pub use self::description::describe;
 pub use self::error::{ScheduleError, ScheduleFault};
 pub use self::expression::EXPRESSION_BYTES_MAX;

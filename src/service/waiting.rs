@@ -1,0 +1,119 @@
+//! What a task waits for now, read off the state.
+
+use escapement_domain::execution::state::{Execution, Stage};
+use escapement_domain::identifier::ExecutionId;
+use escapement_domain::replica::Replica;
+use escapement_domain::schedule::jitter_of;
+use escapement_domain::task::definition::Overlap;
+use escapement_domain::task::rules::{Requirement, Timing};
+use escapement_domain::task::state::{Phase, Task};
+use escapement_domain::timestamp::Timestamp;
+
+/// Open executions of a task that are told.
+const EXECUTIONS_MAX: usize = 100;
+
+/// One thing that is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// A word for programs.
+    pub reason: &'static str,
+    /// A sentence for people.
+    pub detail: String,
+    /// The execution that waits, or is waited for.
+    pub execution: Option<ExecutionId>,
+}
+
+impl Wait {
+    fn of_task(reason: &'static str, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), execution: None }
+    }
+}
+
+/// Lists what a task and its open executions wait for.
+pub(super) fn waits(task: &Task, replica: &Replica, now: Timestamp) -> Vec<Wait> {
+    let mut waits = vec![of_phase(task, now)];
+    let offered = replica.workers().values().any(|worker| worker.meets(&task.rules.requirement));
+    let open = task.open.iter().filter_map(|id| replica.execution(*id)).take(EXECUTIONS_MAX);
+    waits.extend(open.map(|open| of_execution(open, task, replica)));
+    if task.open.is_empty() && !offered && task.phase != Phase::Finished {
+        let offer = offer(&task.rules.requirement);
+        waits.push(Wait::of_task("no_worker", format!("no worker offers {offer}: an execution would wait")));
+    }
+    waits
+}
+
+fn of_phase(task: &Task, now: Timestamp) -> Wait {
+    match (task.phase, task.next) {
+        (Phase::Paused, _) => Wait::of_task(
+            "paused",
+            format!("it is paused since {}: resume it to let it fire", task.updated_at),
+        ),
+        (Phase::Finished, _) => Wait::of_task("finished", "it has no instant to come"),
+        (Phase::Active, Some(next)) => {
+            let due = next.plus(jitter_of(task.id, next, task.rules.jitter));
+            if due <= now {
+                Wait::of_task("due", format!("its instant {next} is due and about to be settled"))
+            } else {
+                Wait::of_task("instant", format!("it waits for its next instant, {next}"))
+            }
+        }
+        (Phase::Active, None) if task.rules.timing == Timing::Unscheduled => {
+            Wait::of_task("trigger", "it has no schedule: it waits to be run")
+        }
+        (Phase::Active, None) => Wait::of_task("finished", "it has no instant to come"),
+    }
+}
+
+fn of_execution(open: &Execution, task: &Task, replica: &Replica) -> Wait {
+    let (reason, detail) = match &open.stage {
+        Stage::Held => {
+            ("overlap", format!("it waits for an earlier execution to end (overlap: {})", overlap(task)))
+        }
+        Stage::Retrying { until } => ("retry", format!("its next attempt waits until {until}")),
+        Stage::Running(grant) => {
+            let next = match task.rules.overlap {
+                Overlap::Skip => "the next instant is skipped while it runs",
+                Overlap::QueueOne | Overlap::QueueAll => "the next instant waits while it runs",
+                Overlap::CancelRunning => "the next instant cancels it",
+                Overlap::Allow => "the next instant runs beside it",
+            };
+            let attempt = open.attempts;
+            (
+                "running",
+                format!("attempt {attempt} runs on node {}; {next} (overlap: {})", grant.node, overlap(task)),
+            )
+        }
+        Stage::Queued => {
+            let requirement = &open.rules.requirement;
+            let mut fit = replica.workers().values().filter(|worker| worker.meets(requirement)).peekable();
+            let offer = offer(requirement);
+            if fit.peek().is_none() {
+                ("no_worker", format!("it waits for a worker that offers {offer}: there is none"))
+            } else if fit.all(|worker| worker.free() == 0) {
+                ("workers_busy", format!("it waits: every worker that offers {offer} has its hands full"))
+            } else {
+                ("queued", "it waits to be granted to a worker".into())
+            }
+        }
+    };
+    Wait { reason, detail: format!("execution {}: {detail}", open.id), execution: Some(open.id) }
+}
+
+fn offer(requirement: &Requirement) -> String {
+    match requirement {
+        Requirement::Builtin => "the scheduler's own operations".into(),
+        Requirement::Http => "HTTP calls".into(),
+        Requirement::Process(program) => format!("the program {program}"),
+        Requirement::Queue(queue) => format!("the queue {queue}"),
+    }
+}
+
+fn overlap(task: &Task) -> &'static str {
+    match task.rules.overlap {
+        Overlap::Skip => "skip",
+        Overlap::QueueOne => "queue_one",
+        Overlap::QueueAll => "queue_all",
+        Overlap::CancelRunning => "cancel_running",
+        Overlap::Allow => "allow",
+    }
+}
