@@ -1,7 +1,7 @@
 //! Bugs that can be put into the program on purpose, so that the simulation can be seen to see them.
 //!
 //! Behind the feature `planted`, which no release build has: without it [`has`] is `false` at compile time. With it, a
-//! bug is in for the thread on which [`plant`] was called, and the program itself never calls that.
+//! bug is in for the thread on which `plant` was called, and the program itself never calls that.
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
