@@ -83,7 +83,8 @@ impl Verdict {
             }
         }
         assert!(violations.is_empty(), "{fault}: {kinds:?}\n{shown}");
-        assert!(*tasks >= tasks_min && *fires >= tasks_min.min(100), "too little happened: {tasks}, {fires}");
+        // A faster machine is through sooner, and what fires every second fires less often meanwhile.
+        assert!(*tasks >= tasks_min && *fires >= tasks_min / 5, "too little happened: {tasks}, {fires}");
     }
 }
 
