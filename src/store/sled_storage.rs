@@ -99,7 +99,8 @@ impl SledStorage {
     ) -> Result<Self, OpenError> {
         let failed = |source| OpenError::Failed { path: path.to_path_buf(), source };
         let mut config = sled::Config::new().path(path).cache_capacity(options.cache_bytes);
-        config = config.segment_size(SEGMENT_BYTES);
+        // sled's own thread would try a failed sync again and only log it: this storage syncs when it is told to.
+        config = config.segment_size(SEGMENT_BYTES).flush_every_ms(None);
         let database = config.open().map_err(|error| match io::Error::from(error) {
             // sled hides the kind of the lock's failure behind a text.
             source if source.to_string().contains("could not acquire lock") => {
