@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use escapement_domain::command::{Client, Offers, Reopening};
+use escapement_domain::command::{Change, Client, Offers, Reopening};
 use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId};
+use escapement_domain::schedule::calendar::Calendar;
 use escapement_domain::task::definition::Definition;
 use escapement_domain::timestamp::Timestamp;
 
@@ -81,6 +82,45 @@ pub enum Intent {
     },
     /// An ended execution gets another attempt.
     RetryExecution(Box<Reopening>),
+    /// A coming occurrence is skipped or moved, or is not any more.
+    ChangeOccurrence {
+        /// The task.
+        task: TaskId,
+        /// The occurrence's instant.
+        at: Timestamp,
+        /// What becomes of it.
+        change: Change,
+    },
+    /// The occurrences of a range of the past are run.
+    Backfill {
+        /// The task.
+        task: TaskId,
+        /// The range begins with this instant.
+        from: Timestamp,
+        /// And ends with this one.
+        to: Timestamp,
+        /// How many run at once.
+        concurrency: u32,
+    },
+    /// What a backfill has left is not run.
+    CancelBackfill {
+        /// The task.
+        task: TaskId,
+        /// The backfill.
+        backfill: CommandId,
+    },
+    /// A calendar, new or in the place of one of this name.
+    PutCalendar {
+        /// Its name.
+        name: Arc<str>,
+        /// What it covers.
+        calendar: Calendar,
+    },
+    /// No such calendar any more.
+    DeleteCalendar {
+        /// Its name.
+        name: Arc<str>,
+    },
 }
 
 impl Intent {
@@ -89,12 +129,19 @@ impl Intent {
     pub fn task(&self) -> Option<TaskId> {
         match self {
             Self::CreateTasks(drafts) if drafts.len() == 1 => drafts.first().map(|draft| draft.task),
-            Self::CreateTasks(_) | Self::StageTasks { .. } | Self::CommitStaged { .. } => None,
+            Self::CreateTasks(_)
+            | Self::StageTasks { .. }
+            | Self::CommitStaged { .. }
+            | Self::PutCalendar { .. }
+            | Self::DeleteCalendar { .. } => None,
             Self::UpdateTask { task, .. }
             | Self::PauseTask { task }
             | Self::ResumeTask { task }
             | Self::DeleteTask { task, .. }
             | Self::RunTask { task }
+            | Self::ChangeOccurrence { task, .. }
+            | Self::Backfill { task, .. }
+            | Self::CancelBackfill { task, .. }
             | Self::CancelExecution { task, .. } => Some(*task),
             Self::RetryExecution(reopening) => Some(reopening.task),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use escapement_domain::schedule::calendar::{Calendar, CalendarMode};
 use escapement_domain::task::action::{Action, Completion, Operation};
 use escapement_domain::task::definition::{Definition, Delivery, Kind, MisfirePolicy, Overlap, Retry};
 use escapement_domain::task::sealed::Sealed;
@@ -205,4 +206,19 @@ fn delivery(delivery: Delivery) -> &'static str {
         Delivery::AtLeastOnce => "at_least_once",
         Delivery::AtMostOnce => "at_most_once",
     }
+}
+
+/// A calendar as it is written.
+pub(crate) fn calendar_json(calendar: &Calendar) -> Value {
+    let mode = match calendar.mode {
+        CalendarMode::Exclude => "exclude",
+        CalendarMode::Only => "only",
+    };
+    json!({
+        "description": calendar.description,
+        "mode": mode,
+        "timezone": calendar.timezone,
+        "days": calendar.days.iter().map(ToString::to_string).collect::<Vec<String>>(),
+        "windows": calendar.windows.iter().map(ToString::to_string).collect::<Vec<String>>(),
+    })
 }

@@ -3,13 +3,13 @@
 //! Slots and other places that only the replicated state needs are left out: the hash covers the stored bytes, not this.
 
 use escapement_domain::answer::{Accepted, Answer};
-use escapement_domain::command::{Offers, Programs};
+use escapement_domain::command::{Change, Offers, Programs};
 use escapement_domain::event::{AttemptEnded, Event, RequeueCause, SkipReason};
 use escapement_domain::execution::state::{CancelCause, Occurrence};
 use escapement_domain::identifier::{ExecutionId, TaskId};
 use serde_json::{Map, Value, json};
 
-use super::definition::{instant, sealed_definition, sealed_text};
+use super::definition::{calendar_json, instant, sealed_definition, sealed_text};
 
 /// Tells what happened.
 pub(super) fn event_data(event: &Event) -> Value {
@@ -23,6 +23,26 @@ pub(super) fn event_data(event: &Event) -> Value {
         Event::TaskScheduled { .. } | Event::TaskSkipped { .. } | Event::TaskMissed { .. } => {
             occurrence_data(event)
         }
+        Event::TaskSuppressed { .. }
+        | Event::TaskOccurrenceChanged { .. }
+        | Event::TaskMoved { .. }
+        | Event::TaskReplanned { .. } => change_data(event),
+        Event::BackfillStarted { task, backfill, instants, concurrency, .. } => json!({
+            "task_id": task.to_string(),
+            "backfill_id": backfill.to_string(),
+            "from": instant(instants.first().copied()),
+            "to": instant(instants.last().copied()),
+            "count": instants.len(),
+            "concurrency": concurrency,
+        }),
+        Event::BackfillEnded { task, backfill, left_out } => json!({
+            "task_id": task.to_string(), "backfill_id": backfill.to_string(), "left_out": left_out,
+        }),
+        Event::CalendarPut { name, version, calendar } => {
+            json!({ "calendar": name, "version": version, "definition": calendar_json(calendar) })
+        }
+        Event::CalendarDeleted { name } => json!({ "calendar": name }),
+        Event::ZoneDataAdopted { version } => json!({ "version": version }),
         Event::WorkerJoined { .. }
         | Event::WorkerDraining { .. }
         | Event::WorkerLost { .. }
@@ -94,7 +114,7 @@ fn occurrence_data(event: &Event) -> Value {
             "scheduled_at": scheduled_at.to_string(),
             "task_version": task_version,
             "next_fire_at": instant(*next),
-            "reason": skip_reason(*reason),
+            "reason": reason.name(),
             "explanation": reason.explanation(),
         }),
         Event::TaskMissed { task, first, last, count, next, .. } => json!({
@@ -102,6 +122,42 @@ fn occurrence_data(event: &Event) -> Value {
             "first": first.to_string(),
             "last": last.to_string(),
             "count": count,
+            "next_fire_at": instant(*next),
+        }),
+        _ => Value::Null,
+    }
+}
+
+/// What calendars, hands and newer zone data made of instants.
+fn change_data(event: &Event) -> Value {
+    match event {
+        Event::TaskSuppressed { task, first, last, count, calendar, next, .. } => json!({
+            "task_id": task.to_string(),
+            "first": first.to_string(),
+            "last": last.to_string(),
+            "count": count,
+            "reason": "calendar",
+            "calendar": calendar,
+            "explanation": SkipReason::Forbidden { calendar: calendar.clone() }.explanation(),
+            "next_fire_at": instant(*next),
+        }),
+        Event::TaskOccurrenceChanged { task, at, change, .. } => {
+            let (done, to) = match change {
+                Change::Skip => ("skip", None),
+                Change::Move { to } => ("move", Some(*to)),
+                Change::Restore => ("restore", None),
+            };
+            json!({ "task_id": task.to_string(), "at": at.to_string(), "do": done, "to": instant(to) })
+        }
+        Event::TaskMoved { task, at, to, next, .. } => json!({
+            "task_id": task.to_string(),
+            "at": at.to_string(),
+            "to": to.to_string(),
+            "next_fire_at": instant(*next),
+        }),
+        Event::TaskReplanned { task, before, next, .. } => json!({
+            "task_id": task.to_string(),
+            "before": before.to_string(),
             "next_fire_at": instant(*next),
         }),
         _ => Value::Null,
@@ -227,21 +283,18 @@ fn answer_data(answer: &Answer) -> Value {
         Ok(Accepted::Settled { fired, passed_over, ignored }) => {
             json!({ "fired": fired, "passed_over": passed_over, "ignored": ignored })
         }
+        Ok(Accepted::Backfill { backfill, total }) => {
+            json!({ "backfill_id": backfill.to_string(), "total": total })
+        }
+        Ok(Accepted::Calendar { version }) => json!({ "version": version }),
     }
 }
 
 fn trigger(occurrence: Occurrence) -> &'static str {
     match occurrence {
-        Occurrence::Scheduled(_) => "schedule",
+        Occurrence::Scheduled(_) | Occurrence::Moved(_) => "schedule",
         Occurrence::Manual(_) => "manual",
-    }
-}
-
-fn skip_reason(reason: SkipReason) -> &'static str {
-    match reason {
-        SkipReason::Overlap => "overlap",
-        SkipReason::OverlapQueueFull => "overlap_queue_full",
-        SkipReason::TooManyOpen => "too_many_open",
+        Occurrence::Backfill { .. } => "backfill",
     }
 }
 

@@ -170,7 +170,7 @@ fn counted_in(
 }
 
 fn task_json(task: &Task) -> Value {
-    let state = match task.phase {
+    let state = match task.phase() {
         Phase::Active => "active",
         Phase::Paused => "paused",
         Phase::Finished => "finished",
@@ -193,7 +193,7 @@ fn task_json(task: &Task) -> Value {
             "created_at": task.created_at.to_string(),
             "updated_at": task.updated_at.to_string(),
             "settled_at": task.settled.to_string(),
-            "next_fire_at": instant(task.next.filter(|_| task.phase == Phase::Active)),
+            "next_fire_at": instant(task.next.filter(|_| task.phase() == Phase::Active)),
             "runs": task.runs,
             "open_executions": task.open.iter().map(ToString::to_string).collect::<Vec<String>>(),
             "last_execution": last,

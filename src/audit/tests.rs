@@ -106,7 +106,7 @@ impl Player {
             let task = replica.task(tenant, TaskId(id)).expect("there");
             let due = task.next.expect("to come");
             let next = Some(Timestamp(due.0 + 500));
-            Due { slot: task.slot, revision: task.revision, due, missed_through: None, next }
+            Due { slot: task.slot, revision: task.revision, due, passed: None, next, next_allowed: next }
         });
         self.apply(Origin::Scheduler, Request::Fire(vec![due]));
         let open = self.machine.read(|replica| replica.executions().values().next().cloned());

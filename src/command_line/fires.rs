@@ -62,7 +62,7 @@ impl Account {
         let mut progress = Progress::new("events read");
         let (as_of, tenants) = archived_fires(archive, &options, &mut |done, all| progress.show(done, all))?;
         progress.finish();
-        let all: Vec<Fire> = tenants.iter().flat_map(|tenant| tenant.fires.iter().copied()).collect();
+        let all: Vec<Fire> = tenants.iter().flat_map(|tenant| tenant.fires.iter().cloned()).collect();
         let told =
             tenants.iter().flat_map(|tenant| tenant.fires.iter().map(|fire| fire_json(fire, &tenant.tenant)));
         Ok(Self {

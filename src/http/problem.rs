@@ -292,7 +292,14 @@ impl From<Rejection> for Problem {
         let conflict = |code, title| Self::new(StatusCode::CONFLICT, code, title, &*detail);
         let unprocessable = |code, title| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, title, &*detail);
         match &rejection {
-            Rejection::NoSuchTask | Rejection::NoSuchExecution => Self::not_found(detail),
+            Rejection::NoSuchTask
+            | Rejection::NoSuchExecution
+            | Rejection::NoSuchBackfill
+            | Rejection::NoSuchCalendar { .. } => Self::not_found(detail),
+            Rejection::CalendarInUse { .. } => conflict("calendar_in_use", "Calendar in use"),
+            Rejection::OccurrencePassed { .. } => conflict("occurrence_passed", "Occurrence passed"),
+            Rejection::OccurrenceUnchanged { .. } => conflict("occurrence_unchanged", "Occurrence unchanged"),
+            Rejection::MovedIntoThePast { .. } => unprocessable("moved_into_the_past", "Moved into the past"),
             Rejection::VersionMismatch { current } => Self::version_mismatch(*current),
             Rejection::WrongPhase { .. } => conflict("wrong_state", "Wrong state"),
             Rejection::WrongStatus { .. } => conflict("wrong_status", "Wrong status"),

@@ -108,7 +108,7 @@ impl Service {
         Ok(Explanation {
             schedule: describe(&definition.trigger),
             clock,
-            state: task.as_ref().map(|task| task.phase.into()),
+            state: task.as_ref().map(|task| task.phase().into()),
             next: Occasion::row(clock, now, fires.into_iter().flatten().take(count)),
             waits_for: task
                 .map_or_else(Vec::new, |task| self.parts.machine.read(|replica| waits(&task, replica, now))),
@@ -131,7 +131,7 @@ impl Service {
         let mut after = 0;
         if let Some(task) = task.filter(|task| unchanged_since(task, at)) {
             let definition = task.definition.open_definition()?;
-            let paused = task.phase == Phase::Paused;
+            let paused = task.phase() == Phase::Paused;
             ledger.assume(id, &definition, task.created_at, task.updated_at, paused);
             told = Some(Told { fire: None, definition, created_at: task.created_at, deleted_at: None });
             let begun = |record: &Record| record.header.at >= at;
@@ -154,7 +154,7 @@ impl Service {
         }
         let mut told = told.ok_or(ServiceError::NoSuchTask)?;
         let fires = ledger.close(self.now()).map_err(|error| ServiceError::broken(error.to_string()))?;
-        told.fire = fires.first().copied();
+        told.fire = fires.first().cloned();
         Ok(told)
     }
 
@@ -165,18 +165,19 @@ impl Service {
         at: Timestamp,
         told: &Told,
     ) -> Result<Explained, ServiceError> {
-        let execution = told.fire.and_then(|fire| fire.settled).and_then(|settled| settled.execution);
+        let execution =
+            told.fire.as_ref().and_then(|fire| fire.settled).and_then(|settled| settled.execution);
         let execution = match execution {
             Some(execution) => self.parts.read_models.execution(tenant, execution)?,
             None => None,
         };
         let clock = LocalClock::of(&told.definition.trigger);
-        let explanation = match told.fire {
-            Some(fire) => why(&fire, told, execution.as_deref(), self.now()),
+        let explanation = match &told.fire {
+            Some(fire) => why(fire, told, execution.as_deref(), self.now()),
             None => why_not(id, at, told),
         };
         let at = Occasion { at, local: clock.show(at), note: clock.change_between(Timestamp(at.0 - 1), at) };
-        Ok(Explained { at, fire: told.fire, explanation, execution })
+        Ok(Explained { at, fire: told.fire.clone(), explanation, execution })
     }
 }
 
@@ -231,7 +232,7 @@ fn why(fire: &Fire, told: &Told, execution: Option<&ExecutionRow>, now: Timestam
             + " "
             + row.status.name()
     });
-    let reason = fire.reason.map(FireReason::explanation);
+    let reason = fire.reason.as_ref().map(FireReason::explanation);
     match fire.status {
         FireStatus::OnTime => format!("it fired on time, {late} after its instant{due}{became}"),
         FireStatus::Late => {

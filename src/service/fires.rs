@@ -69,7 +69,7 @@ impl Service {
         let as_of = self.now().max(ledger.last());
         let all = ledger.close(as_of).map_err(refused)?;
         let begin = query.after.map_or(0, |after| all.partition_point(|fire| (fire.at, fire.task) <= after));
-        let fires: Vec<Fire> = all[begin..].iter().take(query.limit).copied().collect();
+        let fires: Vec<Fire> = all[begin..].iter().take(query.limit).cloned().collect();
         let more = begin + fires.len() < all.len();
         let next = fires.last().map(|last| (last.at, last.task)).filter(|_| more);
         Ok(FiresPage { as_of, fires, totals: Totals::of(&all), next })

@@ -77,7 +77,7 @@ impl Service {
                     return Ok(page);
                 }
                 after = Some(task.id);
-                if filter.state.is_some_and(|state| state != task.phase.into()) {
+                if filter.state.is_some_and(|state| state != task.phase().into()) {
                     continue;
                 }
                 let view = TaskView::of(task, caller.tenant())?;

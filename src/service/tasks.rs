@@ -245,13 +245,13 @@ pub(super) struct Fires {
 
 impl Fires {
     pub(super) fn of(task: &Task) -> Result<Self, ServiceError> {
-        let next = task.next.filter(|_| TaskState::from(task.phase) == TaskState::Active);
+        let next = task.next.filter(|_| TaskState::from(task.phase()) == TaskState::Active);
         let left = task.rules.max_runs.map_or(u32::MAX, |most| most.saturating_sub(task.runs));
         let timetable = if next.is_none() || task.rules.timing != Timing::Recurring {
             None
         } else {
             let definition = task.definition.open_definition()?;
-            let compiled = Timetable::compile(&definition, task.id, task.created_at);
+            let compiled = Timetable::compile(&definition, task.id, task.created_at, Vec::new());
             Some(compiled.map_err(|error| ServiceError::broken(error.to_string()))?)
         };
         Ok(Self { timetable, next, left })

@@ -302,7 +302,7 @@ impl TestNode {
         let due = self.machine.read(|replica| {
             let task = replica.tasks().iter().find(|other| other.id == task).expect("the task exists");
             let due = task.next.expect("it is due");
-            Due { slot: task.slot, revision: task.revision, due, missed_through: None, next }
+            Due { slot: task.slot, revision: task.revision, due, passed: None, next, next_allowed: next }
         });
         self.scheduler(Request::Fire(vec![due]));
     }

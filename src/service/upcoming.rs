@@ -57,7 +57,7 @@ async fn earliest(tasks: &Slots, tenant: TenantId, limit: usize) -> Vec<(Timesta
     let mut heap = BinaryHeap::with_capacity(limit + 1);
     for (index, chunk) in tasks.chunks().iter().enumerate() {
         for task in chunk.0.iter().flatten() {
-            let Some(next) = task.next.filter(|_| task.phase == Phase::Active && task.tenant == tenant)
+            let Some(next) = task.next.filter(|_| task.phase() == Phase::Active && task.tenant == tenant)
             else {
                 continue;
             };

@@ -80,10 +80,10 @@ impl TaskView {
             tenant: tenant.into(),
             owner: task.owner.clone(),
             version: task.version,
-            state: task.phase.into(),
+            state: task.phase().into(),
             created_at: task.created_at,
             updated_at: task.updated_at,
-            next_fire_at: task.next.filter(|_| task.phase == Phase::Active),
+            next_fire_at: task.next.filter(|_| task.phase() == Phase::Active),
             last_execution: task.last_execution,
             definition: task.definition.open_definition()?,
         })

@@ -35,7 +35,7 @@ pub(super) fn waits(task: &Task, replica: &Replica, now: Timestamp) -> Vec<Wait>
     let offered = replica.workers().values().any(|worker| worker.meets(&task.rules.requirement));
     let open = task.open.iter().filter_map(|id| replica.execution(*id)).take(EXECUTIONS_MAX);
     waits.extend(open.map(|open| of_execution(open, task, replica)));
-    if task.open.is_empty() && !offered && task.phase != Phase::Finished {
+    if task.open.is_empty() && !offered && task.phase() != Phase::Finished {
         let offer = offer(&task.rules.requirement);
         waits.push(Wait::of_task("no_worker", format!("no worker offers {offer}: an execution would wait")));
     }
@@ -43,7 +43,7 @@ pub(super) fn waits(task: &Task, replica: &Replica, now: Timestamp) -> Vec<Wait>
 }
 
 fn of_phase(task: &Task, now: Timestamp) -> Wait {
-    match (task.phase, task.next) {
+    match (task.phase(), task.next) {
         (Phase::Paused, _) => Wait::of_task(
             "paused",
             format!("it is paused since {}: resume it to let it fire", task.updated_at),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
 use crate::execution::state::Status;
-use crate::identifier::{ExecutionId, TaskId};
+use crate::identifier::{CommandId, ExecutionId, TaskId};
 use crate::limits::COMMAND_BYTES_MAX;
 use crate::timestamp::Timestamp;
 
@@ -64,6 +64,18 @@ pub enum Accepted {
         passed_over: u32,
         /// How many changed nothing, because they had been settled before or do not fit the task.
         ignored: u32,
+    },
+    /// A backfill has begun.
+    Backfill {
+        /// Which.
+        backfill: CommandId,
+        /// How many instants it has.
+        total: u32,
+    },
+    /// A calendar has this version now.
+    Calendar {
+        /// Its version.
+        version: u32,
     },
 }
 
@@ -134,6 +146,41 @@ pub enum Rejection {
         /// Parts there must be.
         expected: u32,
     },
+    /// The tenant has no calendar of this name.
+    #[error("there is no calendar `{name}`")]
+    NoSuchCalendar {
+        /// The name.
+        name: Arc<str>,
+    },
+    /// Tasks name the calendar.
+    #[error("{tasks} tasks name the calendar `{name}`")]
+    CalendarInUse {
+        /// The calendar.
+        name: Arc<str>,
+        /// How many tasks.
+        tasks: u64,
+    },
+    /// The occurrence has run, was skipped, or is due already.
+    #[error("the occurrence of {at} has passed")]
+    OccurrencePassed {
+        /// Its instant.
+        at: Timestamp,
+    },
+    /// Nobody skipped or moved the occurrence.
+    #[error("the occurrence of {at} is neither skipped nor moved")]
+    OccurrenceUnchanged {
+        /// Its instant.
+        at: Timestamp,
+    },
+    /// An occurrence cannot be moved into the past.
+    #[error("{to} has passed")]
+    MovedIntoThePast {
+        /// Where it was to be moved.
+        to: Timestamp,
+    },
+    /// The task has no such backfill, or it has ended.
+    #[error("there is no such backfill")]
+    NoSuchBackfill,
     /// The bytes in the log are not a command that this version can read.
     #[error("unreadable: {detail}")]
     Unreadable {

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
 use crate::execution::state::{Occurrence, Status};
-use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId};
+use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::limits::COMMAND_BYTES_MAX;
+use crate::schedule::calendar::Calendar;
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
 use crate::timestamp::Timestamp;
@@ -185,6 +186,79 @@ pub enum Request {
         /// The bulk.
         bulk: CommandId,
     },
+    /// A coming occurrence is skipped or moved, or is not any more.
+    ChangeOccurrence {
+        /// The task.
+        task: TaskId,
+        /// The occurrence's instant.
+        at: Timestamp,
+        /// What becomes of it.
+        change: Change,
+    },
+    /// The times have come to which occurrences were moved: the task's slot, and their own instants.
+    FireMoved(Vec<(u32, Timestamp)>),
+    /// Instants of the past are run, each once for this command.
+    Backfill {
+        /// The task.
+        task: TaskId,
+        /// The instants, in order.
+        instants: Vec<Timestamp>,
+        /// How many run at once.
+        concurrency: u32,
+    },
+    /// What a backfill has left is not run.
+    CancelBackfill {
+        /// The task.
+        task: TaskId,
+        /// The backfill: the command that asked for it.
+        backfill: CommandId,
+    },
+    /// A calendar, new or in the place of one of this name.
+    PutCalendar {
+        /// Its name.
+        name: Arc<str>,
+        /// What it covers.
+        calendar: Calendar,
+    },
+    /// No such calendar any more.
+    DeleteCalendar {
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// Next instants by newer zone data.
+    Replan(Vec<Replanned>),
+    /// Every task is planned by this version of the zone data.
+    AdoptZoneData {
+        /// The version.
+        version: Arc<str>,
+    },
+}
+
+/// What becomes of one coming occurrence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Change {
+    /// It is not run.
+    Skip,
+    /// It is run at another time.
+    Move {
+        /// When.
+        to: Timestamp,
+    },
+    /// It is run when its schedule says, after all.
+    Restore,
+}
+
+/// The next instant of a task by newer zone data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replanned {
+    /// The task's slot.
+    pub slot: u32,
+    /// The revision of the task under which it was computed.
+    pub revision: u64,
+    /// The instant that it takes the place of.
+    pub before: Timestamp,
+    /// The instant; `None` when there is none any more.
+    pub next: Option<Timestamp>,
 }
 
 /// A task to create.
@@ -204,19 +278,45 @@ pub struct NewTask {
     pub paused: bool,
 }
 
-/// One due occurrence, or a run of missed ones.
+/// One due occurrence, or a run of instants that are passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Due {
     /// The task's slot.
     pub slot: u32,
-    /// The revision of the task under which the instants were computed.
+    /// The revision under which the instants were computed ([`Replica::revision`](crate::replica::Replica::revision)).
     pub revision: u64,
     /// The first instant that is not settled.
     pub due: Timestamp,
-    /// When this is a run of instants that were all missed: its last one, and how many they are.
-    pub missed_through: Option<(Timestamp, u32)>,
+    /// When this and those after it are passed over: which.
+    pub passed: Option<Passed>,
     /// The instant that follows; `None` when there is none.
     pub next: Option<Timestamp>,
+    /// The first of the instants that follow which no calendar forbids and nobody skips or moves: whether a missed one
+    /// is the latest is told by it.
+    pub next_allowed: Option<Timestamp>,
+}
+
+/// A run of instants that are passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// The last of them.
+    pub last: Timestamp,
+    /// How many they are.
+    pub count: u32,
+    /// Why.
+    pub cause: PassedCause,
+}
+
+/// Why instants are passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PassedCause {
+    /// Nobody could fire them, and the misfire policy does not run them.
+    Missed,
+    /// A calendar forbids them.
+    Forbidden {
+        /// Its place among the calendars that the task names.
+        calendar: u8,
+    },
 }
 
 /// What a worker can carry out.
@@ -258,7 +358,7 @@ pub struct AttemptResult {
     /// The execution.
     pub execution: ExecutionId,
     /// Its tenant, for the record when the execution is no longer open.
-    pub tenant: crate::identifier::TenantId,
+    pub tenant: TenantId,
     /// The fencing token under which it was made.
     pub token: u64,
     /// When it began, by the worker's clock.

@@ -55,6 +55,25 @@ pub const ERROR_BYTES_MAX: usize = 4 * 1024;
 /// Bytes of an idempotency key.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
+/// Calendars of one tenant.
+pub const CALENDARS_MAX: usize = 1_000;
+/// Calendars that one task names.
+pub const CALENDARS_PER_TASK_MAX: usize = 16;
+/// Days and ranges of days of one calendar.
+pub const CALENDAR_DAYS_MAX: usize = 5_000;
+/// Windows of one calendar.
+pub const CALENDAR_WINDOWS_MAX: usize = 200;
+/// Coming occurrences of one task that are skipped or moved by hand.
+pub const OVERRIDES_PER_TASK_MAX: usize = 1_000;
+/// Instants of one backfill.
+pub const BACKFILL_INSTANTS_MAX: usize = 10_000;
+/// Executions of one backfill at once.
+pub const BACKFILL_CONCURRENCY_MAX: u32 = 100;
+/// Backfills of one task that have not ended.
+pub const BACKFILLS_PER_TASK_MAX: usize = 10;
+/// Tasks that one command plans anew.
+pub const REPLANS_PER_COMMAND_MAX: usize = 4_096;
+
 /// The shortest distance between two instants of an interval.
 pub const INTERVAL_MIN: Span = Span::seconds(1);
 /// The longest time-out of an attempt.
@@ -74,4 +93,9 @@ const _: () =
     assert!(FIRES_PER_COMMAND_MAX * 64 <= COMMAND_BYTES_MAX, "a full fire command fits into an entry");
 const _: () =
     assert!(RESULT_BYTES_MAX + ERROR_BYTES_MAX < COMMAND_BYTES_MAX / 4, "several results fit into a report");
+const _: () = assert!(
+    BACKFILL_INSTANTS_MAX * 10 < COMMAND_BYTES_MAX,
+    "the instants of a backfill fit into its command"
+);
+const _: () = assert!(REPLANS_PER_COMMAND_MAX * 32 <= COMMAND_BYTES_MAX, "a full replan fits into an entry");
 const _: () = assert!(COMMAND_WINDOW.0 <= IDEMPOTENCY_WINDOW.0, "a key outlives the command that it named");

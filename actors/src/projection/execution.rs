@@ -3,6 +3,7 @@
 //! Instants of the execution are those that the leader stamped, so that they are in order whatever the workers' clocks say;
 //! instants of its ended attempts are the worker's.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use escapement_domain::codec::{self, CodecError};
@@ -121,7 +122,7 @@ pub struct Progress {
 }
 
 /// Why an execution did not run to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
     /// It was skipped.
     Skipped(escapement_domain::event::SkipReason),
@@ -134,16 +135,16 @@ pub enum Reason {
 impl Reason {
     /// A sentence for people.
     #[must_use]
-    pub fn explanation(self) -> &'static str {
-        match self {
-            Self::Skipped(reason) => reason.explanation(),
+    pub fn explanation(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Skipped(reason) => return reason.explanation(),
             Self::Cancelled(CancelCause::Requested) => "somebody asked for it to be cancelled",
             Self::Cancelled(CancelCause::Superseded) => {
                 "a newer occurrence of the task took its place (overlap: cancel_running)"
             }
             Self::Cancelled(CancelCause::TaskDeleted) => "its task was deleted",
             Self::Lost => "its worker was lost and the task is delivered at most once",
-        }
+        })
     }
 }
 
@@ -152,8 +153,9 @@ impl ExecutionRow {
     #[must_use]
     pub fn trigger(&self) -> &'static str {
         match self.occurrence {
-            Occurrence::Scheduled(_) => "schedule",
+            Occurrence::Scheduled(_) | Occurrence::Moved(_) => "schedule",
             Occurrence::Manual(_) => "manual",
+            Occurrence::Backfill { .. } => "backfill",
         }
     }
 
@@ -198,7 +200,7 @@ impl ExecutionRow {
                 let mut row = Self::new(header, *execution, *task, *task_version, *occurrence, *scheduled_at);
                 row.status = Status::Skipped;
                 row.finished_at = Some(header.at);
-                row.reason = Some(Reason::Skipped(*reason));
+                row.reason = Some(Reason::Skipped(reason.clone()));
                 Some(row)
             }
             Event::TaskReopened {

@@ -11,6 +11,7 @@ use escapement_domain::identifier::TaskId;
 
 use super::drafting::{Moments, Present, new_task, update};
 use super::front::{InMotion, Submit};
+use super::occurrences::Planned;
 use super::proposing::{Proposer, refusal};
 use crate::intent::{Intent, Submission, SubmitError};
 
@@ -66,7 +67,8 @@ async fn carry(proposer: Proposer, task: TaskId, submission: Submission) -> Resu
     if let Some(answer) = quick(&proposer, &client, &intent) {
         return Ok(answer);
     }
-    let settles_first = matches!(intent, Intent::UpdateTask { .. } | Intent::PauseTask { .. });
+    let settles_first =
+        matches!(intent, Intent::UpdateTask { .. } | Intent::PauseTask { .. } | Intent::DeleteTask { .. });
     for _ in 0..ROUNDS {
         if settles_first && proposer.settle(&client.tenant, task).await? {
             continue;
@@ -131,11 +133,45 @@ async fn propose(proposer: &Proposer, client: &Client, intent: &Intent) -> Resul
         Intent::RunTask { task } => Request::RunTask { task: *task },
         Intent::CancelExecution { execution, .. } => Request::CancelExecution { execution: *execution },
         Intent::RetryExecution(reopening) => Request::RetryExecution(reopening.clone()),
-        Intent::CreateTasks(_) | Intent::StageTasks { .. } | Intent::CommitStaged { .. } => {
+        Intent::ChangeOccurrence { task, at: instant, change } => {
+            let planned = planned(proposer, client, *task).await?;
+            planned.map_or(Ok(()), |planned| planned.has_occurrence(*instant, *change, at))?;
+            Request::ChangeOccurrence { task: *task, at: *instant, change: *change }
+        }
+        Intent::Backfill { task, from, to, concurrency } => {
+            let planned = planned(proposer, client, *task).await?;
+            let instants = planned.map_or(Ok(Vec::new()), |planned| planned.backfill(*from, *to, at))?;
+            Request::Backfill { task: *task, instants, concurrency: *concurrency }
+        }
+        Intent::CancelBackfill { task, backfill } => {
+            Request::CancelBackfill { task: *task, backfill: *backfill }
+        }
+        Intent::CreateTasks(_)
+        | Intent::StageTasks { .. }
+        | Intent::CommitStaged { .. }
+        | Intent::PutCalendar { .. }
+        | Intent::DeleteCalendar { .. } => {
             return Err(SubmitError::Stopped { reason: "the request went astray".into() });
         }
     };
     proposer.propose_at(at, Origin::Client(client.clone()), request).await
+}
+
+/// How a task is planned; `None` when there is no such task, which the log will say.
+async fn planned(proposer: &Proposer, client: &Client, task: TaskId) -> Result<Option<Planned>, SubmitError> {
+    let look = || {
+        proposer.machine().read(|replica| {
+            let task = replica.task(replica.tenant_number(&client.tenant)?, task)?;
+            Some(Planned::of(task, replica))
+        })
+    };
+    let mut planned = look();
+    if planned.is_none() {
+        // This node may not have applied yet what another leader acknowledged.
+        proposer.catch_up().await?;
+        planned = look();
+    }
+    planned.transpose()
 }
 
 fn present(proposer: &Proposer, client: &Client, task: TaskId) -> Option<Present> {

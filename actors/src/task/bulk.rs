@@ -1,4 +1,4 @@
-//! Carries out what is about many tasks at once: creates in parts, and bulks of which all or none is created.
+//! Carries out what is about many tasks at once: creates in parts, bulks of which all or none is created, calendars.
 //!
 //! Each part of a list is a command of its own under an id made from the client's, so that a repeated list gets the first
 //! answer of every part. Absent on purpose: single tasks, which have actors.
@@ -29,10 +29,24 @@ pub(super) async fn carry(proposer: Proposer, submission: Submission) -> Result<
         Intent::CreateTasks(drafts) => create(&proposer, &client, drafts).await,
         Intent::StageTasks { bulk, part, tasks } => stage(&proposer, client, bulk, part, tasks).await,
         Intent::CommitStaged { bulk, parts } => commit(&proposer, client, bulk, parts).await,
+        Intent::PutCalendar { name, calendar } => {
+            put_once(&proposer, client, Request::PutCalendar { name, calendar }).await
+        }
+        Intent::DeleteCalendar { name } => {
+            put_once(&proposer, client, Request::DeleteCalendar { name }).await
+        }
         other => {
             debug_assert!(other.task().is_none(), "what is about one task goes to its actor");
             Err(SubmitError::Stopped { reason: "the request went astray".into() })
         }
+    }
+}
+
+/// Proposes what needs nothing of the state, unless it has its answer from before.
+async fn put_once(proposer: &Proposer, client: Client, request: Request) -> Result<Answer, SubmitError> {
+    match proposer.recall(&client) {
+        Some(answer) => Ok(answer),
+        None => proposer.propose(Origin::Client(client), request).await,
     }
 }
 

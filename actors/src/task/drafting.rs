@@ -99,7 +99,8 @@ fn first(timetable: &Timetable, rules: &Rules, moments: Moments) -> Option<Times
 }
 
 fn compile(definition: &Definition, task: TaskId, created_at: Timestamp) -> Result<Timetable, SubmitError> {
-    Timetable::compile(definition, task, created_at).map_err(|error| refused(&error))
+    // The first instant is the schedule's: what a calendar forbids is settled when it comes.
+    Timetable::compile(definition, task, created_at, Vec::new()).map_err(|error| refused(&error))
 }
 
 fn refused(error: &ScheduleError) -> SubmitError {

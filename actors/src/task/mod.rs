@@ -12,6 +12,7 @@ mod actor;
 mod bulk;
 mod drafting;
 mod front;
+mod occurrences;
 pub mod parts;
 mod proposing;
 

@@ -9,7 +9,7 @@ use escapement_domain::command::{Client, Command, Due, Origin, Request};
 use escapement_domain::identifier::TaskId;
 use escapement_domain::limits::{COMMAND_BYTES_MAX, FIRES_PER_COMMAND_MAX};
 use escapement_domain::replica::window::Recalled;
-use escapement_domain::task::plan;
+use escapement_domain::task::plan::{self, Delay};
 use escapement_domain::timestamp::Timestamp;
 
 use super::drafting::unschedulable;
@@ -85,10 +85,11 @@ impl Proposer {
         let at = self.stamp()?;
         let overdue = self.machine.read(|replica| {
             let task = replica.task(replica.tenant_number(tenant)?, task)?;
-            match timetable_of(task) {
-                Ok(timetable) => Some(match plan::gap(task, &timetable, at) {
+            let revision = replica.revision(task);
+            match timetable_of(task, replica) {
+                Ok(timetable) => Some(match plan::gap(task, revision, &timetable, at) {
                     Some(gap) => vec![gap],
-                    None => plan::due(task, &timetable, at, FIRES_PER_COMMAND_MAX),
+                    None => plan::due(task, revision, &timetable, at, Delay::Waived, FIRES_PER_COMMAND_MAX),
                 }),
                 Err(error) => {
                     tracing::error!(task = %task.id, %error, "a task cannot be planned; nothing of it is settled");

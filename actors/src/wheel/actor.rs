@@ -22,6 +22,7 @@ use futures::stream;
 use tokio::sync::{mpsc, watch};
 
 use super::planning::{Batch, Planned};
+use super::replanning;
 use super::timers::{Timers, Wait};
 use super::timetables::Timetables;
 use super::upkeep::Upkeep;
@@ -140,6 +141,7 @@ impl WheelActor {
             records: Some(records),
         });
         self.counters.turning.store(true, Ordering::Relaxed);
+        ctx.spawn(wrap_future(replanning::replan(self.parts.clone(), self.leadership.clone(), term)));
         self.turn(ctx);
     }
 
@@ -172,14 +174,20 @@ impl WheelActor {
             if turning.fires_in_flight >= FIRES_IN_FLIGHT_MAX {
                 return;
             }
-            let Batch { items, tasks } = turning.next_batch(&self.parts, now);
+            let Batch { items, tasks, moved } = turning.next_batch(&self.parts, now);
+            if !moved.is_empty() {
+                turning.fires_in_flight += 1;
+                self.propose(Request::FireMoved(moved.clone()), ctx, move |actor, answer, _| {
+                    actor.moved_answered(&moved, answer);
+                });
+            }
             if items.is_empty() {
                 return;
             }
+            let Some(turning) = &mut self.turning else { return };
             turning.fires_in_flight += 1;
             self.counters.batches.fetch_add(1, Ordering::Relaxed);
-            let instants =
-                items.iter().filter(|item| item.missed_through.is_none()).map(|item| item.due).collect();
+            let instants = items.iter().filter(|item| item.passed.is_none()).map(|item| item.due).collect();
             let fire = Fire { tasks, instants };
             self.propose(Request::Fire(items), ctx, move |actor, answer, ctx| {
                 actor.fires_answered(&fire, answer, ctx)
@@ -255,7 +263,7 @@ impl WheelActor {
             for (slot, first) in &fire.tasks {
                 let unchanged = replica.tasks().get(*slot).is_some_and(|task| task.next == Some(*first));
                 let earliest = if committed && unchanged { now.plus(STUCK) } else { Timestamp::MIN };
-                timers.give_back(*slot, replica, earliest);
+                timers.give_back(*slot, replica, now, earliest);
             }
         });
         if let Ok(Answer { outcome: Ok(Accepted::Settled { fired, .. }), .. }) = &answer {
@@ -265,6 +273,26 @@ impl WheelActor {
                 let lateness: Vec<Span> = fire.instants.iter().map(|instant| now.since(*instant)).collect();
                 self.parts.observer.fired(*fired, &lateness);
             }
+        }
+        self.note(answer.err());
+    }
+
+    fn moved_answered(&mut self, moved: &[(u32, Timestamp)], answer: Result<Answer, SubmitError>) {
+        let now = self.parts.clock.now();
+        let Some(turning) = &mut self.turning else { return };
+        turning.fires_in_flight -= 1;
+        let committed = answer.is_ok();
+        let timers = &mut turning.timers;
+        self.parts.machine.read(|replica| {
+            for (slot, at) in moved {
+                let first = replica.tasks().get(*slot).and_then(Task::next_moved);
+                let unchanged = first.is_some_and(|(_, first)| first == *at);
+                let earliest = if committed && unchanged { now.plus(STUCK) } else { Timestamp::MIN };
+                timers.give_back(*slot, replica, now, earliest);
+            }
+        });
+        if let Ok(Answer { outcome: Ok(Accepted::Settled { fired, .. }), .. }) = &answer {
+            self.counters.fired.fetch_add(u64::from(*fired), Ordering::Relaxed);
         }
         self.note(answer.err());
     }
@@ -348,8 +376,8 @@ impl Turning {
                 {
                     match batch.plan(slot, replica, &mut self.timetables, now) {
                         Planned::Due => {}
-                        Planned::NotDue => self.timers.give_back(slot, replica, now.plus(Span(1))),
-                        Planned::Failed => self.timers.give_back(slot, replica, now.plus(REST)),
+                        Planned::NotDue => self.timers.give_back(slot, replica, now, now.plus(Span(1))),
+                        Planned::Failed => self.timers.give_back(slot, replica, now, now.plus(REST)),
                     }
                 }
             });
@@ -382,7 +410,7 @@ async fn fill(parts: WheelParts, leadership: watch::Receiver<Leadership>, term: 
     let wanted = |task: &&Task| !planted::has(Bug::WheelFromNow) || task.next.is_none_or(|next| next >= now);
     for chunks in tasks.chunks().chunks(FILL) {
         for task in chunks.iter().flat_map(|chunk| chunk.0.iter().flatten()).filter(wanted) {
-            timers.arm_task(task);
+            timers.arm_task(task, now);
         }
         tokio::task::yield_now().await;
         if !leads() {
@@ -431,8 +459,9 @@ impl StreamHandler<Applied> for WheelActor {
         let slots = applied.records.iter().filter_map(|record| slot_of(&record.event));
         let retries = applied.records.iter().filter_map(|record| retry_of(&record.event));
         let timers = &mut turning.timers;
+        let now = self.parts.clock.now();
         self.parts.machine.read(|replica| {
-            slots.for_each(|slot| timers.arm_slot(slot, replica));
+            slots.for_each(|slot| timers.arm_slot(slot, replica, now));
             retries
                 .filter_map(|execution| replica.execution(execution))
                 .for_each(|open| timers.arm_retry(open));
@@ -453,7 +482,11 @@ fn slot_of(event: &Event) -> Option<u32> {
         | Event::TaskDeleted { slot, .. }
         | Event::TaskScheduled { slot, .. }
         | Event::TaskSkipped { slot, .. }
-        | Event::TaskMissed { slot, .. } => Some(*slot),
+        | Event::TaskMissed { slot, .. }
+        | Event::TaskSuppressed { slot, .. }
+        | Event::TaskMoved { slot, .. }
+        | Event::TaskOccurrenceChanged { slot, .. }
+        | Event::TaskReplanned { slot, .. } => Some(*slot),
         _ => None,
     }
 }

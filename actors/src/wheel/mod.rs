@@ -12,6 +12,7 @@
 mod actor;
 mod counters;
 mod planning;
+mod replanning;
 mod timers;
 pub(crate) mod timetables;
 mod upkeep;
@@ -40,6 +41,8 @@ pub struct WheelParts {
     pub clocks: Arc<ClockWatch>,
     /// Hears what the wheel does.
     pub observer: Arc<dyn Observer>,
+    /// The version of this node's zone data, such as `2025b`.
+    pub zone_data: Arc<str>,
 }
 
 /// The wheel of this node; it turns while the node leads.

@@ -8,11 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use escapement_domain::command::Due;
 use escapement_domain::limits::FIRES_PER_COMMAND_MAX;
 use escapement_domain::replica::Replica;
-use escapement_domain::task::plan;
-use escapement_domain::task::state::Task;
+use escapement_domain::task::plan::{self, Delay};
+use escapement_domain::task::state::{Phase, Task};
 use escapement_domain::timestamp::Timestamp;
 
-use super::timetables::Timetables;
+use super::timers::catches_up;
+use super::timetables::{TimetableError, Timetables};
 
 /// Instants of one task in one command, so that one task that catches up does not crowd out the others.
 const INSTANTS_PER_TASK_MAX: usize = 64;
@@ -26,6 +27,8 @@ pub(super) struct Batch {
     pub(super) items: Vec<Due>,
     /// The tasks that it is about, each with its first instant in it.
     pub(super) tasks: Vec<(u32, Timestamp)>,
+    /// Moved occurrences whose time has come: the task's slot, and their own instants.
+    pub(super) moved: Vec<(u32, Timestamp)>,
 }
 
 /// What became of one task.
@@ -42,7 +45,7 @@ pub(super) enum Planned {
 impl Batch {
     /// Room for more items.
     pub(super) fn room(&self) -> usize {
-        FIRES_PER_COMMAND_MAX - self.items.len()
+        FIRES_PER_COMMAND_MAX - self.items.len().max(self.moved.len())
     }
 
     /// Adds what is due of the task in a slot.
@@ -54,8 +57,18 @@ impl Batch {
         now: Timestamp,
     ) -> Planned {
         let Some(task) = replica.tasks().get(slot) else { return Planned::NotDue };
+        if let Some((_, at)) = task.next_moved().filter(|(to, _)| *to <= now && task.phase() == Phase::Active)
+        {
+            self.moved.push((slot, at));
+            return Planned::Due;
+        }
         let limit = self.room().min(INSTANTS_PER_TASK_MAX);
-        let Some(items) = items(task, timetables, now, limit) else { return Planned::Failed };
+        let Some(mut items) = items(task, replica, timetables, now, limit) else { return Planned::Failed };
+        // What is made good after its grace has a place of its own for each instant.
+        let made_good = |item: &Due| item.passed.is_none() && catches_up(task, item.due, now);
+        if let Some(place) = items.iter().position(made_good) {
+            items.truncate(place + 1);
+        }
         let Some(first) = items.first() else { return Planned::NotDue };
         self.tasks.push((slot, first.due));
         self.items.extend_from_slice(&items);
@@ -64,9 +77,17 @@ impl Batch {
 }
 
 /// What is due of a task; `None`, said aloud, when that cannot be told.
-fn items(task: &Task, timetables: &mut Timetables, now: Timestamp, limit: usize) -> Option<Vec<Due>> {
+fn items(
+    task: &Task,
+    replica: &Replica,
+    timetables: &mut Timetables,
+    now: Timestamp,
+    limit: usize,
+) -> Option<Vec<Due>> {
+    let revision = replica.revision(task);
     let planned = catch_unwind(AssertUnwindSafe(|| {
-        timetables.of(task).map(|timetable| plan::due(task, &timetable, now, limit))
+        let timetable = timetables.of(task, replica)?;
+        Ok::<_, TimetableError>(plan::due(task, revision, &timetable, now, Delay::Jittered, limit))
     }));
     match planned {
         Ok(Ok(items)) => Some(items),

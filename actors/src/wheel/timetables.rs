@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use escapement_domain::codec::CodecError;
+use escapement_domain::replica::Replica;
 use escapement_domain::schedule::ScheduleError;
 use escapement_domain::task::action::{Action, Operation};
 use escapement_domain::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
@@ -33,9 +34,9 @@ pub(crate) enum TimetableError {
 ///
 /// # Errors
 /// [`TimetableError`]; only another program can help.
-pub(crate) fn timetable_of(task: &Task) -> Result<Timetable, TimetableError> {
+pub(crate) fn timetable_of(task: &Task, replica: &Replica) -> Result<Timetable, TimetableError> {
     let definition = task.definition.open_definition()?;
-    Ok(Timetable::compile(&definition, task.id, task.created_at)?)
+    Ok(Timetable::compile(&definition, task.id, task.created_at, replica.calendars_of(task))?)
 }
 
 /// Timetables by task.
@@ -59,24 +60,27 @@ impl Default for Timetables {
 }
 
 impl Timetables {
-    /// The timetable of a task under its present definition.
+    /// The timetable of a task under its present definition and calendars.
     ///
     /// # Errors
     /// As [`timetable_of`].
-    pub(super) fn of(&mut self, task: &Task) -> Result<Timetable, TimetableError> {
-        if let Timing::Once { at, .. } = task.rules.timing {
+    pub(super) fn of(&mut self, task: &Task, replica: &Replica) -> Result<Timetable, TimetableError> {
+        if let Timing::Once { at, .. } = task.rules.timing
+            && task.rules.calendars.is_empty()
+        {
             self.blank.trigger = Trigger::Once { at, if_past: IfPast::Run };
-            return Ok(Timetable::compile(&self.blank, task.id, task.created_at)?);
+            return Ok(Timetable::compile(&self.blank, task.id, task.created_at, Vec::new())?);
         }
+        let revision = replica.revision(task);
         let place = &mut self.places[task.slot as usize % PLACES];
         if let Some(kept) = place
             && kept.slot == task.slot
-            && kept.revision == task.revision
+            && kept.revision == revision
         {
-            return Ok(kept.timetable);
+            return Ok(kept.timetable.clone());
         }
-        let timetable = timetable_of(task)?;
-        *place = Some(Place { slot: task.slot, revision: task.revision, timetable });
+        let timetable = timetable_of(task, replica)?;
+        *place = Some(Place { slot: task.slot, revision, timetable: timetable.clone() });
         Ok(timetable)
     }
 }

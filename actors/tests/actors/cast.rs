@@ -18,6 +18,7 @@ use escapement_domain::answer::{Accepted, Answer};
 use escapement_domain::command::{Client, Offers, Programs};
 use escapement_domain::execution::state::Execution;
 use escapement_domain::identifier::{CommandId, ExecutionId, NodeId, TaskId};
+use escapement_domain::schedule::ZONE_DATA;
 use escapement_domain::task::action::{Action, Completion, HttpAction, Operation};
 use escapement_domain::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
 use escapement_domain::task::state::Task;
@@ -222,6 +223,7 @@ impl Cast {
             clock: clock.clone(),
             clocks: clocks.clone(),
             observer: Arc::new(Silent),
+            zone_data: ZONE_DATA.into(),
         });
         self.directory.leaders.lock().insert(id, (log.clone(), front.clone(), leases.clone()));
         let player = Arc::new(Player { node: id, book: self.book.clone() });

@@ -120,7 +120,7 @@ fn whatever_happens_everything_runs_and_nothing_runs_beside_itself() {
             }
             heal(&cast, &mut term);
             let done = || {
-                let finished = |id| cast.task(TaskId(id)).is_some_and(|task| task.phase == Phase::Finished);
+                let finished = |id| cast.task(TaskId(id)).is_some_and(|task| task.phase() == Phase::Finished);
                 cast.open().is_empty() && (1..=TASKS).all(finished)
             };
             for _ in 0..200 {

@@ -39,7 +39,7 @@ fn a_task_fires_at_its_instant_exactly_once_though_proposals_have_no_answer() {
         assert!(fired_at >= at(10) && fired_at <= at(11), "{fired_at}");
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(fires(&cast), 1);
-        assert_eq!(cast.task(task).map(|task| (task.phase, task.runs)), Some((Phase::Finished, 1)));
+        assert_eq!(cast.task(task).map(|task| (task.phase(), task.runs)), Some((Phase::Finished, 1)));
         assert_eq!(cast.nodes[&1].wheel.counts().failed, 4);
     });
 }

@@ -99,7 +99,7 @@ fn histories(evidence: &Evidence) -> BTreeMap<TaskId, Vec<Standing>> {
         replica.evolve(record);
         let Some(task) = record.event.task() else { continue };
         let held = replica.task(record.header.tenant, task);
-        let now = held.map(|task| (task.version, TaskState::from(task.phase)));
+        let now = held.map(|task| (task.version, TaskState::from(task.phase())));
         let history = histories.entry(task).or_default();
         if history.last().map(|(_, held)| held) != Some(&now) {
             history.push((record.header.log_index, now));

@@ -63,7 +63,7 @@ pub(super) async fn settle(world: &Rc<World>) {
 }
 
 fn deadline_of(task: &Task) -> Option<Timestamp> {
-    let next = task.next.filter(|_| task.phase == Phase::Active)?;
+    let next = task.next.filter(|_| task.phase() == Phase::Active)?;
     Some(next.plus(jitter_of(task.id, next, task.rules.jitter)))
 }
 

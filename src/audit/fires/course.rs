@@ -12,7 +12,7 @@ use escapement_domain::timestamp::{Span, Timestamp};
 use super::{Fire, FireReason, FireStatus, ON_TIME, Range, Settled};
 
 /// What the log says of one instant.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Outcome {
     Fired { held: bool },
     Skipped(SkipReason),
@@ -125,10 +125,11 @@ impl Course {
 
     /// An instant was settled.
     pub(super) fn settle(&mut self, instant: Timestamp, outcome: Outcome, settled: Settled, range: Range) {
+        let fired = matches!(outcome, Outcome::Fired { .. });
         if range.holds(instant) {
             self.asked.outcomes.insert(instant, (outcome, settled));
         }
-        if let Outcome::Fired { .. } = outcome {
+        if fired {
             self.runs = self.runs.saturating_add(1);
             if self.is_exhausted() {
                 self.end(instant, End::Exhausted);
@@ -186,7 +187,7 @@ impl Course {
             }
             let (status, reason) = match outcome {
                 Outcome::Fired { .. } => (FireStatus::Unexpected, None),
-                Outcome::Skipped(reason) => (FireStatus::Unexpected, Some(FireReason::Overlap(reason))),
+                Outcome::Skipped(reason) => (FireStatus::Unexpected, Some(FireReason::Skip(reason))),
             };
             if !take(Fire { at, task, status, reason, settled: Some(settled) }) {
                 return false;
@@ -206,7 +207,7 @@ impl Course {
         let misfire = period.misfire;
         if let Some((outcome, settled)) = self.asked.outcomes.get(&instant) {
             let (status, reason) = match outcome {
-                Outcome::Skipped(reason) => (FireStatus::Skipped, Some(FireReason::Overlap(*reason))),
+                Outcome::Skipped(reason) => (FireStatus::Skipped, Some(FireReason::Skip(reason.clone()))),
                 Outcome::Fired { held: true } => (FireStatus::DelayedByOverlap, None),
                 Outcome::Fired { .. } if settled.at.since(due) <= ON_TIME => (FireStatus::OnTime, None),
                 Outcome::Fired { .. } if self.paused_at(due) => (FireStatus::Late, Some(FireReason::Paused)),

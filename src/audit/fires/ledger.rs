@@ -109,7 +109,7 @@ impl Ledger {
             }
             Event::TaskSkipped { occurrence: Occurrence::Scheduled(instant), execution, reason, .. } => {
                 let settled = settled_by(&record.header, Some(*execution));
-                course.settle(*instant, Outcome::Skipped(*reason), settled, range);
+                course.settle(*instant, Outcome::Skipped(reason.clone()), settled, range);
             }
             Event::TaskMissed { first, last, .. } => {
                 course.miss(*first, *last, settled_by(&record.header, None), range);

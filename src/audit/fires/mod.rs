@@ -91,10 +91,10 @@ impl FireStatus {
 }
 
 /// Why it became that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FireReason {
-    /// The overlap policy, or a bound beside it.
-    Overlap(SkipReason),
+    /// What its skip in the log says.
+    Skip(SkipReason),
     /// The task was paused.
     Paused,
     /// The task was deleted before.
@@ -112,11 +112,9 @@ pub enum FireReason {
 impl FireReason {
     /// The name that the API uses.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
-            Self::Overlap(SkipReason::Overlap) => "overlap",
-            Self::Overlap(SkipReason::OverlapQueueFull) => "overlap_queue_full",
-            Self::Overlap(SkipReason::TooManyOpen) => "too_many_open",
+            Self::Skip(reason) => reason.name(),
             Self::Paused => "paused",
             Self::Deleted => "deleted",
             Self::Changed => "changed",
@@ -128,22 +126,22 @@ impl FireReason {
 
     /// A sentence for people.
     #[must_use]
-    pub fn explanation(self) -> String {
+    pub fn explanation(&self) -> String {
         match self {
-            Self::Overlap(reason) => reason.explanation().into(),
+            Self::Skip(reason) => reason.explanation().into(),
             Self::Paused => "the task was paused at this instant".into(),
             Self::Deleted => "the task was deleted before it could fire".into(),
             Self::Changed => "the definition was changed before the instant's jitter had passed".into(),
             Self::MadeGood(policy) => {
                 format!(
                     "nobody could fire it within its grace; misfire: {} made it good",
-                    policy_name(policy)
+                    policy_name(*policy)
                 )
             }
             Self::PassedOver(policy) => {
                 format!(
                     "nobody could fire it within its grace; misfire: {} passed it over",
-                    policy_name(policy)
+                    policy_name(*policy)
                 )
             }
             Self::Unsettled => "its grace is over, and the log holds neither a fire nor a skip of it".into(),
@@ -160,7 +158,7 @@ fn policy_name(policy: MisfirePolicy) -> &'static str {
 }
 
 /// One instant of one task, and what became of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fire {
     /// The instant.
     pub at: Timestamp,

@@ -3,7 +3,7 @@
 
 use escapement_domain::command::{Programs, Request};
 use escapement_domain::identifier::TaskId;
-use escapement_domain::task::plan::{self, Timetable};
+use escapement_domain::task::plan::{self, Delay, Timetable};
 use escapement_domain::timestamp::{Span, Timestamp};
 use serde_json::json;
 
@@ -59,8 +59,10 @@ fn settle(node: &TestNode) {
             let mut due = Vec::new();
             for task in replica.tasks().iter() {
                 let definition = task.definition.open_definition().expect("readable");
-                let timetable = Timetable::compile(&definition, task.id, task.created_at).expect("sound");
-                due.extend(plan::due(task, &timetable, now, 100));
+                let calendars = replica.calendars_of(task);
+                let timetable = Timetable::compile(&definition, task.id, task.created_at, calendars);
+                let revision = replica.revision(task);
+                due.extend(plan::due(task, revision, &timetable.expect("sound"), now, Delay::Jittered, 100));
             }
             due
         });

@@ -224,7 +224,7 @@ impl Execution {
             }),
             result: row.result_text().and_then(super::raw),
             error: row.error.as_ref().map(ToString::to_string),
-            reason: row.reason.map(|reason| reason.explanation().to_owned()),
+            reason: row.reason.as_ref().map(|reason| reason.explanation().into_owned()),
             log_index: row.log_index,
             correlation_id: row.correlation(),
         }

@@ -135,12 +135,13 @@ impl From<service::Wait> for Wait {
 
 impl From<service::Explained> for Instant {
     fn from(explained: service::Explained) -> Self {
-        let (fire, settled) = (explained.fire, explained.fire.and_then(|fire| fire.settled));
+        let fire = explained.fire.as_ref();
+        let settled = fire.and_then(|fire| fire.settled);
         Self {
             at: explained.at.at.to_string(),
             local: explained.at.local,
             status: fire.map_or("not_an_instant", |fire| fire.status.name()),
-            reason: fire.and_then(|fire| fire.reason).map(|reason| reason.name()),
+            reason: fire.and_then(|fire| fire.reason.as_ref()).map(|reason| reason.name()),
             explanation: explained.explanation,
             settled_at: settled.map(|settled| settled.at.to_string()),
             lateness_ms: fire.and_then(|fire| fire.lateness()).map(|lateness| lateness.0),

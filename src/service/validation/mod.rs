@@ -159,7 +159,7 @@ fn fits(definition: &Definition, field: &Field<'_>, faults: &mut Faults) {
 /// A task that will never be due is refused, but for those that need no instant.
 fn has_instant(definition: &Definition, field: &Field<'_>, now: Timestamp, faults: &mut Faults) {
     let timing = Rules::of(definition).timing;
-    let Ok(timetable) = Timetable::compile(definition, TaskId(0), now) else { return };
+    let Ok(timetable) = Timetable::compile(definition, TaskId(0), now, Vec::new()) else { return };
     if timing == Timing::Unscheduled || timetable.first(timing, now).is_some() {
         return;
     }

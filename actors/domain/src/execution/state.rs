@@ -76,6 +76,15 @@ pub enum Occurrence {
     Scheduled(Timestamp),
     /// A run by hand, by the command that asked for it.
     Manual(CommandId),
+    /// An instant of the task's schedule that was moved by hand; the instant is the schedule's.
+    Moved(Timestamp),
+    /// An instant of the past, run again or for the first time.
+    Backfill {
+        /// The command that asked for it.
+        backfill: CommandId,
+        /// The instant.
+        instant: Timestamp,
+    },
 }
 
 /// One execution that has not ended.

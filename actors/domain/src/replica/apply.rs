@@ -147,7 +147,8 @@ impl<'a> Step<'a> {
             | Request::PauseTask { .. }
             | Request::ResumeTask { .. }
             | Request::DeleteTask { .. }
-            | Request::RunTask { .. } => self.change_task(request),
+            | Request::RunTask { .. }
+            | Request::ChangeOccurrence { .. } => self.change_task(request),
             Request::CancelExecution { execution } => self.cancel(*execution),
             Request::RetryExecution(reopening) => self.reopen(reopening),
             Request::Fire(items) => self.fire(items),
@@ -169,6 +170,20 @@ impl<'a> Step<'a> {
             Request::StageTasks { bulk, part, tasks } => self.stage(*bulk, *part, tasks),
             Request::CommitStaged { bulk, parts } => self.commit_staged(*bulk, *parts),
             Request::AbandonStaged { bulk } => self.abandon_staged(*bulk),
+            Request::FireMoved(items) => self.fire_moved(items),
+            Request::Backfill { task, instants, concurrency } => {
+                self.start_backfill(*task, instants, *concurrency)
+            }
+            Request::CancelBackfill { task, backfill } => self.cancel_backfill(*task, *backfill),
+            Request::PutCalendar { name, calendar } => self.put_calendar(name, calendar),
+            Request::DeleteCalendar { name } => self.delete_calendar(name),
+            Request::Replan(items) => self.replan(items),
+            Request::AdoptZoneData { version } => {
+                if *version != self.replica.zone_data {
+                    self.record(TenantId::CLUSTER, Event::ZoneDataAdopted { version: version.clone() });
+                }
+                Ok(Accepted::Done)
+            }
         }
     }
 

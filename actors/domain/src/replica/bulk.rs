@@ -81,6 +81,9 @@ impl Step<'_> {
         if self.replica.tasks.len() + bulk.tasks().count() > TASKS_MAX {
             return Err(Rejection::TooMany { what: "tasks".into(), limit: TASKS_MAX as u64 });
         }
+        for task in bulk.tasks() {
+            self.calendars_exist(tenant, &task.rules.calendars)?;
+        }
         let owner = self.owner();
         self.record(tenant, Event::BulkCommitted { bulk: id, owner });
         self.continue_bulks();

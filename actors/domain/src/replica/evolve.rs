@@ -1,17 +1,19 @@
 //! How a record changes the state. Nothing is decided here, and nothing can fail: what a record does not find is not there
 //! to change.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bulk::{Bulk, Commit};
 use super::placement::{Condition, Worker};
 use super::window::Moments;
 use super::{Replica, Tenant};
+use crate::command::Change;
 use crate::event::{Event, RequeueCause};
 use crate::execution::state::{Execution, Grant, Occurrence, Stage, Status};
 use crate::identifier::ExecutionId;
 use crate::record::{ChainHead, Record};
-use crate::task::state::{LastExecution, Phase, Stream, Task};
+use crate::task::state::{LastExecution, Override, Stream, Task};
 use crate::timestamp::Timestamp;
 
 impl Replica {
@@ -28,9 +30,16 @@ impl Replica {
             | Event::TaskPaused { .. }
             | Event::TaskResumed { .. }
             | Event::TaskDeleted { .. } => self.evolve_definition(record),
-            Event::TaskScheduled { .. } | Event::TaskSkipped { .. } | Event::TaskMissed { .. } => {
-                self.evolve_occurrence(record);
-            }
+            Event::TaskScheduled { .. }
+            | Event::TaskSkipped { .. }
+            | Event::TaskMissed { .. }
+            | Event::TaskSuppressed { .. }
+            | Event::TaskMoved { .. }
+            | Event::TaskOccurrenceChanged { .. }
+            | Event::TaskReplanned { .. } => self.evolve_occurrence(record),
+            Event::BackfillStarted { .. } | Event::BackfillEnded { .. } => self.evolve_backfill(record),
+            Event::CalendarPut { .. } | Event::CalendarDeleted { .. } => self.evolve_calendar(record),
+            Event::ZoneDataAdopted { version } => self.zone_data = version.clone(),
             Event::WorkerJoined { .. }
             | Event::WorkerDraining { .. }
             | Event::WorkerLost { .. }
@@ -73,7 +82,6 @@ impl Replica {
         match &record.event {
             Event::TaskCreated { slot, task, owner, rules, definition, created_at, next, paused } => {
                 self.revisions += 1;
-                let phase = if *paused { Phase::Paused } else { Phase::Active };
                 let created = Task {
                     id: *task,
                     slot: *slot,
@@ -81,7 +89,7 @@ impl Replica {
                     owner: owner.clone(),
                     version: 1,
                     revision: self.revisions,
-                    phase,
+                    paused: *paused,
                     // An instant that was past from the start (`if_past: run`) is not settled yet.
                     settled: next.map_or(*created_at, |next| (*created_at).min(Timestamp(next.0 - 1))),
                     next: *next,
@@ -91,9 +99,11 @@ impl Replica {
                     rules: Arc::new((**rules).clone()),
                     definition: definition.clone(),
                     open: Vec::new(),
+                    overrides: BTreeMap::new(),
                     last_execution: None,
                     stream: Stream::default(),
                 };
+                self.calendars.name(tenant, &created.rules.calendars);
                 self.task_slots.insert((tenant, *task), *slot);
                 self.tasks.put(*slot, created);
             }
@@ -101,6 +111,8 @@ impl Replica {
                 self.revisions += 1;
                 let revision = self.revisions;
                 let Some(task) = self.tasks.get_mut(*slot) else { return };
+                self.calendars.unname(tenant, &task.rules.calendars);
+                self.calendars.name(tenant, &rules.calendars);
                 task.version = *version;
                 task.revision = revision;
                 task.rules = Arc::new((**rules).clone());
@@ -108,31 +120,28 @@ impl Replica {
                 task.next = *next;
                 task.updated_at = at;
                 let exhausted = task.rules.max_runs.is_some_and(|most| task.runs >= most);
-                let scheduled = task.rules.timing != crate::task::rules::Timing::Unscheduled;
-                task.phase = match task.phase {
-                    _ if scheduled && (next.is_none() || exhausted) => Phase::Finished,
-                    Phase::Finished => Phase::Active,
-                    phase => phase,
-                };
-                if task.phase == Phase::Finished {
+                if exhausted {
                     task.next = None;
                 }
             }
             Event::TaskPaused { slot, .. } => {
                 if let Some(task) = self.tasks.get_mut(*slot) {
-                    task.phase = Phase::Paused;
+                    task.paused = true;
                     task.updated_at = at;
                 }
             }
             Event::TaskResumed { slot, .. } => {
                 if let Some(task) = self.tasks.get_mut(*slot) {
-                    task.phase = Phase::Active;
+                    task.paused = false;
                     task.updated_at = at;
                 }
             }
             Event::TaskDeleted { slot, task } => {
                 self.task_slots.remove(&(tenant, *task));
-                self.tasks.take(*slot);
+                if let Some(gone) = self.tasks.take(*slot) {
+                    self.calendars.unname(tenant, &gone.rules.calendars);
+                }
+                self.backfills.retain(|_, backfill| backfill.task != *task);
             }
             _ => {}
         }
@@ -141,16 +150,12 @@ impl Replica {
     fn evolve_occurrence(&mut self, record: &Record) {
         match &record.event {
             Event::TaskScheduled { slot, execution, occurrence, scheduled_at, next, held, .. } => {
-                if let Occurrence::Scheduled(instant) = occurrence {
-                    self.settle(*slot, *instant, *next, 1);
-                }
+                self.settle_occurrence(*slot, *occurrence, *next, 1);
                 let stage = if *held { Stage::Held } else { Stage::Queued };
                 self.open(record, *slot, *execution, *occurrence, *scheduled_at, stage, 0);
             }
             Event::TaskSkipped { slot, execution, occurrence, scheduled_at, next, .. } => {
-                if let Occurrence::Scheduled(instant) = occurrence {
-                    self.settle(*slot, *instant, *next, 0);
-                }
+                self.settle_occurrence(*slot, *occurrence, *next, 0);
                 let last = LastExecution {
                     id: *execution,
                     status: Status::Skipped,
@@ -161,8 +166,43 @@ impl Replica {
                     task.last_execution = Some(last);
                 }
             }
-            Event::TaskMissed { slot, last, next, .. } => self.settle(*slot, *last, *next, 0),
+            Event::TaskMissed { slot, last, next, .. } | Event::TaskSuppressed { slot, last, next, .. } => {
+                self.settle(*slot, *last, *next, 0);
+            }
+            Event::TaskMoved { slot, at, next, .. } => self.settle(*slot, *at, *next, 0),
+            Event::TaskOccurrenceChanged { slot, at, change, .. } => {
+                let Some(task) = self.tasks.get_mut(*slot) else { return };
+                let passed = *at <= task.settled;
+                match change {
+                    Change::Skip if !passed => task.overrides.insert(*at, Override::Skip),
+                    Change::Move { to } => {
+                        task.overrides.insert(*at, Override::Move { to: *to, done: false })
+                    }
+                    Change::Skip | Change::Restore => task.overrides.remove(at),
+                };
+            }
+            Event::TaskReplanned { slot, next, .. } => {
+                if let Some(task) = self.tasks.get_mut(*slot) {
+                    task.next = *next;
+                }
+            }
             _ => {}
+        }
+    }
+
+    fn settle_occurrence(&mut self, slot: u32, occurrence: Occurrence, next: Option<Timestamp>, runs: u32) {
+        match occurrence {
+            Occurrence::Scheduled(instant) => self.settle(slot, instant, next, runs),
+            Occurrence::Moved(at) => {
+                let Some(task) = self.tasks.get_mut(slot) else { return };
+                task.next = next;
+                count_runs(task, runs);
+                match task.overrides.get_mut(&at) {
+                    Some(Override::Move { done, .. }) if at > task.settled => *done = true,
+                    _ => drop(task.overrides.remove(&at)),
+                }
+            }
+            Occurrence::Manual(_) | Occurrence::Backfill { .. } => {}
         }
     }
 
@@ -174,9 +214,11 @@ impl Replica {
         );
         task.settled = instant;
         task.next = next;
-        task.runs = task.runs.saturating_add(runs);
-        if next.is_none() {
-            task.phase = Phase::Finished;
+        count_runs(task, runs);
+        if !task.overrides.is_empty() {
+            // What was moved to a later time has yet to run.
+            task.overrides
+                .retain(|at, change| *at > instant || matches!(change, Override::Move { done: false, .. }));
         }
     }
 
@@ -218,6 +260,7 @@ impl Replica {
         if stage == Stage::Queued {
             self.queue.push(&execution);
         }
+        self.backfill_began(occurrence);
         self.executions.insert(id, Arc::new(execution));
     }
 
@@ -300,6 +343,7 @@ impl Replica {
     fn close(&mut self, id: ExecutionId, status: Status, at: Timestamp) {
         self.let_go(id);
         let Some(open) = self.executions.remove(&id) else { return };
+        self.backfill_went_on(open.occurrence);
         let Some(task) = self.tasks.get_mut(open.slot).filter(|task| task.id == open.task) else { return };
         task.open.retain(|other| *other != id);
         task.last_execution =
@@ -366,5 +410,13 @@ impl Replica {
             Event::BulkEnded { bulk, .. } => drop(self.bulks.remove(bulk)),
             _ => {}
         }
+    }
+}
+
+/// Counts a run; with the last that a task may have, what was moved to a later time falls away too.
+fn count_runs(task: &mut Task, runs: u32) {
+    task.runs = task.runs.saturating_add(runs);
+    if runs > 0 && task.rules.max_runs.is_some_and(|most| task.runs >= most) {
+        task.overrides.clear();
     }
 }

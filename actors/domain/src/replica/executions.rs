@@ -5,8 +5,8 @@ use crate::answer::{Accepted, Rejection};
 use crate::command::{Reopening, Report};
 use crate::event::Event;
 use crate::execution::decide as execution_rules;
-use crate::execution::state::{CancelCause, Status};
-use crate::identifier::{ExecutionId, TaskId, TenantId};
+use crate::execution::state::{CancelCause, Execution, Occurrence, Status};
+use crate::identifier::{ExecutionId, TenantId};
 use crate::limits::{RESULTS_PER_COMMAND_MAX, RETRIES_PER_COMMAND_MAX};
 use crate::task::decide as task_rules;
 
@@ -16,7 +16,7 @@ impl Step<'_> {
         let open = open.ok_or(Rejection::NoSuchExecution)?.clone();
         if let Some(event) = execution_rules::stop(&open, CancelCause::Requested) {
             self.record(self.tenant, event);
-            self.release_after(open.slot, open.task, open.tenant);
+            self.go_on_after(&open);
         }
         let status = self.replica.executions.get(&execution).map_or(Status::Cancelled, |open| open.status());
         Ok(Accepted::Execution { execution, status })
@@ -75,7 +75,7 @@ impl Step<'_> {
                 Some(open) => {
                     let event = execution_rules::report(&open, result, self.at);
                     self.record(open.tenant, event);
-                    self.release_after(open.slot, open.task, open.tenant);
+                    self.go_on_after(&open);
                 }
                 None => {
                     let (execution, token) = (result.execution, result.token);
@@ -93,16 +93,19 @@ impl Step<'_> {
         }
     }
 
-    /// Lets the next execution of a task go on that waited for an earlier one.
-    pub(super) fn release_after(&mut self, slot: u32, task: TaskId, tenant: TenantId) {
-        let released = self
-            .replica
-            .tasks
-            .get(slot)
-            .filter(|current| current.id == task)
-            .and_then(|current| task_rules::release(current, &self.replica.executions));
+    /// Lets what waited for an execution go on, if it ended: the next one of its task, or the next instant of its backfill.
+    pub(super) fn go_on_after(&mut self, ended: &Execution) {
+        if self.replica.executions.contains_key(&ended.id) {
+            return;
+        }
+        if let Occurrence::Backfill { backfill, .. } = ended.occurrence {
+            self.continue_backfill(backfill);
+            return;
+        }
+        let current = self.replica.tasks.get(ended.slot).filter(|current| current.id == ended.task);
+        let released = current.and_then(|current| task_rules::release(current, &self.replica.executions));
         if let Some(event) = released {
-            self.record(tenant, event);
+            self.record(ended.tenant, event);
         }
     }
 }

@@ -9,7 +9,9 @@
 //! Absent on purpose: effects. Nothing is started, sent or stored here.
 
 mod apply;
+pub mod backfills;
 mod bulk;
+pub mod calendars;
 mod evolve;
 mod executions;
 pub mod placement;
@@ -30,7 +32,9 @@ use crate::record::ChainHead;
 use crate::task::state::Task;
 use crate::timestamp::Timestamp;
 
+use backfills::Backfill;
 use bulk::Bulk;
+use calendars::Calendars;
 use placement::{Condition, Queue, Workers};
 use slots::Slots;
 use window::Window;
@@ -54,6 +58,10 @@ pub struct Replica {
     gone: BTreeMap<(NodeId, Incarnation), Timestamp>,
     window: Window,
     bulks: BTreeMap<CommandId, Bulk>,
+    backfills: BTreeMap<CommandId, Backfill>,
+    calendars: Calendars,
+    /// The version of the zone data by which every task is planned; empty if none was adopted.
+    zone_data: Arc<str>,
     turns: u64,
     revisions: u64,
 }
@@ -83,6 +91,9 @@ impl Default for Replica {
             gone: BTreeMap::new(),
             window: Window::default(),
             bulks: BTreeMap::new(),
+            backfills: BTreeMap::new(),
+            calendars: Calendars::default(),
+            zone_data: Arc::default(),
             turns: 0,
             revisions: 0,
         }
@@ -164,6 +175,12 @@ impl Replica {
     #[must_use]
     pub fn window(&self) -> &Window {
         &self.window
+    }
+
+    /// The version of the zone data by which every task is planned; empty if none was adopted yet.
+    #[must_use]
+    pub fn zone_data(&self) -> &Arc<str> {
+        &self.zone_data
     }
 
     /// Bulks whose parts are staged and that are not committed, with the instant of their first part.

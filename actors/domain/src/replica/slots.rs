@@ -86,6 +86,12 @@ impl Slots {
         Some(task)
     }
 
+    /// How many slots there are, empty ones included.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.length
+    }
+
     /// Every task, by slot.
     pub fn iter(&self) -> impl Iterator<Item = &Task> {
         self.chunks.iter().flat_map(|chunk| chunk.0.iter().flatten())

@@ -12,7 +12,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::backfills::Backfill;
 use super::bulk::Bulk;
+use super::calendars::{Calendars, Kept};
 use super::placement::{Queue, Workers};
 use super::slots::{Chunk, Slots};
 use super::window::Window;
@@ -37,6 +39,9 @@ pub struct Snapshot {
     gone: BTreeMap<(NodeId, Incarnation), Timestamp>,
     window: Window,
     bulks: BTreeMap<CommandId, Bulk>,
+    backfills: BTreeMap<CommandId, Backfill>,
+    calendars: Calendars,
+    zone_data: Arc<str>,
     turns: u64,
     revisions: u64,
 }
@@ -79,6 +84,9 @@ impl Replica {
             gone: self.gone.clone(),
             window: self.window.clone(),
             bulks: self.bulks.clone(),
+            backfills: self.backfills.clone(),
+            calendars: self.calendars.clone(),
+            zone_data: self.zone_data.clone(),
             turns: self.turns,
             revisions: self.revisions,
         }
@@ -107,6 +115,9 @@ impl Replica {
         let gone = read_part("snapshot lost workers", reader)?;
         let window = read_part("snapshot window", reader)?;
         let bulks: Vec<(CommandId, Bulk)> = read_part("snapshot bulks", reader)?;
+        let backfills: Vec<(CommandId, Backfill)> = read_part("snapshot backfills", reader)?;
+        let calendars: Kept = read_part("snapshot calendars", reader)?;
+        let zone_data = read_part("snapshot zone data", reader)?;
         let tasks = Slots::from_chunks(chunks);
         let mut queue = Queue::default();
         executions.values().filter(|open| open.stage == Stage::Queued).for_each(|open| queue.push(open));
@@ -118,6 +129,9 @@ impl Replica {
                 .map(|(tenant, number)| (tenant.name.clone(), crate::identifier::TenantId(number)))
                 .collect(),
             tenants,
+            calendars: Calendars::restore(calendars, tasks.iter()),
+            backfills: backfills.into_iter().collect(),
+            zone_data,
             task_slots: tasks.iter().map(|task| ((task.tenant, task.id), task.slot)).collect(),
             tasks,
             executions,
@@ -182,7 +196,10 @@ impl Snapshot {
         write_part(&self.workers.iter().collect::<Vec<_>>(), writer)?;
         write_part(&self.gone, writer)?;
         write_part(&self.window, writer)?;
-        write_part(&self.bulks.iter().collect::<Vec<_>>(), writer)
+        write_part(&self.bulks.iter().collect::<Vec<_>>(), writer)?;
+        write_part(&self.backfills.iter().collect::<Vec<_>>(), writer)?;
+        write_part(&self.calendars.keep(), writer)?;
+        write_part(&self.zone_data, writer)
     }
 
     /// The hash of the state.

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use super::apply::{Step, within};
 use crate::answer::{Accepted, Rejection};
-use crate::command::{Due, NewTask, Request};
+use crate::command::{Due, NewTask, Replanned, Request};
 use crate::event::Event;
 use crate::execution::decide as execution_rules;
 use crate::execution::state::{CancelCause, Occurrence, Status};
 use crate::identifier::{ExecutionId, TaskId, TenantId};
-use crate::limits::{CREATES_PER_COMMAND_MAX, FIRES_PER_COMMAND_MAX, TASKS_MAX};
+use crate::limits::{CREATES_PER_COMMAND_MAX, FIRES_PER_COMMAND_MAX, REPLANS_PER_COMMAND_MAX, TASKS_MAX};
 use crate::task::decide as task_rules;
 use crate::task::state::{Phase, Task};
+use crate::timestamp::Timestamp;
 
 impl Step<'_> {
     pub(super) fn create(&mut self, tasks: &[NewTask]) -> Result<Accepted, Rejection> {
@@ -33,6 +34,7 @@ impl Step<'_> {
         if self.replica.tasks.len() >= TASKS_MAX {
             return Err(Rejection::TooMany { what: "tasks".into(), limit: TASKS_MAX as u64 });
         }
+        self.calendars_exist(tenant, &new.rules.calendars)?;
         let event = Event::TaskCreated {
             slot: self.replica.tasks.vacant(),
             task: new.task,
@@ -56,6 +58,7 @@ impl Step<'_> {
             Request::UpdateTask { task, expected_version, rules, definition, next } => {
                 let current = self.own_task(*task)?;
                 same_version(current, *expected_version)?;
+                self.calendars_exist(self.tenant, &rules.calendars)?;
                 task_rules::nothing_overdue(current, self.at)?;
                 let version = current.version.saturating_add(1);
                 let event = Event::TaskUpdated {
@@ -71,7 +74,7 @@ impl Step<'_> {
             Request::PauseTask { task } => {
                 let current = self.own_task(*task)?;
                 let (slot, version) = (current.slot, current.version);
-                let events = match current.phase {
+                let events = match current.phase() {
                     Phase::Paused => Vec::new(),
                     Phase::Finished => return Err(Rejection::WrongPhase { phase: "finished".into() }),
                     Phase::Active => {
@@ -84,7 +87,7 @@ impl Step<'_> {
             Request::ResumeTask { task } => {
                 let current = self.own_task(*task)?;
                 let (slot, version) = (current.slot, current.version);
-                let events = match current.phase {
+                let events = match current.phase() {
                     Phase::Active => Vec::new(),
                     Phase::Finished => return Err(Rejection::WrongPhase { phase: "finished".into() }),
                     Phase::Paused => vec![Event::TaskResumed { slot, task: *task }],
@@ -94,6 +97,7 @@ impl Step<'_> {
             Request::DeleteTask { task, expected_version } => {
                 let current = self.own_task(*task)?;
                 same_version(current, *expected_version)?;
+                task_rules::nothing_overdue(current, self.at)?;
                 let mut events: Vec<Event> = current
                     .open
                     .iter()
@@ -104,6 +108,12 @@ impl Step<'_> {
                 (events, Accepted::Done)
             }
             Request::RunTask { task } => return self.run(*task),
+            Request::ChangeOccurrence { task, at, change } => {
+                let current = self.own_task(*task)?;
+                let (event, version) =
+                    (task_rules::change_occurrence(current, *at, *change, self.at)?, current.version);
+                (vec![event], Accepted::Task { task: *task, version })
+            }
             _ => return Ok(Accepted::Done),
         };
         for event in events {
@@ -127,27 +137,75 @@ impl Step<'_> {
 
     pub(super) fn fire(&mut self, items: &[Due]) -> Result<Accepted, Rejection> {
         within("fires in one command", items.len(), FIRES_PER_COMMAND_MAX)?;
-        let (mut fired, mut passed_over, mut ignored) = (0, 0, 0);
+        let mut settled = Settled::default();
         for item in items {
             let decided = self.replica.tasks.get(item.slot).map(|task| {
-                let events = task_rules::fire(task, &self.replica.executions, item, self.at);
-                (task.tenant, events)
+                let revision = self.replica.revision(task);
+                (task.tenant, task_rules::fire(task, revision, &self.replica.executions, item, self.at))
             });
-            let Some((tenant, events)) = decided.filter(|(_, events)| !events.is_empty()) else {
-                ignored += 1;
-                continue;
-            };
-            for event in events {
-                match event {
-                    Event::TaskScheduled { .. } => fired += 1,
-                    Event::TaskSkipped { .. } => passed_over += 1,
-                    Event::TaskMissed { count, .. } => passed_over += count,
-                    _ => {}
-                }
+            self.record_occurrence(decided, &mut settled);
+        }
+        Ok(settled.answer())
+    }
+
+    pub(super) fn fire_moved(&mut self, items: &[(u32, Timestamp)]) -> Result<Accepted, Rejection> {
+        within("fires in one command", items.len(), FIRES_PER_COMMAND_MAX)?;
+        let mut settled = Settled::default();
+        for (slot, at) in items {
+            let decided = self.replica.tasks.get(*slot).map(|task| {
+                (task.tenant, task_rules::fire_moved(task, &self.replica.executions, *at, self.at))
+            });
+            self.record_occurrence(decided, &mut settled);
+        }
+        Ok(settled.answer())
+    }
+
+    fn record_occurrence(&mut self, decided: Option<(TenantId, Vec<Event>)>, settled: &mut Settled) {
+        let Some((tenant, events)) = decided.filter(|(_, events)| !events.is_empty()) else {
+            settled.ignored += 1;
+            return;
+        };
+        for event in events {
+            settled.count(&event);
+            self.record(tenant, event);
+        }
+    }
+
+    pub(super) fn replan(&mut self, items: &[Replanned]) -> Result<Accepted, Rejection> {
+        within("tasks planned anew in one command", items.len(), REPLANS_PER_COMMAND_MAX)?;
+        for item in items {
+            let Some(task) = self.replica.tasks.get(item.slot) else { continue };
+            let tenant = task.tenant;
+            if let Some(event) = task_rules::replan(task, self.replica.revision(task), item, self.at) {
                 self.record(tenant, event);
             }
         }
-        Ok(Accepted::Settled { fired, passed_over, ignored })
+        Ok(Accepted::Done)
+    }
+}
+
+/// What a command settled, for its answer.
+#[derive(Default)]
+struct Settled {
+    fired: u32,
+    passed_over: u32,
+    ignored: u32,
+}
+
+impl Settled {
+    fn count(&mut self, event: &Event) {
+        match event {
+            Event::TaskScheduled { .. } => self.fired += 1,
+            Event::TaskSkipped { .. } | Event::TaskMoved { .. } => self.passed_over += 1,
+            Event::TaskMissed { count, .. } | Event::TaskSuppressed { count, .. } => {
+                self.passed_over = self.passed_over.saturating_add(*count);
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&self) -> Accepted {
+        Accepted::Settled { fired: self.fired, passed_over: self.passed_over, ignored: self.ignored }
     }
 }
 

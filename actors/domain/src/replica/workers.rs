@@ -72,7 +72,7 @@ impl Step<'_> {
             let Some(open) = self.replica.executions.get(&id).cloned() else { continue };
             let Some(grant) = open.grant() else { continue };
             self.record(open.tenant, execution_rules::lose(&open, grant));
-            self.release_after(open.slot, open.task, open.tenant);
+            self.go_on_after(&open);
         }
     }
 }

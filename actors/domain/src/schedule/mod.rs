@@ -13,6 +13,7 @@
 //! expression fires at least once after its task's creation. Absent on purpose: clocks, calendars of holidays,
 //! misfire policies, and whatever else decides whether a due instant becomes an execution.
 
+pub mod calendar;
 mod civil;
 mod clock;
 mod cron;
@@ -115,6 +116,15 @@ impl Schedule {
         }
     }
 
+    /// The zone whose local days the schedule goes by; UTC for what has none.
+    #[must_use]
+    pub fn zone(&self) -> Tz {
+        match &self.0 {
+            Plan::Cron { tz, .. } => *tz,
+            Plan::Never | Plan::Once(_) | Plan::Interval { .. } => Tz::UTC,
+        }
+    }
+
     /// Yields the instants after `from` up to and including `to`, in order.
     pub fn between(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = Timestamp> {
         let next = move |after: Timestamp| self.next_after(after).filter(|&instant| instant <= to);
@@ -159,6 +169,15 @@ impl Schedule {
             }
         };
         Overdue { last: Some(last), count, next: self.next_after(last), complete: true }
+    }
+}
+
+/// The instant of an expression that names a single one (`@at`).
+#[must_use]
+pub fn once_of(expression: &str) -> Option<Timestamp> {
+    match expression::parse(expression, &|_, _| 0).ok()?.body {
+        Body::At(at) => Some(at),
+        Body::Fields(_) | Body::Every(_) => None,
     }
 }
 

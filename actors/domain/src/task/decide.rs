@@ -8,60 +8,173 @@ use std::sync::Arc;
 
 use super::definition::{MisfirePolicy, Overlap};
 use super::rules::Timing;
-use super::state::{Phase, Task};
+use super::state::{Override, Phase, Task};
 use crate::answer::Rejection;
-use crate::command::Due;
+use crate::command::{Change, Due, Passed, PassedCause, Replanned};
 use crate::event::{Event, SkipReason};
 use crate::execution::state::{CancelCause, Execution, Occurrence, Stage};
-use crate::identifier::ExecutionId;
-use crate::limits::OPEN_EXECUTIONS_PER_TASK_MAX;
+use crate::identifier::{CommandId, ExecutionId};
+use crate::limits::{OPEN_EXECUTIONS_PER_TASK_MAX, OVERRIDES_PER_TASK_MAX};
 use crate::planted::{self, Bug};
-use crate::schedule::jitter_of;
 use crate::timestamp::Timestamp;
 
 /// The open executions that a decision may look at.
 pub type OpenExecutions = BTreeMap<ExecutionId, Arc<Execution>>;
 
-/// Decides what becomes of a due occurrence, or of a run of missed ones.
+/// Decides what becomes of a due occurrence, or of a run of instants that are passed over.
 ///
-/// Empty when it changes nothing: settled before, not yet due, computed under another revision, or implausible. The
-/// proposer computed the instants; here they are only held against each other and against the task.
+/// Empty when it changes nothing: settled before, not yet due, computed under another `revision`, or implausible. The
+/// proposer computed the instants; here they are only held against each other and against the task. By how much jitter a
+/// fire is late is the proposer's matter: it may be waived, and is never before the instant.
 #[must_use]
-pub fn fire(task: &Task, open: &OpenExecutions, item: &Due, now: Timestamp) -> Vec<Event> {
-    let last = item.missed_through.map_or(item.due, |(last, _)| last);
+pub fn fire(task: &Task, revision: u64, open: &OpenExecutions, item: &Due, now: Timestamp) -> Vec<Event> {
+    let last = item.passed.map_or(item.due, |passed| passed.last);
     let repeats = planted::has(Bug::RepeatedOccurrence) && task.next.is_some_and(|next| next > item.due);
-    let plausible = task.revision == item.revision
+    let plausible = revision == item.revision
         && (task.next == Some(item.due) || repeats)
         && item.due <= last
-        && item.next.is_none_or(|next| next > last);
+        && last <= now
+        && item.next.is_none_or(|next| next > last)
+        && item.next_allowed.is_none_or(|allowed| allowed > last);
     if !plausible {
         return Vec::new();
     }
-    if let Some((last, count)) = item.missed_through {
-        // What passed while the task was paused runs no more once its definition changes: it is proposed as a gap.
-        let gap = task.phase == Phase::Paused && last <= now;
-        let hopeless = task.phase == Phase::Active && passes_over_all(task, last, item.next, now);
-        return if (gap || hopeless) && count > 0 {
-            vec![missed(task, item.due, last, count, item.next)]
-        } else {
-            Vec::new()
-        };
+    let phase = task.phase();
+    if let Some(passed) = &item.passed {
+        return pass_over(task, phase, item, passed, now).into_iter().collect();
     }
-    if task.phase != Phase::Active || item.due.plus(jitter_of(task.id, item.due, task.rules.jitter)) > now {
+    if let Some(change) = task.overrides.get(&item.due) {
+        return vec![changed(task, item, *change)];
+    }
+    if phase != Phase::Active {
         return Vec::new();
     }
-    if runs(task, item.due, item.next, now) {
-        let exhausted = task.rules.max_runs.is_some_and(|most| task.runs.saturating_add(1) >= most);
-        let after_run = if exhausted { None } else { item.next };
-        start(
-            task,
-            open,
-            Occurrence::Scheduled(item.due),
-            item.due,
-            Following { after_run, after_skip: item.next },
-        )
+    if runs(task, item.due, item.next_allowed, now) {
+        let after_run = if is_last_run(task) { None } else { item.next };
+        let following = Following { after_run, after_skip: item.next };
+        start(task, open, Occurrence::Scheduled(item.due), item.due, following)
     } else {
         vec![missed(task, item.due, item.due, 1, item.next)]
+    }
+}
+
+/// Decides a run of instants that are passed over.
+fn pass_over(task: &Task, phase: Phase, item: &Due, passed: &Passed, now: Timestamp) -> Option<Event> {
+    let (first, last, count) = (item.due, passed.last, passed.count);
+    if count == 0 || task.overrides.range(first..=last).next().is_some() {
+        return None;
+    }
+    match passed.cause {
+        PassedCause::Missed => {
+            // What passed while the task was paused runs no more once its definition changes: it is proposed as a gap.
+            let gap = phase == Phase::Paused;
+            let hopeless = phase == Phase::Active && passes_over_all(task, last, item.next_allowed, now);
+            (gap || hopeless).then(|| missed(task, first, last, count, item.next))
+        }
+        PassedCause::Forbidden { calendar } => {
+            let calendar = task.rules.calendars.get(usize::from(calendar))?.clone();
+            let (slot, task, next) = (task.slot, task.id, item.next);
+            (phase == Phase::Active).then_some(Event::TaskSuppressed {
+                slot,
+                task,
+                first,
+                last,
+                count,
+                calendar,
+                next,
+            })
+        }
+    }
+}
+
+/// What becomes of an instant that somebody skipped or moved.
+fn changed(task: &Task, item: &Due, change: Override) -> Event {
+    let occurrence = Occurrence::Scheduled(item.due);
+    match change {
+        Override::Skip => skipped(task, occurrence, item.due, item.next, SkipReason::ByHand),
+        Override::Move { to, .. } => {
+            Event::TaskMoved { slot: task.slot, task: task.id, at: item.due, to, next: item.next }
+        }
+    }
+}
+
+/// Decides what becomes of an occurrence whose moved time has come. Empty when it changes nothing.
+#[must_use]
+pub fn fire_moved(task: &Task, open: &OpenExecutions, at: Timestamp, now: Timestamp) -> Vec<Event> {
+    let Some(Override::Move { to, done: false }) = task.overrides.get(&at) else { return Vec::new() };
+    if task.phase() != Phase::Active || *to > now {
+        return Vec::new();
+    }
+    let occurrence = Occurrence::Moved(at);
+    if runs(task, *to, None, now) {
+        let after_run = if is_last_run(task) { None } else { task.next };
+        start(task, open, occurrence, *to, Following { after_run, after_skip: task.next })
+    } else {
+        vec![skipped(task, occurrence, *to, task.next, SkipReason::Missed)]
+    }
+}
+
+/// Decides whether a coming occurrence may be skipped or moved, or be as it was.
+///
+/// # Errors
+/// [`Rejection::OccurrencePassed`], [`Rejection::OccurrenceUnchanged`], [`Rejection::MovedIntoThePast`], or
+/// [`Rejection::TooMany`].
+pub fn change_occurrence(
+    task: &Task,
+    at: Timestamp,
+    change: Change,
+    now: Timestamp,
+) -> Result<Event, Rejection> {
+    let present = task.overrides.get(&at);
+    if matches!(present, Some(Override::Move { done: true, .. })) {
+        return Err(Rejection::OccurrencePassed { at });
+    }
+    let waits_elsewhere = present.is_some_and(|present| matches!(present, Override::Move { .. }));
+    let to_come = at > now && task.next.is_some_and(|next| at >= next);
+    // One whose instant has passed, and which was moved to a later time, can be moved again or dropped.
+    if !to_come && (!waits_elsewhere || change == Change::Restore) {
+        return Err(Rejection::OccurrencePassed { at });
+    }
+    match change {
+        Change::Restore if present.is_none() => return Err(Rejection::OccurrenceUnchanged { at }),
+        Change::Move { to } if to <= now => return Err(Rejection::MovedIntoThePast { to }),
+        Change::Skip | Change::Move { .. }
+            if present.is_none() && task.overrides.len() >= OVERRIDES_PER_TASK_MAX =>
+        {
+            let what = "occurrences of one task that are skipped or moved".into();
+            return Err(Rejection::TooMany { what, limit: OVERRIDES_PER_TASK_MAX as u64 });
+        }
+        Change::Skip | Change::Move { .. } | Change::Restore => {}
+    }
+    Ok(Event::TaskOccurrenceChanged { slot: task.slot, task: task.id, at, change })
+}
+
+/// Decides the next instant of a task by newer zone data. What is due already is settled as it was planned.
+#[must_use]
+pub fn replan(task: &Task, revision: u64, item: &Replanned, now: Timestamp) -> Option<Event> {
+    let current = revision == item.revision && task.next == Some(item.before) && item.before > now;
+    let plausible = item.next != Some(item.before) && item.next.is_none_or(|next| next > task.settled);
+    (current && plausible).then_some(Event::TaskReplanned {
+        slot: task.slot,
+        task: task.id,
+        before: item.before,
+        next: item.next,
+    })
+}
+
+/// Decides the execution of one instant of a backfill, under no overlap policy but the backfill's own concurrency.
+#[must_use]
+pub fn backfill(task: &Task, backfill: CommandId, instant: Timestamp) -> Event {
+    let occurrence = Occurrence::Backfill { backfill, instant };
+    Event::TaskScheduled {
+        slot: task.slot,
+        task: task.id,
+        execution: ExecutionId::of(task.id, occurrence, instant),
+        occurrence,
+        scheduled_at: instant,
+        task_version: task.version,
+        next: task.next,
+        held: false,
     }
 }
 
@@ -79,8 +192,12 @@ pub fn run(
     Ok(start(task, open, occurrence, now, following))
 }
 
+fn is_last_run(task: &Task) -> bool {
+    task.rules.max_runs.is_some_and(|most| task.runs.saturating_add(1) >= most)
+}
+
 /// Whether an instant that is due is run, be it in time, late, or missed and made good.
-fn runs(task: &Task, due: Timestamp, next: Option<Timestamp>, now: Timestamp) -> bool {
+fn runs(task: &Task, due: Timestamp, next_allowed: Option<Timestamp>, now: Timestamp) -> bool {
     let misfire = &task.rules.misfire;
     let late = now.since(due);
     if late <= misfire.grace {
@@ -92,13 +209,13 @@ fn runs(task: &Task, due: Timestamp, next: Option<Timestamp>, now: Timestamp) ->
     }
     match misfire.policy {
         MisfirePolicy::Skip => false,
-        MisfirePolicy::RunLatest => late <= misfire.window && next.is_none_or(|next| next > now),
+        MisfirePolicy::RunLatest => late <= misfire.window && next_allowed.is_none_or(|next| next > now),
         MisfirePolicy::RunAll => late <= misfire.window,
     }
 }
 
 /// Whether every instant of a run that ends with `last` is missed and not made good.
-fn passes_over_all(task: &Task, last: Timestamp, next: Option<Timestamp>, now: Timestamp) -> bool {
+fn passes_over_all(task: &Task, last: Timestamp, next_allowed: Option<Timestamp>, now: Timestamp) -> bool {
     let misfire = &task.rules.misfire;
     let late = now.since(last);
     if late <= misfire.grace || task.rules.timing != Timing::Recurring {
@@ -106,7 +223,7 @@ fn passes_over_all(task: &Task, last: Timestamp, next: Option<Timestamp>, now: T
     }
     match misfire.policy {
         MisfirePolicy::Skip => true,
-        MisfirePolicy::RunLatest => late > misfire.window || next.is_some_and(|next| next <= now),
+        MisfirePolicy::RunLatest => late > misfire.window || next_allowed.is_some_and(|next| next <= now),
         MisfirePolicy::RunAll => late > misfire.window,
     }
 }
@@ -140,17 +257,9 @@ fn start(
         next: following.after_run,
         held,
     };
-    let skipped = |reason| Event::TaskSkipped {
-        slot: task.slot,
-        task: task.id,
-        execution,
-        occurrence,
-        scheduled_at,
-        task_version: task.version,
-        next: following.after_skip,
-        reason,
-    };
-    if task.open.is_empty() {
+    let skipped = |reason| skipped(task, occurrence, scheduled_at, following.after_skip, reason);
+    let rivals: Vec<&Arc<Execution>> = rivals(task, open).collect();
+    if rivals.is_empty() {
         return vec![scheduled(false)];
     }
     if task.open.len() >= OPEN_EXECUTIONS_PER_TASK_MAX {
@@ -161,21 +270,44 @@ fn start(
         Overlap::Skip => vec![skipped(SkipReason::Overlap)],
         Overlap::QueueAll => vec![scheduled(true)],
         Overlap::QueueOne => {
-            let one_waits =
-                task.open.iter().filter_map(|id| open.get(id)).any(|other| other.stage == Stage::Held);
+            let one_waits = rivals.iter().any(|other| other.stage == Stage::Held);
             if one_waits { vec![skipped(SkipReason::OverlapQueueFull)] } else { vec![scheduled(true)] }
         }
         Overlap::CancelRunning => {
-            let mut events: Vec<Event> = task
-                .open
-                .iter()
-                .filter_map(|id| open.get(id))
-                .filter_map(|other| crate::execution::decide::stop(other, CancelCause::Superseded))
-                .collect();
-            let running = task.open.iter().filter_map(|id| open.get(id)).any(|other| other.grant().is_some());
+            let stop =
+                |other: &&Arc<Execution>| crate::execution::decide::stop(other, CancelCause::Superseded);
+            let mut events: Vec<Event> = rivals.iter().filter_map(stop).collect();
+            let running = rivals.iter().any(|other| other.grant().is_some());
             events.push(scheduled(running));
             events
         }
+    }
+}
+
+/// The open executions of a task that the overlap policy counts: a backfill has its own concurrency, and is none of them.
+fn rivals<'a>(task: &Task, open: &'a OpenExecutions) -> impl Iterator<Item = &'a Arc<Execution>> {
+    task.open
+        .iter()
+        .filter_map(|id| open.get(id))
+        .filter(|other| !matches!(other.occurrence, Occurrence::Backfill { .. }))
+}
+
+fn skipped(
+    task: &Task,
+    occurrence: Occurrence,
+    scheduled_at: Timestamp,
+    next: Option<Timestamp>,
+    reason: SkipReason,
+) -> Event {
+    Event::TaskSkipped {
+        slot: task.slot,
+        task: task.id,
+        execution: ExecutionId::of(task.id, occurrence, scheduled_at),
+        occurrence,
+        scheduled_at,
+        task_version: task.version,
+        next,
+        reason,
     }
 }
 
@@ -183,7 +315,7 @@ fn start(
 #[must_use]
 pub fn release(task: &Task, open: &OpenExecutions) -> Option<Event> {
     let mut waiting = None;
-    for other in task.open.iter().filter_map(|id| open.get(id)) {
+    for other in rivals(task, open) {
         if other.stage != Stage::Held {
             return None;
         }
@@ -192,18 +324,13 @@ pub fn release(task: &Task, open: &OpenExecutions) -> Option<Event> {
     waiting.map(|other| Event::TaskReleased { task: task.id, execution: other.id })
 }
 
-/// Refuses a change of the definition while an occurrence under the present one is due.
+/// Refuses a change of the definition while an instant has come under the present one, its jitter over or not.
 ///
 /// # Errors
 /// [`Rejection::Overdue`]: the proposer settles it first and asks again.
 pub fn nothing_overdue(task: &Task, now: Timestamp) -> Result<(), Rejection> {
     match task.next {
-        Some(due)
-            if task.phase != Phase::Finished
-                && due.plus(jitter_of(task.id, due, task.rules.jitter)) <= now =>
-        {
-            Err(Rejection::Overdue { due })
-        }
+        Some(due) if due <= now && task.phase() != Phase::Finished => Err(Rejection::Overdue { due }),
         _ => Ok(()),
     }
 }

@@ -1,25 +1,33 @@
 //! What is due of a task, computed by whoever proposes: the instants and the one that follows, never the decision.
 //!
-//! The proposer does the zone arithmetic here, once, and the log carries its results; [`decide`](super::decide) only holds
-//! them against each other. A long run of missed instants becomes one item with a count.
+//! The proposer does the zone arithmetic and looks into the calendars here, once, and the log carries its results;
+//! [`decide`](super::decide) only holds them against each other. A long run of missed or forbidden instants becomes one
+//! item with a count.
+
+use std::sync::Arc;
 
 use super::definition::{Definition, MisfirePolicy};
 use super::rules::Timing;
 use super::state::{Phase, Task};
-use crate::command::Due;
-use crate::schedule::{Schedule, ScheduleError, jitter_of};
+use crate::command::{Due, Passed, PassedCause};
+use crate::schedule::calendar::Calendar;
+use crate::schedule::{OVERDUE_STEPS_MAX, Schedule, ScheduleError, jitter_of};
 use crate::timestamp::Timestamp;
 
-/// A task's schedule within the bounds of its definition.
-#[derive(Clone, Copy, Debug)]
+/// How many instants are looked at to find one that the calendars allow.
+const SEARCH_STEPS_MAX: usize = 100_000;
+
+/// A task's schedule within the bounds of its definition, and the calendars that narrow it.
+#[derive(Clone, Debug)]
 pub struct Timetable {
     schedule: Schedule,
     start_at: Option<Timestamp>,
     end_at: Option<Timestamp>,
+    calendars: Vec<Arc<Calendar>>,
 }
 
 impl Timetable {
-    /// Compiles the timetable of a definition.
+    /// Compiles the timetable of a definition; `calendars` are those that it names, in their order.
     ///
     /// # Errors
     /// [`ScheduleError`], as [`Schedule::compile`].
@@ -27,15 +35,17 @@ impl Timetable {
         definition: &Definition,
         task: crate::identifier::TaskId,
         created_at: Timestamp,
+        calendars: Vec<Arc<Calendar>>,
     ) -> Result<Self, ScheduleError> {
         Ok(Self {
             schedule: Schedule::compile(&definition.trigger, task, created_at)?,
             start_at: definition.start_at,
             end_at: definition.end_at,
+            calendars,
         })
     }
 
-    /// The first instant strictly after `after`, within `start_at` and `end_at`.
+    /// The first instant strictly after `after`, within `start_at` and `end_at`, whatever the calendars say.
     #[must_use]
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
         let after = match self.start_at {
@@ -43,6 +53,28 @@ impl Timetable {
             _ => after,
         };
         self.within(self.schedule.next_after(after))
+    }
+
+    /// The first instant strictly after `after` that no calendar forbids. `None` too when none is found among the next
+    /// hundred thousand.
+    #[must_use]
+    pub fn next_allowed_after(&self, after: Timestamp) -> Option<Timestamp> {
+        self.search(after, |instant| self.forbidden_by(instant).is_none())
+    }
+
+    fn search(&self, after: Timestamp, wanted: impl Fn(Timestamp) -> bool) -> Option<Timestamp> {
+        let next = |instant: &Timestamp| self.next_after(*instant);
+        std::iter::successors(self.next_after(after), next)
+            .take(SEARCH_STEPS_MAX)
+            .find(|instant| wanted(*instant))
+    }
+
+    /// The place, among the calendars that the definition names, of the first that forbids an instant.
+    #[must_use]
+    pub fn forbidden_by(&self, instant: Timestamp) -> Option<u8> {
+        let zone = self.schedule.zone();
+        let forbids = |calendar: &Arc<Calendar>| !calendar.permits(instant, zone);
+        self.calendars.iter().position(forbids).and_then(|place| u8::try_from(place).ok())
     }
 
     /// The first instant of a task that is created or changed now: an instant of a `once` trigger that has passed is
@@ -60,87 +92,182 @@ impl Timetable {
     }
 }
 
+/// How long after its instant an occurrence is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delay {
+    /// As long as the task's jitter says.
+    Jittered,
+    /// Not at all: the definition is about to change, and what has come under the present one is settled before.
+    Waived,
+}
+
 /// Lists what is due of a task at `now`, oldest first, in at most `limit` items; what is left over is due still.
 #[must_use]
-pub fn due(task: &Task, timetable: &Timetable, now: Timestamp, limit: usize) -> Vec<Due> {
+pub fn due(
+    task: &Task,
+    revision: u64,
+    timetable: &Timetable,
+    now: Timestamp,
+    delay: Delay,
+    limit: usize,
+) -> Vec<Due> {
+    let plan = Plan { task, revision, timetable, now };
     let mut items = Vec::new();
-    let mut candidate = if task.phase == Phase::Active { task.next } else { None };
+    let mut candidate = if task.phase() == Phase::Active { task.next } else { None };
     while let Some(instant) = candidate.filter(|_| items.len() < limit) {
-        if instant.plus(jitter_of(task.id, instant, task.rules.jitter)) > now {
+        let jitter = match delay {
+            Delay::Jittered => jitter_of(task.id, instant, task.rules.jitter),
+            Delay::Waived => crate::timestamp::Span(0),
+        };
+        if instant.plus(jitter) > now {
             break;
         }
-        let item = item(task, timetable, instant, now);
+        let item = plan.item(instant);
         candidate = item.next;
         items.push(item);
     }
     items
 }
 
-/// Everything that passed while a task was paused, as one item: to be settled before its definition changes.
+/// What passed while a task was paused, to be settled before its definition changes: everything up to the next
+/// occurrence that somebody skipped or moved, as one item, or that occurrence.
 #[must_use]
-pub fn gap(task: &Task, timetable: &Timetable, now: Timestamp) -> Option<Due> {
-    let first = task.next.filter(|next| task.phase == Phase::Paused && *next <= now)?;
-    let passed = timetable.schedule.overdue(first, timetable.end_at.map_or(now, |end| end.min(now)));
-    let (last, count) = match passed.last {
-        Some(last) => (last, u32::try_from(passed.count).unwrap_or(u32::MAX)),
-        None => (first, 1),
+pub fn gap(task: &Task, revision: u64, timetable: &Timetable, now: Timestamp) -> Option<Due> {
+    let first = task.next.filter(|next| task.phase() == Phase::Paused && *next <= now)?;
+    let plan = Plan { task, revision, timetable, now };
+    let bound = match task.overrides.range(first..).next() {
+        Some((at, _)) if *at == first => return Some(plan.single(first)),
+        Some((at, _)) => now.min(Timestamp(at.0 - 1)),
+        None => now,
     };
-    let next = timetable.within(passed.next);
-    Some(Due {
-        slot: task.slot,
-        revision: task.revision,
-        due: first,
-        missed_through: Some((last, count)),
-        next,
-    })
+    let passed = timetable.schedule.overdue(first, timetable.end_at.map_or(bound, |end| end.min(bound)));
+    let (last, count) = passed.last.map_or((first, 1), |last| (last, passed.count));
+    Some(plan.run(first, last, count, PassedCause::Missed, timetable.within(passed.next)))
 }
 
-fn item(task: &Task, timetable: &Timetable, instant: Timestamp, now: Timestamp) -> Due {
-    let single = || Due {
-        slot: task.slot,
-        revision: task.revision,
-        due: instant,
-        missed_through: None,
-        next: timetable.next_after(instant),
-    };
-    let misfire = &task.rules.misfire;
-    // Before this instant everything is missed for good, whatever follows.
-    let hopeless = match misfire.policy {
-        MisfirePolicy::Skip | MisfirePolicy::RunLatest => now.minus(misfire.grace),
-        MisfirePolicy::RunAll => now.minus(misfire.window.max(misfire.grace)),
-    };
-    if task.rules.timing != Timing::Recurring || instant >= hopeless {
-        return single();
-    }
-    let before_hopeless = Timestamp(hopeless.0 - 1);
-    // What lies after the task's end is not an instant of it, and so was never missed.
-    let bound = timetable.end_at.map_or(before_hopeless, |end| end.min(before_hopeless));
-    let run = timetable.schedule.overdue(instant, bound);
-    let next = timetable.within(run.next);
-    let latest_is_run = misfire.policy == MisfirePolicy::RunLatest && next.is_none_or(|next| next > now);
-    let (Some(mut last), mut count) = (run.last, run.count) else { return single() };
-    let mut next = next;
-    if latest_is_run {
-        // The last of the run is made good: it comes after the run, by itself.
-        let Some(before) = previous(timetable, instant, last) else { return single() };
-        next = Some(last);
-        last = before;
-        count -= 1;
-    }
-    Due {
-        slot: task.slot,
-        revision: task.revision,
-        due: instant,
-        missed_through: Some((last, u32::try_from(count).unwrap_or(u32::MAX))),
-        next,
-    }
+/// One look at what is due of a task.
+struct Plan<'a> {
+    task: &'a Task,
+    revision: u64,
+    timetable: &'a Timetable,
+    now: Timestamp,
 }
 
-/// The instant before `last` in the series that begins with `first`; `None` if `last` is the first.
-fn previous(timetable: &Timetable, first: Timestamp, last: Timestamp) -> Option<Timestamp> {
-    if first >= last {
-        return None;
+impl Plan<'_> {
+    fn item(&self, instant: Timestamp) -> Due {
+        if self.task.overrides.contains_key(&instant) {
+            return self.single(instant);
+        }
+        if let Some(calendar) = self.timetable.forbidden_by(instant) {
+            let alike = |other| self.timetable.forbidden_by(other) == Some(calendar);
+            let (last, count) = self.walk(instant, self.now, alike);
+            let cause = PassedCause::Forbidden { calendar };
+            return self.run(instant, last, count, cause, self.timetable.next_after(last));
+        }
+        let misfire = &self.task.rules.misfire;
+        // Before this instant everything is missed for good, whatever follows.
+        let hopeless = match misfire.policy {
+            MisfirePolicy::Skip | MisfirePolicy::RunLatest => self.now.minus(misfire.grace),
+            MisfirePolicy::RunAll => self.now.minus(misfire.window.max(misfire.grace)),
+        };
+        if self.task.rules.timing != Timing::Recurring || instant >= hopeless {
+            return self.single(instant);
+        }
+        self.missed(instant, Timestamp(hopeless.0 - 1)).unwrap_or_else(|| self.single(instant))
     }
-    let run = timetable.schedule.overdue(first, Timestamp(last.0 - 1));
-    run.last.filter(|_| run.complete)
+
+    /// The run of instants from `first` up to `bound` that nobody fired, less the last if it is made good: that one comes
+    /// after the run, by itself. `None` when nothing is left of the run.
+    fn missed(&self, first: Timestamp, bound: Timestamp) -> Option<Due> {
+        // What lies after the task's end is not an instant of it, and so was never missed.
+        let bound = self.timetable.end_at.map_or(bound, |end| end.min(bound));
+        let (last, count) = self.run_of_missed(first, bound)?;
+        let next = self.timetable.next_after(last);
+        let due_later = |instant: Option<Timestamp>| instant.is_none_or(|instant| instant > self.now);
+        let latest_is_run = self.task.rules.misfire.policy == MisfirePolicy::RunLatest
+            && due_later(self.next_allowed(last, next));
+        if !latest_is_run {
+            return Some(self.run(first, last, count, PassedCause::Missed, next));
+        }
+        if first >= last {
+            return None;
+        }
+        let (before, count) = self.run_of_missed(first, Timestamp(last.0 - 1))?;
+        Some(self.run(first, before, count, PassedCause::Missed, Some(last)))
+    }
+
+    fn run_of_missed(&self, first: Timestamp, bound: Timestamp) -> Option<(Timestamp, u64)> {
+        if self.is_regular() {
+            let run = self.timetable.schedule.overdue(first, bound);
+            return run.last.map(|last| (last, run.count));
+        }
+        let allowed = |instant| self.is_allowed(instant);
+        Some(self.walk(first, bound, allowed))
+    }
+
+    /// The last of the instants from `first` up to `bound` that are all `alike` and not changed by hand, and how many
+    /// they are.
+    fn walk(
+        &self,
+        first: Timestamp,
+        bound: Timestamp,
+        alike: impl Fn(Timestamp) -> bool,
+    ) -> (Timestamp, u64) {
+        let (mut last, mut count) = (first, 1);
+        while let Some(instant) = self.timetable.next_after(last).filter(|instant| *instant <= bound) {
+            if count == OVERDUE_STEPS_MAX || self.task.overrides.contains_key(&instant) || !alike(instant) {
+                break;
+            }
+            (last, count) = (instant, count + 1);
+        }
+        (last, count)
+    }
+
+    /// Whether no calendar and no hand changes what the schedule says.
+    fn is_regular(&self) -> bool {
+        self.timetable.calendars.is_empty() && self.task.overrides.is_empty()
+    }
+
+    fn is_allowed(&self, instant: Timestamp) -> bool {
+        !self.task.overrides.contains_key(&instant) && self.timetable.forbidden_by(instant).is_none()
+    }
+
+    fn next_allowed(&self, after: Timestamp, next: Option<Timestamp>) -> Option<Timestamp> {
+        if self.is_regular() {
+            next
+        } else {
+            self.timetable.search(after, |instant| self.is_allowed(instant))
+        }
+    }
+
+    fn single(&self, instant: Timestamp) -> Due {
+        let next = self.timetable.next_after(instant);
+        Due {
+            slot: self.task.slot,
+            revision: self.revision,
+            due: instant,
+            passed: None,
+            next,
+            next_allowed: self.next_allowed(instant, next),
+        }
+    }
+
+    fn run(
+        &self,
+        first: Timestamp,
+        last: Timestamp,
+        count: u64,
+        cause: PassedCause,
+        next: Option<Timestamp>,
+    ) -> Due {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        Due {
+            slot: self.task.slot,
+            revision: self.revision,
+            due: first,
+            passed: Some(Passed { last, count, cause }),
+            next,
+            next_allowed: self.next_allowed(last, next),
+        }
+    }
 }

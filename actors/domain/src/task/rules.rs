@@ -32,6 +32,8 @@ pub struct Rules {
     pub max_runs: Option<u32>,
     /// What a worker must offer.
     pub requirement: Requirement,
+    /// The names of the calendars that narrow the schedule.
+    pub calendars: Vec<Arc<str>>,
 }
 
 /// Whether and how a task has instants.
@@ -68,7 +70,11 @@ impl Rules {
     #[must_use]
     pub fn of(definition: &Definition) -> Self {
         let timing = match &definition.trigger {
-            Trigger::Cron { .. } | Trigger::Interval { .. } => Timing::Recurring,
+            Trigger::Cron { expression, .. } => match crate::schedule::once_of(expression) {
+                Some(at) => Timing::Once { at, run_if_past: false },
+                None => Timing::Recurring,
+            },
+            Trigger::Interval { .. } => Timing::Recurring,
             Trigger::Once { at, if_past } => Timing::Once { at: *at, run_if_past: *if_past == IfPast::Run },
             Trigger::Event { .. } | Trigger::After { .. } | Trigger::Manual => Timing::Unscheduled,
         };
@@ -89,6 +95,7 @@ impl Rules {
             jitter: definition.jitter,
             max_runs: definition.max_runs,
             requirement,
+            calendars: definition.calendars.iter().map(|name| name.as_str().into()).collect(),
         }
     }
 }

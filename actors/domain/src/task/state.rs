@@ -1,10 +1,11 @@
 //! What is true of one task now.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::rules::Rules;
+use super::rules::{Rules, Timing};
 use super::sealed::Sealed;
 use crate::execution::state::Status;
 use crate::identifier::{ExecutionId, TaskId, TenantId};
@@ -25,8 +26,8 @@ pub struct Task {
     pub version: u32,
     /// Changes with every change of the definition, and is never the same for two tasks that follow each other in a slot.
     pub revision: u64,
-    /// Whether it fires.
-    pub phase: Phase,
+    /// Whether somebody paused it.
+    pub paused: bool,
     /// The last instant that was fired, skipped or missed; at first the instant of its creation.
     pub settled: Timestamp,
     /// The first instant that is not settled; `None` when there is none to come.
@@ -43,10 +44,54 @@ pub struct Task {
     pub definition: Sealed,
     /// Its executions that have not ended, oldest first.
     pub open: Vec<ExecutionId>,
+    /// Coming occurrences that somebody skipped or moved, by their instants.
+    pub overrides: BTreeMap<Timestamp, Override>,
     /// The execution that ended or was skipped last.
     pub last_execution: Option<LastExecution>,
     /// Where its events are in its tenant's log.
     pub stream: Stream,
+}
+
+impl Task {
+    /// Whether it fires. A task with a schedule is finished when nothing of it is left; whether somebody paused it
+    /// counts again when a change of its definition gives it new instants.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        let scheduled = self.rules.timing != Timing::Unscheduled;
+        if scheduled && self.next.is_none() && self.next_moved().is_none() {
+            Phase::Finished
+        } else if self.paused {
+            Phase::Paused
+        } else {
+            Phase::Active
+        }
+    }
+
+    /// The first of the moved occurrences that have not run: when it runs, and its own instant.
+    #[must_use]
+    pub fn next_moved(&self) -> Option<(Timestamp, Timestamp)> {
+        self.overrides
+            .iter()
+            .filter_map(|(at, change)| match change {
+                Override::Move { to, done: false } => Some((*to, *at)),
+                Override::Move { .. } | Override::Skip => None,
+            })
+            .min()
+    }
+}
+
+/// What was decided by hand about one coming occurrence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Override {
+    /// It is not run.
+    Skip,
+    /// It is run at another time.
+    Move {
+        /// When.
+        to: Timestamp,
+        /// Whether that was before its own instant, and is done.
+        done: bool,
+    },
 }
 
 /// Whether a task fires.

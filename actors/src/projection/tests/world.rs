@@ -115,7 +115,14 @@ impl World {
             let task = replica.task(tenant, TaskId(task))?;
             let due = task.next?;
             let next = Some(Timestamp(due.0 + 1_000));
-            Some(Due { slot: task.slot, revision: task.revision, due, missed_through: None, next })
+            Some(Due {
+                slot: task.slot,
+                revision: task.revision,
+                due,
+                passed: None,
+                next,
+                next_allowed: next,
+            })
         });
         let Some(due) = due else { return };
         self.now = self.now.max(due.due.0 + late);

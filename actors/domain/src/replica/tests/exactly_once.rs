@@ -124,7 +124,7 @@ fn a_once_task_that_ran_is_finished() {
     let task = world.create(1, &once, Some(1_000_100));
     world.now = 1_000_100;
     assert_eq!(world.fire(task, 1_000_100, None), (1, 0, 0));
-    assert_eq!(world.task(task).phase, crate::task::state::Phase::Finished);
+    assert_eq!(world.task(task).phase(), crate::task::state::Phase::Finished);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn max_runs_finishes_a_task_and_skips_do_not_count() {
     world.client(Request::CancelExecution { execution: id }).expect("cancelled");
     world.now = 1_000_300;
     assert_eq!(world.fire(task, 1_000_300, Some(1_000_400)), (1, 0, 0));
-    assert_eq!(world.task(task).phase, crate::task::state::Phase::Finished);
+    assert_eq!(world.task(task).phase(), crate::task::state::Phase::Finished);
     assert_eq!(world.task(task).next, None);
 }
 
@@ -169,9 +169,9 @@ fn what_passed_during_a_pause_is_recorded_before_the_definition_changes() {
         next: Some(Timestamp(1_004_000)),
     };
     assert_eq!(world.client(update()), Err(Rejection::Overdue { due: Timestamp(1_001_000) }));
-    let timetable =
-        crate::task::plan::Timetable::compile(&definition(), task, Timestamp(1_000_000)).expect("valid");
-    let gap = crate::task::plan::gap(world.task(task), &timetable, Timestamp(world.now)).expect("a gap");
+    let timetable = world.timetable(task, &definition());
+    let gap = plan::gap(world.task(task), world.task(task).revision, &timetable, Timestamp(world.now))
+        .expect("a gap");
     assert_eq!(world.fire_item(gap), (0, 3, 0));
     assert_eq!(world.names(), ["TaskMissed"]);
     assert_eq!(world.client(update()), Ok(Accepted::Task { task, version: 2 }));

@@ -1,9 +1,13 @@
 //! The rules of the replicated state, one claim a test.
 
+mod backfills;
+mod calendars;
 mod exactly_once;
 mod overlap_and_misfire;
+mod overrides;
 mod placement;
 mod properties;
+mod replanning;
 mod replay;
 mod window;
 
@@ -20,6 +24,7 @@ use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, Ten
 use crate::record::Record;
 use crate::task::action::{Action, Operation};
 use crate::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
+use crate::task::plan::{self, Delay, Timetable};
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
 use crate::task::state::Task;
@@ -113,8 +118,9 @@ impl World {
             slot: task.slot,
             revision: task.revision,
             due: Timestamp(due),
-            missed_through: None,
+            passed: None,
             next: next.map(Timestamp),
+            next_allowed: next.map(Timestamp),
         }
     }
 
@@ -128,6 +134,35 @@ impl World {
             Ok(Accepted::Settled { fired, passed_over, ignored }) => (fired, passed_over, ignored),
             other => panic!("a fire is always settled: {other:?}"),
         }
+    }
+
+    /// Proposes everything that is due of a task by its definition, and says what ran and how many were passed over.
+    pub(super) fn fire_due(&mut self, id: TaskId, definition: &Definition) -> (Vec<i64>, u32) {
+        let (records, mut passed_over) = (self.records.len(), 0);
+        loop {
+            let task = self.task(id);
+            let timetable = self.timetable(id, definition);
+            let (now, revision) = (Timestamp(self.now), self.replica.revision(task));
+            let items = plan::due(task, revision, &timetable, now, Delay::Jittered, 3);
+            if items.is_empty() {
+                break;
+            }
+            for item in items {
+                let (_, passed, ignored) = self.fire_item(item);
+                assert_eq!(ignored, 0, "what the proposer computes is plausible: {item:?}");
+                passed_over += passed;
+            }
+        }
+        let ran = self.records[records..].iter().filter_map(|record| match record.event {
+            Event::TaskScheduled { scheduled_at, .. } => Some(scheduled_at.0),
+            _ => None,
+        });
+        (ran.collect(), passed_over)
+    }
+
+    pub(super) fn timetable(&self, id: TaskId, definition: &Definition) -> Timetable {
+        let task = self.task(id);
+        Timetable::compile(definition, id, task.created_at, self.replica.calendars_of(task)).expect("valid")
     }
 
     pub(super) fn open(&self) -> Vec<Arc<Execution>> {

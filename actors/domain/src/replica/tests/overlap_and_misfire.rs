@@ -1,8 +1,8 @@
 //! What happens while an earlier execution is open, and to instants that nobody fired in time.
 
 use super::*;
+use crate::command::{Passed, PassedCause};
 use crate::task::definition::MisfirePolicy;
-use crate::task::plan::{Timetable, due};
 
 /// Fires three instants of a task while nobody works, and says what became of each.
 #[track_caller]
@@ -85,7 +85,7 @@ fn a_run_by_hand_keeps_to_the_overlap_policy() {
 
 /// Lets a task that is due each minute sleep for ten and a half, and says how many ran and how many were passed over.
 #[track_caller]
-fn check_misfire(misfire: Misfire, ran: u32, passed_over: u32) {
+fn check_misfire(misfire: Misfire, ran: usize, passed_over: u32) {
     let mut world = World::new();
     let every_minute = Definition {
         trigger: Trigger::Interval { every: Span::minutes(1), anchor: Some(Timestamp(0)) },
@@ -95,21 +95,8 @@ fn check_misfire(misfire: Misfire, ran: u32, passed_over: u32) {
     let first = 1_020_000;
     let task = world.create(1, &every_minute, Some(first));
     world.now = first + 630_000;
-    let timetable = Timetable::compile(&every_minute, task, Timestamp(0)).expect("valid");
-    let (mut total_ran, mut total_passed) = (0, 0);
-    loop {
-        let items = due(world.task(task), &timetable, Timestamp(world.now), 3);
-        if items.is_empty() {
-            break;
-        }
-        for item in items {
-            let (fired, passed, ignored) = world.fire_item(item);
-            assert_eq!(ignored, 0, "what the proposer computes is plausible");
-            total_ran += fired;
-            total_passed += passed;
-        }
-    }
-    assert_eq!((total_ran, total_passed), (ran, passed_over));
+    let (all_that_ran, total_passed) = world.fire_due(task, &every_minute);
+    assert_eq!((all_that_ran.len(), total_passed), (ran, passed_over));
     assert!(world.task(task).next.is_some_and(|next| next.0 > world.now));
 }
 
@@ -150,15 +137,9 @@ fn check_end(policy: MisfirePolicy, ran: &[i64], passed_over: u32) {
     };
     let task = world.create(1, &ends, Some(1_001_000));
     world.now = 1_060_500;
-    let timetable = Timetable::compile(&ends, task, Timestamp(0)).expect("valid");
-    let mut total = 0;
-    for item in due(world.task(task), &timetable, Timestamp(world.now), 16) {
-        total += world.fire_item(item).1;
-    }
-    let mut instants: Vec<i64> = world.open().iter().map(|open| open.scheduled_at.0).collect();
-    instants.sort_unstable();
+    let (instants, total) = world.fire_due(task, &ends);
     assert_eq!((instants.as_slice(), total), (ran, passed_over));
-    assert_eq!(world.task(task).phase, crate::task::state::Phase::Finished);
+    assert_eq!(world.task(task).phase(), crate::task::state::Phase::Finished);
 }
 
 #[test]
@@ -181,8 +162,9 @@ fn thousands_of_missed_instants_are_one_event() {
     };
     let task = world.create(1, &every_second, Some(1_001_000));
     world.now = 1_001_000 + 5_000_000;
-    let timetable = Timetable::compile(&every_second, task, Timestamp(0)).expect("valid");
-    let items = due(world.task(task), &timetable, Timestamp(world.now), 1);
+    let timetable = world.timetable(task, &every_second);
+    let (now, revision) = (Timestamp(world.now), world.task(task).revision);
+    let items = plan::due(world.task(task), revision, &timetable, now, Delay::Jittered, 1);
     assert_eq!(world.fire_item(items[0]), (0, 4_990, 0));
     assert_eq!(world.names(), ["TaskMissed"]);
 }
@@ -197,7 +179,7 @@ fn a_run_of_missed_instants_that_hides_one_to_run_is_refused() {
     );
     world.now = 1_000_100 + 60_000;
     let mut item = world.due(task, 1_000_100, Some(world.now + 1_000));
-    item.missed_through = Some((Timestamp(1_030_100), 31));
+    item.passed = Some(Passed { last: Timestamp(1_030_100), count: 31, cause: PassedCause::Missed });
     assert_eq!(world.fire_item(item), (0, 0, 1));
 }
 
@@ -206,12 +188,10 @@ fn jitter_delays_within_its_bound_and_never_fires_early() {
     let mut world = World::new();
     let jittered = Definition { jitter: Span::seconds(10), ..definition() };
     let task = world.create(1, &jittered, Some(1_000_100));
-    let delay = crate::schedule::jitter_of(task, Timestamp(1_000_100), Span::seconds(10));
-    assert!(delay <= Span::seconds(10));
-    if delay.0 > 0 {
-        world.now = 1_000_100 + i64::try_from(delay.0).expect("small") - 1;
-        assert_eq!(world.fire(task, 1_000_100, Some(1_100_100)), (0, 0, 1));
-    }
-    world.now = 1_000_100 + i64::try_from(delay.0).expect("small");
-    assert_eq!(world.fire(task, 1_000_100, Some(1_100_100)), (1, 0, 0));
+    let delay = i64::try_from(crate::schedule::jitter_of(task, Timestamp(1_000_100), Span::seconds(10)).0);
+    let delay = delay.ok().filter(|delay| (0..=10_000).contains(delay)).expect("within its bound");
+    world.now = 1_000_100 + delay - 1;
+    assert_eq!(world.fire_due(task, &jittered), (Vec::new(), 0));
+    world.now = 1_000_100 + delay;
+    assert_eq!(world.fire_due(task, &jittered).0.first(), Some(&1_000_100));
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::command::Change;
 use crate::execution::state::Occurrence;
 
 #[derive(Clone, Debug)]
@@ -24,6 +25,10 @@ enum Move {
     Lose(u8),
     Retries,
     Continue,
+    Change(u8, u8),
+    FireMoved(u8),
+    Backfill(u8, u8),
+    CancelBackfill(u8),
     Later(u16),
 }
 
@@ -44,6 +49,10 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (0..3_u8).prop_map(Move::Lose),
         1 => Just(Move::Retries),
         1 => Just(Move::Continue),
+        2 => (0..6_u8, any::<u8>()).prop_map(|(id, how)| Move::Change(id, how)),
+        2 => (0..6_u8).prop_map(Move::FireMoved),
+        1 => (0..6_u8, 1..6_u8).prop_map(|(id, many)| Move::Backfill(id, many)),
+        1 => (0..6_u8).prop_map(Move::CancelBackfill),
         3 => (0..2_000_u16).prop_map(Move::Later),
     ];
     proptest::collection::vec(one, 1..120)
@@ -120,6 +129,29 @@ impl Player {
                 let request = Request::DeleteTask { task: id(*task), expected_version: None };
                 Some(self.world.client_command("acme", request))
             }
+            Move::Change(task, how) => {
+                let at =
+                    self.world.replica.task(self.world.replica.tenant_number("acme")?, id(*task))?.next?;
+                let to = Timestamp(now + 20 * i64::from(how / 8));
+                let change = match how % 4 {
+                    0 => Change::Skip,
+                    1 => Change::Restore,
+                    _ => Change::Move { to },
+                };
+                let request = Request::ChangeOccurrence { task: id(*task), at, change };
+                Some(self.world.client_command("acme", request))
+            }
+            Move::Backfill(task, many) => {
+                let instants = (0..i64::from(*many)).map(|nth| Timestamp(nth * 1_000)).collect();
+                let concurrency = u32::from(*many).div_ceil(2);
+                let request = Request::Backfill { task: id(*task), instants, concurrency };
+                Some(self.world.client_command("acme", request))
+            }
+            Move::CancelBackfill(task) => {
+                let (backfill, _) = self.world.replica.backfills_of(id(*task)).next()?;
+                let request = Request::CancelBackfill { task: id(*task), backfill };
+                Some(self.world.client_command("acme", request))
+            }
             Move::Run(task) => Some(self.world.client_command("acme", Request::RunTask { task: id(*task) })),
             Move::Cancel(which) => {
                 let execution = self.pick(*which)?.id;
@@ -141,10 +173,16 @@ impl Player {
                     slot: task.slot,
                     revision: task.revision,
                     due,
-                    missed_through: None,
+                    passed: None,
                     next: Some(Timestamp(due.0 + i64::from(*shift))),
+                    next_allowed: Some(Timestamp(due.0 + i64::from(*shift))),
                 };
                 self.scheduler(Request::Fire(vec![item]))
+            }
+            Move::FireMoved(task) => {
+                let task = self.world.replica.task(self.world.replica.tenant_number("acme")?, id(*task))?;
+                let (_, at) = task.next_moved()?;
+                self.scheduler(Request::FireMoved(vec![(task.slot, at)]))
             }
             Move::Repeat => self.last.clone(),
             Move::Report(which, how) => {
@@ -227,18 +265,38 @@ fn fired_once(world: &World) {
     let mut tokens: BTreeMap<ExecutionId, u64> = BTreeMap::new();
     for record in &world.records {
         match &record.event {
-            Event::TaskScheduled { task, occurrence: Occurrence::Scheduled(at), .. } => {
-                assert!(
-                    seen.insert((*task, record.header.tenant, *at, world_life(world, record))),
-                    "fired twice"
-                );
-                assert!(record.header.at >= *at, "fired early");
+            Event::TaskScheduled { task, occurrence, scheduled_at, .. } => {
+                // A moved occurrence is the occurrence of its instant.
+                let once = match occurrence {
+                    Occurrence::Moved(at) => Occurrence::Scheduled(*at),
+                    other => *other,
+                };
+                assert!(seen.insert((*task, once, world_life(world, record))), "fired twice");
+                assert!(record.header.at >= *scheduled_at, "fired early");
             }
             Event::TaskStarted { execution, .. } => {
                 let before = tokens.insert(*execution, record.header.sequence);
                 assert!(before.is_none_or(|before| before < record.header.sequence), "tokens grow");
             }
             _ => {}
+        }
+    }
+}
+
+/// No backfill has more executions open than it may have, and none is left that has nothing to do.
+fn backfilled_in_bounds(world: &World) {
+    for id in 1..7 {
+        for (backfill, running) in world.replica.backfills_of(TaskId(id)) {
+            let open = world
+                .open()
+                .iter()
+                .filter(|open| match open.occurrence {
+                    Occurrence::Backfill { backfill: other, .. } => other == backfill,
+                    _ => false,
+                })
+                .count();
+            assert_eq!(open, running.open as usize);
+            assert!(running.open <= running.concurrency && running.open > 0);
         }
     }
 }
@@ -284,6 +342,7 @@ proptest! {
         for step in &steps {
             player.play(step);
             held_once(&player.world);
+            backfilled_in_bounds(&player.world);
         }
         fired_once(&player.world);
         let mut folded = Replica::default();

@@ -2,14 +2,20 @@
 //!
 //! Variants are only ever appended. Bodies that can hold secrets sit in a [`Sealed`] envelope.
 
+mod reason;
+mod subject;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::reason::{AttemptEnded, RequeueCause, SkipReason};
+
 use crate::answer::Answer;
-use crate::command::{Idempotency, NewTask, Offers};
+use crate::command::{Change, Idempotency, NewTask, Offers};
 use crate::execution::state::{CancelCause, Occurrence, Status};
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
+use crate::schedule::calendar::Calendar;
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
 use crate::timestamp::Timestamp;
@@ -342,150 +348,97 @@ pub enum Event {
         /// Whether it was created.
         created: bool,
     },
-}
-
-/// How an attempt ended, as the worker that made it saw it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttemptEnded {
-    /// Its fencing token.
-    pub token: u64,
-    /// When it began.
-    pub started_at: Timestamp,
-    /// When it ended.
-    pub finished_at: Timestamp,
-    /// Whether it took too long.
-    pub timed_out: bool,
-    /// A sentence why it failed.
-    pub error: Option<Arc<str>>,
-}
-
-/// Why an occurrence was not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SkipReason {
-    /// An earlier execution of the task is open.
-    Overlap,
-    /// An earlier execution is open and another one waits already.
-    OverlapQueueFull,
-    /// The task has as many open executions as it may have.
-    TooManyOpen,
-}
-
-impl SkipReason {
-    /// A sentence for people.
-    #[must_use]
-    pub fn explanation(self) -> &'static str {
-        match self {
-            Self::Overlap => "an earlier execution of the task had not ended (overlap: skip)",
-            Self::OverlapQueueFull => {
-                "an earlier execution had not ended and another one waited already (overlap: queue_one)"
-            }
-            Self::TooManyOpen => "the task had as many open executions as it may have",
-        }
-    }
-}
-
-/// Why an execution waits for a worker again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RequeueCause {
-    /// The time of its next attempt has come.
-    RetryDue,
-    /// Its worker was lost.
-    WorkerLost {
-        /// The fencing token of the lost attempt.
-        token: u64,
+    /// Instants passed by that a calendar forbids.
+    TaskSuppressed {
+        /// Where the task is kept.
+        slot: u32,
+        /// The task.
+        task: TaskId,
+        /// The first of them.
+        first: Timestamp,
+        /// The last of them.
+        last: Timestamp,
+        /// How many.
+        count: u32,
+        /// The calendar.
+        calendar: Arc<str>,
+        /// The instant that follows.
+        next: Option<Timestamp>,
     },
-    /// Its worker stopped and gave it back.
-    HandedBack {
-        /// The fencing token of the attempt.
-        token: u64,
+    /// Somebody skipped or moved a coming occurrence, or took that back.
+    TaskOccurrenceChanged {
+        /// Where the task is kept.
+        slot: u32,
+        /// The task.
+        task: TaskId,
+        /// The occurrence's instant.
+        at: Timestamp,
+        /// What becomes of it.
+        change: Change,
     },
-}
-
-impl Event {
-    /// The name of the event in the log, streams and notifications.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::TenantAdded { .. } => "TenantAdded",
-            Self::TaskCreated { .. } => "TaskCreated",
-            Self::TaskUpdated { .. } => "TaskUpdated",
-            Self::TaskPaused { .. } => "TaskPaused",
-            Self::TaskResumed { .. } => "TaskResumed",
-            Self::TaskDeleted { .. } => "TaskDeleted",
-            Self::TaskScheduled { .. } => "TaskScheduled",
-            Self::TaskSkipped { .. } => "TaskSkipped",
-            Self::TaskMissed { .. } => "TaskMissed",
-            Self::TaskStarted { .. } => "TaskStarted",
-            Self::TaskRetry { .. } => "TaskRetry",
-            Self::TaskRequeued { .. } => "TaskRequeued",
-            Self::TaskReleased { .. } => "TaskReleased",
-            Self::TaskCompleted { .. } => "TaskCompleted",
-            Self::TaskFailed { .. } => "TaskFailed",
-            Self::TaskTimedOut { .. } => "TaskTimedOut",
-            Self::TaskCancelRequested { .. } => "TaskCancelRequested",
-            Self::TaskCancelled { .. } => "TaskCancelled",
-            Self::TaskLost { .. } => "TaskLost",
-            Self::TaskResultRefused { .. } => "TaskResultRefused",
-            Self::TaskReopened { .. } => "TaskReopened",
-            Self::WorkerJoined { .. } => "WorkerJoined",
-            Self::WorkerDraining { .. } => "WorkerDraining",
-            Self::WorkerLost { .. } => "WorkerLost",
-            Self::WorkerReported { .. } => "WorkerReported",
-            Self::CommandAnswered { .. } => "CommandAnswered",
-            Self::WindowAdvanced { .. } => "WindowAdvanced",
-            Self::TasksStaged { .. } => "TasksStaged",
-            Self::BulkCommitted { .. } => "BulkCommitted",
-            Self::BulkContinued { .. } => "BulkContinued",
-            Self::BulkEnded { .. } => "BulkEnded",
-        }
-    }
-
-    /// The task whose stream the event belongs to.
-    #[must_use]
-    pub fn task(&self) -> Option<TaskId> {
-        match self {
-            Self::TaskCreated { task, .. }
-            | Self::TaskUpdated { task, .. }
-            | Self::TaskPaused { task, .. }
-            | Self::TaskResumed { task, .. }
-            | Self::TaskDeleted { task, .. }
-            | Self::TaskScheduled { task, .. }
-            | Self::TaskSkipped { task, .. }
-            | Self::TaskMissed { task, .. }
-            | Self::TaskStarted { task, .. }
-            | Self::TaskRetry { task, .. }
-            | Self::TaskRequeued { task, .. }
-            | Self::TaskReleased { task, .. }
-            | Self::TaskCompleted { task, .. }
-            | Self::TaskFailed { task, .. }
-            | Self::TaskTimedOut { task, .. }
-            | Self::TaskCancelRequested { task, .. }
-            | Self::TaskCancelled { task, .. }
-            | Self::TaskLost { task, .. }
-            | Self::TaskReopened { task, .. } => Some(*task),
-            _ => None,
-        }
-    }
-
-    /// The execution that the event is about.
-    #[must_use]
-    pub fn execution(&self) -> Option<ExecutionId> {
-        match self {
-            Self::TaskScheduled { execution, .. }
-            | Self::TaskSkipped { execution, .. }
-            | Self::TaskStarted { execution, .. }
-            | Self::TaskRetry { execution, .. }
-            | Self::TaskRequeued { execution, .. }
-            | Self::TaskReleased { execution, .. }
-            | Self::TaskCompleted { execution, .. }
-            | Self::TaskFailed { execution, .. }
-            | Self::TaskTimedOut { execution, .. }
-            | Self::TaskCancelRequested { execution, .. }
-            | Self::TaskCancelled { execution, .. }
-            | Self::TaskLost { execution, .. }
-            | Self::TaskResultRefused { execution, .. }
-            | Self::TaskReopened { execution, .. } => Some(*execution),
-            _ => None,
-        }
-    }
+    /// An instant passed by whose occurrence runs at another time.
+    TaskMoved {
+        /// Where the task is kept.
+        slot: u32,
+        /// The task.
+        task: TaskId,
+        /// The instant.
+        at: Timestamp,
+        /// When it runs, or ran.
+        to: Timestamp,
+        /// The instant that follows.
+        next: Option<Timestamp>,
+    },
+    /// A task's next instant is another one, by newer zone data.
+    TaskReplanned {
+        /// Where the task is kept.
+        slot: u32,
+        /// The task.
+        task: TaskId,
+        /// What it was.
+        before: Timestamp,
+        /// What it is.
+        next: Option<Timestamp>,
+    },
+    /// Every task is planned by this version of the zone data.
+    ZoneDataAdopted {
+        /// The version, such as `2025b`.
+        version: Arc<str>,
+    },
+    /// Instants of the past are being run.
+    BackfillStarted {
+        /// Where the task is kept.
+        slot: u32,
+        /// The task.
+        task: TaskId,
+        /// The backfill, by the command that asked for it.
+        backfill: CommandId,
+        /// The instants, in order.
+        instants: Vec<Timestamp>,
+        /// How many run at once.
+        concurrency: u32,
+    },
+    /// A backfill is over.
+    BackfillEnded {
+        /// The task.
+        task: TaskId,
+        /// The backfill.
+        backfill: CommandId,
+        /// How many of its instants were left out since it was cancelled.
+        left_out: u32,
+    },
+    /// A calendar is there, or is another one now.
+    CalendarPut {
+        /// Its name.
+        name: Arc<str>,
+        /// Its version now, from 1.
+        version: u32,
+        /// What it covers.
+        calendar: Calendar,
+    },
+    /// A calendar is gone.
+    CalendarDeleted {
+        /// Its name.
+        name: Arc<str>,
+    },
 }

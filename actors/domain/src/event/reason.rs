@@ -1,0 +1,92 @@
+//! Why things happened: how attempts ended, why occurrences were not run, why executions wait again.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::timestamp::Timestamp;
+
+/// How an attempt ended, as the worker that made it saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptEnded {
+    /// Its fencing token.
+    pub token: u64,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// Whether it took too long.
+    pub timed_out: bool,
+    /// A sentence why it failed.
+    pub error: Option<Arc<str>>,
+}
+
+/// Why an occurrence was not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SkipReason {
+    /// An earlier execution of the task is open.
+    Overlap,
+    /// An earlier execution is open and another one waits already.
+    OverlapQueueFull,
+    /// The task has as many open executions as it may have.
+    TooManyOpen,
+    /// A calendar of the task forbids it.
+    Forbidden {
+        /// The calendar.
+        calendar: Arc<str>,
+    },
+    /// Somebody skipped it by hand.
+    ByHand,
+    /// Its time passed while nobody could fire it, and the misfire policy does not run it.
+    Missed,
+}
+
+impl SkipReason {
+    /// The name that the API uses.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Overlap => "overlap",
+            Self::OverlapQueueFull => "overlap_queue_full",
+            Self::TooManyOpen => "too_many_open",
+            Self::Forbidden { .. } => "calendar",
+            Self::ByHand => "by_hand",
+            Self::Missed => "missed",
+        }
+    }
+
+    /// A sentence for people.
+    #[must_use]
+    pub fn explanation(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Forbidden { calendar } => {
+                return format!("the calendar `{calendar}` does not allow it").into();
+            }
+            Self::ByHand => "it was skipped by hand",
+            Self::Missed => "its time passed while nobody could fire it (misfire policy)",
+            Self::Overlap => "an earlier execution of the task had not ended (overlap: skip)",
+            Self::OverlapQueueFull => {
+                "an earlier execution had not ended and another one waited already (overlap: queue_one)"
+            }
+            Self::TooManyOpen => "the task had as many open executions as it may have",
+        })
+    }
+}
+
+/// Why an execution waits for a worker again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RequeueCause {
+    /// The time of its next attempt has come.
+    RetryDue,
+    /// Its worker was lost.
+    WorkerLost {
+        /// The fencing token of the lost attempt.
+        token: u64,
+    },
+    /// Its worker stopped and gave it back.
+    HandedBack {
+        /// The fencing token of the attempt.
+        token: u64,
+    },
+}
