@@ -74,7 +74,7 @@ impl Life {
     #[must_use]
     pub(super) fn timetable(&self, task: TaskId, segment: usize) -> Option<Timetable> {
         let segment = self.segments.get(segment)?;
-        Timetable::compile(&segment.definition, task, segment.next.unwrap_or_default()).ok()
+        Timetable::compile(&segment.definition, task, segment.next.unwrap_or_default(), Vec::new()).ok()
     }
 
     /// Whether it was paused at a time of the world.
