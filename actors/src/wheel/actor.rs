@@ -12,16 +12,17 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, StreamHan
 use escapement_domain::answer::{Accepted, Answer};
 use escapement_domain::command::{Command, Origin, Request};
 use escapement_domain::event::Event;
-use escapement_domain::execution::state::Status;
 use escapement_domain::identifier::ExecutionId;
 use escapement_domain::limits::RETRIES_PER_COMMAND_MAX;
-use escapement_domain::planted::{self, Bug};
+use escapement_domain::replica::Replica;
 use escapement_domain::task::state::Task;
 use escapement_domain::timestamp::{Span, Timestamp};
 use futures::stream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use super::planning::{Batch, Planned};
+use super::filling::{Filled, fill};
+use super::pace::Pace;
+use super::planning::{Batch, Planned, catches_up};
 use super::replanning;
 use super::timers::{Timers, Wait};
 use super::timetables::Timetables;
@@ -44,10 +45,10 @@ const SLEEP_MAX: Span = Span::seconds(1);
 const REST: Span = Span::minutes(1);
 /// How long a task rests whose fire was committed and changed nothing.
 const STUCK: Span = Span::seconds(1);
+/// How often the wheel looks for places while something catches up.
+const CATCH_UP_WAIT: Span = Span(10);
 /// The shortest and the longest pause after proposals without an answer.
 const PAUSES_MS: (u64, u64) = (20, 1_000);
-/// Chunks of tasks that are filled in before others get their turn.
-const FILL: usize = 128;
 
 /// See the [module](super).
 pub(super) struct WheelActor {
@@ -68,6 +69,9 @@ struct Turning {
     upkeep: Upkeep,
     /// Taken from the timers and not planned yet.
     taken: VecDeque<u32>,
+    /// Taken, and waiting for a place among what is made good.
+    catching_up: VecDeque<u32>,
+    pace: Pace,
     fires_in_flight: usize,
     retries_in_flight: usize,
     upkeep_in_flight: bool,
@@ -76,12 +80,6 @@ struct Turning {
     paused_until: Duration,
     alarm: Option<(Timestamp, SpawnHandle)>,
     records: Option<SpawnHandle>,
-}
-
-/// A filled wheel, and what is applied after it was filled.
-struct Filled {
-    timers: Timers,
-    records: mpsc::UnboundedReceiver<Applied>,
 }
 
 impl WheelActor {
@@ -132,6 +130,8 @@ impl WheelActor {
             timetables: Timetables::default(),
             upkeep: Upkeep::new(self.parts.clock.now()),
             taken: VecDeque::new(),
+            catching_up: VecDeque::new(),
+            pace: Pace::new(self.parts.clock.monotonic()),
             fires_in_flight: 0,
             retries_in_flight: 0,
             upkeep_in_flight: false,
@@ -263,7 +263,7 @@ impl WheelActor {
             for (slot, first) in &fire.tasks {
                 let unchanged = replica.tasks().get(*slot).is_some_and(|task| task.next == Some(*first));
                 let earliest = if committed && unchanged { now.plus(STUCK) } else { Timestamp::MIN };
-                timers.give_back(*slot, replica, now, earliest);
+                timers.give_back(*slot, replica, earliest);
             }
         });
         if let Ok(Answer { outcome: Ok(Accepted::Settled { fired, .. }), .. }) = &answer {
@@ -288,7 +288,7 @@ impl WheelActor {
                 let first = replica.tasks().get(*slot).and_then(Task::next_moved);
                 let unchanged = first.is_some_and(|(_, first)| first == *at);
                 let earliest = if committed && unchanged { now.plus(STUCK) } else { Timestamp::MIN };
-                timers.give_back(*slot, replica, now, earliest);
+                timers.give_back(*slot, replica, earliest);
             }
         });
         if let Ok(Answer { outcome: Ok(Accepted::Settled { fired, .. }), .. }) = &answer {
@@ -336,6 +336,9 @@ impl WheelActor {
             || turning.retries_in_flight >= RETRIES_IN_FLIGHT_MAX;
         let deadline = if deadline <= now && full { Timestamp::MAX } else { deadline };
         let mut wait = deadline.since(now).0.clamp(1, SLEEP_MAX.0);
+        if !turning.catching_up.is_empty() {
+            wait = wait.min(CATCH_UP_WAIT.0);
+        }
         if !pause.is_zero() {
             wait = u64::try_from(pause.as_millis()).unwrap_or(SLEEP_MAX.0) + 1;
         }
@@ -364,7 +367,11 @@ struct Fire {
 
 impl Turning {
     fn next_batch(&mut self, parts: &WheelParts, now: Timestamp) -> Batch {
-        let mut batch = Batch::default();
+        let (mut batch, monotonic) = (Batch::default(), parts.clock.monotonic());
+        while batch.room() > 0 && !self.catching_up.is_empty() && self.pace.take(monotonic) {
+            let slot = self.catching_up.pop_front();
+            parts.machine.read(|replica| slot.map(|slot| self.plan(&mut batch, slot, replica, now)));
+        }
         let mut more = true;
         while batch.room() > 0 && (more || !self.taken.is_empty()) {
             if self.taken.is_empty() {
@@ -374,53 +381,25 @@ impl Turning {
                 while batch.room() > 0
                     && let Some(slot) = self.taken.pop_front()
                 {
-                    match batch.plan(slot, replica, &mut self.timetables, now) {
-                        Planned::Due => {}
-                        Planned::NotDue => self.timers.give_back(slot, replica, now, now.plus(Span(1))),
-                        Planned::Failed => self.timers.give_back(slot, replica, now, now.plus(REST)),
+                    let late = replica.tasks().get(slot).is_some_and(|task| catches_up(task, now));
+                    if late && (!self.catching_up.is_empty() || !self.pace.take(monotonic)) {
+                        self.catching_up.push_back(slot);
+                    } else {
+                        self.plan(&mut batch, slot, replica, now);
                     }
                 }
             });
         }
         batch
     }
-}
 
-/// Fills a wheel from the state, once everything that was ever acknowledged is in it; `None` when this node no longer leads.
-async fn fill(parts: WheelParts, leadership: watch::Receiver<Leadership>, term: u64) -> Option<Filled> {
-    let leads = || {
-        let present = *leadership.borrow();
-        present.leading && present.term == term
-    };
-    while let Err(error) = parts.log.read_barrier().await {
-        tracing::debug!(%error, "the state is not known to be complete yet");
-        if !leads() {
-            return None;
-        }
-        tokio::time::sleep(Duration::from_millis(PAUSES_MS.0)).await;
-    }
-    let ((tasks, waiting), records) = parts.machine.subscribe(|replica, _| {
-        let open = replica.executions().values();
-        let waiting: Vec<_> = open.filter(|open| open.status() == Status::Retrying).cloned().collect();
-        (replica.tasks().clone(), waiting)
-    });
-    let now = parts.clock.now();
-    let mut timers = Timers::new(now);
-    // What fell due while nobody led is filled in like everything else.
-    let wanted = |task: &&Task| !planted::has(Bug::WheelFromNow) || task.next.is_none_or(|next| next >= now);
-    for chunks in tasks.chunks().chunks(FILL) {
-        for task in chunks.iter().flat_map(|chunk| chunk.0.iter().flatten()).filter(wanted) {
-            timers.arm_task(task, now);
-        }
-        tokio::task::yield_now().await;
-        if !leads() {
-            return None;
+    fn plan(&mut self, batch: &mut Batch, slot: u32, replica: &Replica, now: Timestamp) {
+        match batch.plan(slot, replica, &mut self.timetables, now) {
+            Planned::Due => {}
+            Planned::NotDue => self.timers.give_back(slot, replica, now.plus(Span(1))),
+            Planned::Failed => self.timers.give_back(slot, replica, now.plus(REST)),
         }
     }
-    for execution in waiting {
-        timers.arm_retry(&execution);
-    }
-    Some(Filled { timers, records })
 }
 
 impl Actor for WheelActor {
@@ -459,9 +438,8 @@ impl StreamHandler<Applied> for WheelActor {
         let slots = applied.records.iter().filter_map(|record| slot_of(&record.event));
         let retries = applied.records.iter().filter_map(|record| retry_of(&record.event));
         let timers = &mut turning.timers;
-        let now = self.parts.clock.now();
         self.parts.machine.read(|replica| {
-            slots.for_each(|slot| timers.arm_slot(slot, replica, now));
+            slots.for_each(|slot| timers.arm_slot(slot, replica));
             retries
                 .filter_map(|execution| replica.execution(execution))
                 .for_each(|open| timers.arm_retry(open));

@@ -11,6 +11,8 @@
 
 mod actor;
 mod counters;
+mod filling;
+mod pace;
 mod planning;
 mod replanning;
 mod timers;

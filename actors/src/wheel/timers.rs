@@ -1,8 +1,7 @@
 //! What the wheel waits for: the next instant of every active task and the end of every wait for a retry.
 //!
 //! A timer is never searched for. Each task's slot remembers the deadline that counts; a timer that expires with another
-//! one is stale and ignored. What is made good after its grace is over, as after an outage, waits for a place in a row, so
-//! that catching up is no herd. Invariants: a task that was taken is not taken again before it is given back;
+//! one is stale and ignored. Invariants: a task that was taken is not taken again before it is given back;
 //! nothing is taken before its deadline. Absent on purpose: clocks, the log, instants after the next one.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -11,9 +10,8 @@ use escapement_domain::execution::state::{Execution, Stage};
 use escapement_domain::identifier::ExecutionId;
 use escapement_domain::replica::Replica;
 use escapement_domain::schedule::jitter_of;
-use escapement_domain::task::definition::MisfirePolicy;
 use escapement_domain::task::state::{Phase, Task};
-use escapement_domain::timestamp::{Span, Timestamp};
+use escapement_domain::timestamp::Timestamp;
 use escapement_domain::wheel::Wheel;
 
 /// No timer counts.
@@ -22,9 +20,6 @@ const IDLE: i64 = i64::MIN;
 const TAKEN: i64 = i64::MAX;
 /// Stale timers that are not worth a sweep.
 const STALE_KEPT: usize = 65_536;
-
-/// How far apart instants are taken that are made good after an outage: a thousand a second.
-const CATCH_UP_APART: Span = Span(1);
 
 /// A wait for a retry: the execution, and how many attempts it had.
 pub(super) type Wait = (ExecutionId, u32);
@@ -38,8 +33,6 @@ pub(super) struct Timers {
     waiting: usize,
     retries: Wheel<Wait>,
     taken_retries: BTreeSet<Wait>,
-    /// The first free place for what is made good.
-    pace: Timestamp,
 }
 
 /// When a task is due; `None` when it is not to fire.
@@ -50,12 +43,6 @@ pub(super) fn deadline_of(task: &Task) -> Option<Timestamp> {
     let next = task.next.map(|next| next.plus(jitter_of(task.id, next, task.rules.jitter)));
     let moved = task.next_moved().map(|(to, _)| to);
     next.into_iter().chain(moved).min()
-}
-
-/// Whether an instant is run although its grace is over.
-pub(super) fn catches_up(task: &Task, instant: Timestamp, now: Timestamp) -> bool {
-    let misfire = &task.rules.misfire;
-    now.since(instant) > misfire.grace && misfire.policy != MisfirePolicy::Skip
 }
 
 /// The end of an execution's wait for its next attempt, if it waits.
@@ -74,7 +61,6 @@ impl Timers {
             waiting: 0,
             retries: Wheel::new(now),
             taken_retries: BTreeSet::new(),
-            pace: now,
         }
     }
 
@@ -84,32 +70,14 @@ impl Timers {
     }
 
     /// Waits for a task's next instant, unless it is taken.
-    pub(super) fn arm_task(&mut self, task: &Task, now: Timestamp) {
-        let deadline = self.place_of(task, now);
-        self.arm(task.slot, deadline);
+    pub(super) fn arm_task(&mut self, task: &Task) {
+        self.arm(task.slot, deadline_of(task));
     }
 
     /// Waits for whatever the state says of the task in a slot, unless it is taken.
-    pub(super) fn arm_slot(&mut self, slot: u32, replica: &Replica, now: Timestamp) {
+    pub(super) fn arm_slot(&mut self, slot: u32, replica: &Replica) {
         if self.armed.get(slot as usize) != Some(&TAKEN) {
-            let deadline = replica.tasks().get(slot).and_then(|task| self.place_of(task, now));
-            self.arm(slot, deadline);
-        }
-    }
-
-    /// When a task is taken: at its deadline, or when its turn comes among those that catch up.
-    fn place_of(&mut self, task: &Task, now: Timestamp) -> Option<Timestamp> {
-        let deadline = deadline_of(task)?;
-        if !catches_up(task, deadline, now) {
-            return Some(deadline);
-        }
-        match self.armed.get(task.slot as usize) {
-            Some(armed) if (now.0..TAKEN).contains(armed) => Some(Timestamp(*armed)),
-            _ => {
-                let place = self.pace.max(now);
-                self.pace = place.plus(CATCH_UP_APART);
-                Some(place)
-            }
+            self.arm(slot, replica.tasks().get(slot).and_then(deadline_of));
         }
     }
 
@@ -151,12 +119,12 @@ impl Timers {
         advance.more
     }
 
-    /// Gives a task back that was taken, and waits for what the state says of it at `now`, but not before `earliest`.
-    pub(super) fn give_back(&mut self, slot: u32, replica: &Replica, now: Timestamp, earliest: Timestamp) {
+    /// Gives a task back that was taken, and waits for what the state says of it now, but not before `earliest`.
+    pub(super) fn give_back(&mut self, slot: u32, replica: &Replica, earliest: Timestamp) {
         if let Some(armed) = self.armed.get_mut(slot as usize) {
             *armed = IDLE;
         }
-        let deadline = replica.tasks().get(slot).and_then(|task| self.place_of(task, now));
+        let deadline = replica.tasks().get(slot).and_then(deadline_of);
         self.arm(slot, deadline.map(|deadline| deadline.max(earliest)));
     }
 

@@ -223,7 +223,8 @@ impl Cast {
             clock: clock.clone(),
             clocks: clocks.clone(),
             observer: Arc::new(Silent),
-            zone_data: ZONE_DATA.into(),
+            // The next node always has newer data.
+            zone_data: format!("{ZONE_DATA}.{id}").into(),
         });
         self.directory.leaders.lock().insert(id, (log.clone(), front.clone(), leases.clone()));
         let player = Arc::new(Player { node: id, book: self.book.clone() });

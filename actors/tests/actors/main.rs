@@ -2,6 +2,7 @@
 
 mod cast;
 mod dispatcher;
+mod schedules;
 mod speed;
 mod stage;
 mod storm;

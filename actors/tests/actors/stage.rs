@@ -15,7 +15,7 @@ use escapement_actors::ports::{Clock, Entropy, Leader, Leadership, Log};
 use escapement_actors::task::Front;
 use escapement_actors::worker::Leases;
 use escapement_domain::answer::Answer;
-use escapement_domain::command::{Command, Report, Request};
+use escapement_domain::command::{Command, Origin, Report, Request};
 use escapement_domain::identifier::NodeId;
 use escapement_domain::timestamp::Timestamp;
 use futures::FutureExt;
@@ -134,6 +134,12 @@ impl Shared {
     /// How many commands of some kind were proposed by a node.
     pub(crate) fn proposals(&self, node: NodeId, kind: impl Fn(&Request) -> bool) -> usize {
         self.proposed.lock().iter().filter(|(by, command)| *by == node && kind(&command.request)).count()
+    }
+
+    /// How many commands of clients a node has proposed.
+    pub(crate) fn client_proposals(&self, node: NodeId) -> usize {
+        let of_client = |command: &Command| matches!(command.origin, Origin::Client(_));
+        self.proposed.lock().iter().filter(|(by, command)| *by == node && of_client(command)).count()
     }
 
     /// The requests that were applied, in order.
