@@ -95,7 +95,7 @@ impl World {
             let task = self.replica.tasks().get(slot)?;
             let due = task.next?;
             let next = Some(Timestamp(due.0 + 1_000));
-            Some(Due { slot, revision: task.revision, due, missed_through: None, next })
+            Some(Due { slot, revision: task.revision, due, passed: None, next, next_allowed: next })
         };
         self.scheduler(Request::Fire((first..first + count).filter_map(due).collect()))
     }

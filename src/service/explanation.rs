@@ -17,10 +17,10 @@ use escapement_domain::timestamp::{Span, Timestamp};
 
 use super::Service;
 use super::caller::Caller;
+use super::coming::Fires;
 use super::events::first_position;
 use super::failure::ServiceError;
 use super::history::ExecutionRow;
-use super::tasks::Fires;
 use super::view::TaskState;
 use super::waiting::{Wait, waits};
 use crate::audit::fires::{Fire, FireReason, FireStatus, Ledger, Range};
@@ -100,7 +100,8 @@ impl Service {
             (None, None) => return Err(ServiceError::NoSuchTask),
         };
         let clock = LocalClock::of(&definition.trigger);
-        let fires = task.as_ref().map(Fires::of).transpose()?;
+        let calendars = |task: &Task| self.parts.machine.read(|replica| replica.calendars().named_by(task));
+        let fires = task.as_ref().map(|task| Fires::of(task, calendars(task))).transpose()?;
         let instant = match (at, &told) {
             (Some(at), Some(told)) => Some(self.explained(tenant, id, at, told)?),
             _ => None,

@@ -3,7 +3,10 @@
 //! The state is looked at in short turns, so that a long list never holds up the log; definitions are opened between
 //! them. A page looks at a bounded number of tasks: it may hold fewer than asked for, or none, and go on all the same.
 
+use std::sync::Arc;
+
 use escapement_domain::identifier::TaskId;
+use escapement_domain::schedule::calendar::Calendar;
 use escapement_domain::task::definition::Kind;
 use escapement_domain::task::state::Task;
 
@@ -70,8 +73,8 @@ impl Service {
         let (mut after, mut looked_at) = (after, 0);
         loop {
             let turn = self.turn(caller.tenant(), after);
-            let exhausted = turn.len() < TURN;
-            for task in &turn {
+            let (in_turn, exhausted) = (turn.len(), turn.len() < TURN);
+            for (task, calendars) in turn {
                 if page.items.len() == limit {
                     page.next = after;
                     return Ok(page);
@@ -80,12 +83,12 @@ impl Service {
                 if filter.state.is_some_and(|state| state != task.phase().into()) {
                     continue;
                 }
-                let view = TaskView::of(task, caller.tenant())?;
+                let view = TaskView::of(&task, calendars, caller.tenant())?;
                 if filter.fits(&view) {
                     page.items.push(view);
                 }
             }
-            looked_at += turn.len();
+            looked_at += in_turn;
             if exhausted {
                 return Ok(page);
             }
@@ -97,11 +100,11 @@ impl Service {
         }
     }
 
-    fn turn(&self, tenant: &str, after: Option<TaskId>) -> Vec<Task> {
+    fn turn(&self, tenant: &str, after: Option<TaskId>) -> Vec<(Task, Vec<Arc<Calendar>>)> {
         self.parts.machine.read(|replica| {
-            let tenant = replica.tenant_number(tenant);
-            tenant
-                .map_or_else(Vec::new, |tenant| replica.tasks_of(tenant, after).take(TURN).cloned().collect())
+            let Some(tenant) = replica.tenant_number(tenant) else { return Vec::new() };
+            let tasks = replica.tasks_of(tenant, after).take(TURN);
+            tasks.map(|task| (task.clone(), replica.calendars().named_by(task))).collect()
         })
     }
 }

@@ -11,6 +11,7 @@ pub mod audit;
 mod bulk;
 pub mod caller;
 pub mod cluster;
+mod coming;
 mod consistency;
 mod events;
 pub mod executions;

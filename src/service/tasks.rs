@@ -1,16 +1,18 @@
 //! What clients do with one task.
 
+use std::sync::Arc;
+
 use escapement_actors::intent::{Draft, Intent};
 use escapement_domain::answer::Accepted;
 use escapement_domain::identifier::{ExecutionId, TaskId};
+use escapement_domain::schedule::calendar::Calendar;
 use escapement_domain::schedule::{LocalClock, Occasion};
-use escapement_domain::task::plan::Timetable;
 use escapement_domain::task::rules::Timing;
 use escapement_domain::task::state::Task;
-use escapement_domain::timestamp::Timestamp;
 
 use super::Service;
 use super::caller::{Caller, Consistency};
+use super::coming::Fires;
 use super::failure::ServiceError;
 use super::history::ExecutionRow;
 use super::json::Node;
@@ -158,11 +160,7 @@ impl Service {
     ///
     /// # Errors
     /// [`ServiceError`].
-    pub async fn run_task(
-        &self,
-        caller: &Caller,
-        id: TaskId,
-    ) -> Result<std::sync::Arc<ExecutionRow>, ServiceError> {
+    pub async fn run_task(&self, caller: &Caller, id: TaskId) -> Result<Arc<ExecutionRow>, ServiceError> {
         let carried = self.operate(caller, id, Intent::RunTask { task: id }).await?;
         let Accepted::Execution { execution, .. } = carried.accepted else {
             return Err(ServiceError::broken("a run was answered with something else"));
@@ -187,7 +185,7 @@ impl Service {
         caller: &Caller,
         index: u64,
         execution: ExecutionId,
-    ) -> Result<std::sync::Arc<ExecutionRow>, ServiceError> {
+    ) -> Result<Arc<ExecutionRow>, ServiceError> {
         self.await_folded(index).await?;
         let tenant = self.tenant_number(caller.tenant()).ok_or(ServiceError::NoSuchExecution)?;
         self.parts.read_models.execution(tenant, execution)?.ok_or(ServiceError::NoSuchExecution)
@@ -205,9 +203,9 @@ impl Service {
     ) -> Result<(LocalClock, Vec<Occasion>), ServiceError> {
         caller.may(Permission::Read)?;
         self.settle_read(caller.consistency).await?;
-        let task = self.find_task(caller.tenant(), id).ok_or(ServiceError::NoSuchTask)?;
+        let (task, calendars) = self.find_planned(caller.tenant(), id).ok_or(ServiceError::NoSuchTask)?;
         let clock = LocalClock::of(&task.definition.open_definition()?.trigger);
-        Ok((clock, Occasion::row(clock, self.now(), Fires::of(&task)?.take(count))))
+        Ok((clock, Occasion::row(clock, self.now(), Fires::of(&task, calendars)?.take(count))))
     }
 
     /// A task that this caller's tenant has, asked of the whole cluster before it is said that there is none.
@@ -225,46 +223,20 @@ impl Service {
         self.parts.machine.read(|replica| replica.task(replica.tenant_number(tenant)?, id).cloned())
     }
 
+    /// A task, and the calendars that it names.
+    pub(super) fn find_planned(&self, tenant: &str, id: TaskId) -> Option<(Task, Vec<Arc<Calendar>>)> {
+        self.parts.machine.read(|replica| {
+            let task = replica.task(replica.tenant_number(tenant)?, id)?;
+            Some((task.clone(), replica.calendars().named_by(task)))
+        })
+    }
+
     fn view(&self, caller: &Caller, id: TaskId) -> Result<TaskView, ServiceError> {
-        let task = self.find_task(caller.tenant(), id).ok_or(ServiceError::NoSuchTask)?;
-        Ok(TaskView::of(&task, caller.tenant())?)
+        let (task, calendars) = self.find_planned(caller.tenant(), id).ok_or(ServiceError::NoSuchTask)?;
+        TaskView::of(&task, calendars, caller.tenant())
     }
 
     pub(super) fn tenant_number(&self, name: &str) -> Option<escapement_domain::identifier::TenantId> {
         self.parts.machine.read(|replica| replica.tenant_number(name))
-    }
-}
-
-/// The instants for which a task fires, from its next one on, as long as nothing changes.
-#[derive(Debug)]
-pub(super) struct Fires {
-    timetable: Option<Timetable>,
-    next: Option<Timestamp>,
-    left: u32,
-}
-
-impl Fires {
-    pub(super) fn of(task: &Task) -> Result<Self, ServiceError> {
-        let next = task.next.filter(|_| TaskState::from(task.phase()) == TaskState::Active);
-        let left = task.rules.max_runs.map_or(u32::MAX, |most| most.saturating_sub(task.runs));
-        let timetable = if next.is_none() || task.rules.timing != Timing::Recurring {
-            None
-        } else {
-            let definition = task.definition.open_definition()?;
-            let compiled = Timetable::compile(&definition, task.id, task.created_at, Vec::new());
-            Some(compiled.map_err(|error| ServiceError::broken(error.to_string()))?)
-        };
-        Ok(Self { timetable, next, left })
-    }
-}
-
-impl Iterator for Fires {
-    type Item = Timestamp;
-
-    fn next(&mut self) -> Option<Timestamp> {
-        self.left = self.left.checked_sub(1)?;
-        let fire = self.next.take()?;
-        self.next = self.timetable.as_ref().and_then(|timetable| timetable.next_after(fire));
-        Some(fire)
     }
 }

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use escapement_domain::identifier::{TaskId, TenantId};
+use escapement_domain::replica::calendars::Calendars;
 use escapement_domain::replica::slots::Slots;
 use escapement_domain::task::definition::Kind;
 use escapement_domain::task::state::Phase;
@@ -14,8 +15,8 @@ use escapement_domain::timestamp::Timestamp;
 
 use super::Service;
 use super::caller::Caller;
+use super::coming::Fires;
 use super::failure::ServiceError;
-use super::tasks::Fires;
 use crate::security::Permission;
 
 /// Chunks of tasks that are looked at before others get a turn.
@@ -44,23 +45,30 @@ impl Service {
         self.settle_read(caller.consistency).await?;
         let frozen = self.parts.machine.read(|replica| {
             let tenant = replica.tenant_number(caller.tenant())?;
-            Some((tenant, replica.tasks().clone()))
+            Some((tenant, replica.tasks().clone(), replica.calendars().clone()))
         });
-        let Some((tenant, tasks)) = frozen else { return Ok(Vec::new()) };
-        let earliest = earliest(&tasks, tenant, limit).await;
-        merge(&tasks, earliest, limit)
+        let Some((tenant, tasks, calendars)) = frozen else { return Ok(Vec::new()) };
+        let earliest = earliest(&tasks, &calendars, tenant, limit).await?;
+        merge(&tasks, &calendars, earliest, limit)
     }
 }
 
 /// The tasks with the earliest next instants, at most `limit` of them.
-async fn earliest(tasks: &Slots, tenant: TenantId, limit: usize) -> Vec<(Timestamp, TaskId, u32)> {
+async fn earliest(
+    tasks: &Slots,
+    calendars: &Calendars,
+    tenant: TenantId,
+    limit: usize,
+) -> Result<Vec<(Timestamp, TaskId, u32)>, ServiceError> {
     let mut heap = BinaryHeap::with_capacity(limit + 1);
     for (index, chunk) in tasks.chunks().iter().enumerate() {
         for task in chunk.0.iter().flatten() {
-            let Some(next) = task.next.filter(|_| task.phase() == Phase::Active && task.tenant == tenant)
-            else {
+            if task.tenant != tenant || task.phase() != Phase::Active {
                 continue;
-            };
+            }
+            let regular = task.rules.calendars.is_empty() && task.overrides.is_empty();
+            let next = if regular { task.next } else { Fires::of(task, calendars.named_by(task))?.next() };
+            let Some(next) = next else { continue };
             let candidate = (next, task.id, task.slot);
             if heap.len() < limit {
                 heap.push(candidate);
@@ -73,12 +81,13 @@ async fn earliest(tasks: &Slots, tenant: TenantId, limit: usize) -> Vec<(Timesta
             tokio::task::yield_now().await;
         }
     }
-    heap.into_vec()
+    Ok(heap.into_vec())
 }
 
 /// Merges the fires of some tasks into one order.
 fn merge(
     tasks: &Slots,
+    calendars: &Calendars,
     earliest: Vec<(Timestamp, TaskId, u32)>,
     limit: usize,
 ) -> Result<Vec<Upcoming>, ServiceError> {
@@ -92,7 +101,7 @@ fn merge(
             std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let definition = task.definition.open_definition()?;
-                let mut fires = Fires::of(task)?;
+                let mut fires = Fires::of(task, calendars.named_by(task))?;
                 // The first one is the instant by which the task was chosen.
                 fires.next();
                 entry.insert((definition.name, definition.kind, fires))

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use escapement_domain::codec::CodecError;
 use escapement_domain::identifier::TaskId;
+use escapement_domain::schedule::calendar::Calendar;
 use escapement_domain::task::definition::Definition;
 use escapement_domain::task::state::{LastExecution, Phase, Task};
 use escapement_domain::timestamp::Timestamp;
+
+use super::coming::Fires;
+use super::failure::ServiceError;
 
 /// Whether a task fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +73,17 @@ pub struct TaskView {
 }
 
 impl TaskView {
-    /// Opens a task of the state.
+    /// Opens a task of the state; `calendars` are those that it names.
     ///
     /// # Errors
-    /// [`CodecError`] when its definition cannot be read by this version.
-    pub(super) fn of(task: &Task, tenant: &str) -> Result<Self, CodecError> {
+    /// [`ServiceError::Broken`] when its definition cannot be read by this version.
+    pub(super) fn of(task: &Task, calendars: Vec<Arc<Calendar>>, tenant: &str) -> Result<Self, ServiceError> {
+        let regular = calendars.is_empty() && task.overrides.is_empty();
+        let next_fire_at = if regular {
+            task.next.filter(|_| task.phase() == Phase::Active)
+        } else {
+            Fires::of(task, calendars)?.next()
+        };
         Ok(Self {
             id: task.id,
             tenant: tenant.into(),
@@ -83,7 +92,7 @@ impl TaskView {
             state: task.phase().into(),
             created_at: task.created_at,
             updated_at: task.updated_at,
-            next_fire_at: task.next.filter(|_| task.phase() == Phase::Active),
+            next_fire_at,
             last_execution: task.last_execution,
             definition: task.definition.open_definition()?,
         })

@@ -36,7 +36,7 @@ pub(crate) enum TimetableError {
 /// [`TimetableError`]; only another program can help.
 pub(crate) fn timetable_of(task: &Task, replica: &Replica) -> Result<Timetable, TimetableError> {
     let definition = task.definition.open_definition()?;
-    Ok(Timetable::compile(&definition, task.id, task.created_at, replica.calendars_of(task))?)
+    Ok(Timetable::compile(&definition, task.id, task.created_at, replica.calendars().named_by(task))?)
 }
 
 /// Timetables by task.

@@ -59,7 +59,7 @@ fn settle(node: &TestNode) {
             let mut due = Vec::new();
             for task in replica.tasks().iter() {
                 let definition = task.definition.open_definition().expect("readable");
-                let calendars = replica.calendars_of(task);
+                let calendars = replica.calendars().named_by(task);
                 let timetable = Timetable::compile(&definition, task.id, task.created_at, calendars);
                 let revision = replica.revision(task);
                 due.extend(plan::due(task, revision, &timetable.expect("sound"), now, Delay::Jittered, 100));

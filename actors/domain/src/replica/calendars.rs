@@ -59,6 +59,13 @@ impl Calendars {
             .map(|((_, name), stored)| (name, stored))
     }
 
+    /// The calendars that a task names, in its order; one that is not there is left out.
+    #[must_use]
+    pub fn named_by(&self, task: &Task) -> Vec<Arc<Calendar>> {
+        let stored = |name: &Arc<str>| self.by_name.get(&(task.tenant, name.clone()));
+        task.rules.calendars.iter().filter_map(stored).map(|stored| stored.calendar.clone()).collect()
+    }
+
     /// How many tasks name a calendar.
     #[must_use]
     pub fn users(&self, tenant: TenantId, name: &str) -> u64 {
@@ -117,13 +124,6 @@ impl Replica {
             .revisions
             .get(&task.tenant)
             .map_or(task.revision, |changed| task.revision.max(*changed))
-    }
-
-    /// The calendars that a task names, in its order; one that is not there is left out.
-    #[must_use]
-    pub fn calendars_of(&self, task: &Task) -> Vec<Arc<Calendar>> {
-        let stored = |name: &Arc<str>| self.calendars.by_name.get(&(task.tenant, name.clone()));
-        task.rules.calendars.iter().filter_map(stored).map(|stored| stored.calendar.clone()).collect()
     }
 
     pub(super) fn evolve_calendar(&mut self, record: &Record) {

@@ -162,7 +162,8 @@ impl World {
 
     pub(super) fn timetable(&self, id: TaskId, definition: &Definition) -> Timetable {
         let task = self.task(id);
-        Timetable::compile(definition, id, task.created_at, self.replica.calendars_of(task)).expect("valid")
+        Timetable::compile(definition, id, task.created_at, self.replica.calendars().named_by(task))
+            .expect("valid")
     }
 
     pub(super) fn open(&self) -> Vec<Arc<Execution>> {
