@@ -3,7 +3,7 @@
 use escapement_domain::schedule::jitter_of;
 
 use super::story::Lives;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, Wish};
 use crate::profile::SKEW_MS;
 
 pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
@@ -11,7 +11,18 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
     for ((_, task), life) in lives {
         for settled in &life.settled {
             let Some(segment) = life.segments.get(settled.segment) else { continue };
-            let due = settled.last.plus(jitter_of(*task, settled.last, segment.definition.jitter));
+            let jitter = jitter_of(*task, settled.last, segment.definition.jitter);
+            // Before a task is changed, what has come is settled and its jitter is waived.
+            let waived = evidence.operations.iter().any(|operation| {
+                operation.issued <= settled.at
+                    && match operation.wish {
+                        Wish::Update(changed, _) | Wish::Pause(changed) | Wish::Delete(changed) => {
+                            changed == *task
+                        }
+                        _ => false,
+                    }
+            });
+            let due = if waived { settled.last } else { settled.last.plus(jitter) };
             let early = evidence.world_time(due) - settled.at.cast_signed();
             if early > SKEW_MS {
                 found.push(format!("task {task}: {} was settled {early} ms early", settled.last));

@@ -145,7 +145,8 @@ impl Story {
         let told: Vec<String> = fires
             .iter()
             .map(|fire| {
-                let reason = fire.reason.as_ref().map_or_else(String::new, |reason| format!(" {}", reason.name()));
+                let reason =
+                    fire.reason.as_ref().map_or_else(String::new, |reason| format!(" {}", reason.name()));
                 format!("{} {}{reason}", (fire.at.0 - START) / 60_000, fire.status.name())
             })
             .collect();
