@@ -15,6 +15,8 @@ use crate::chance::Chance;
 
 /// The program that only some nodes run.
 pub const RARE_PROGRAM: &str = "/bin/rare";
+/// How long an attempt takes at most where others wait for it, in ms.
+const HELD_UP_MS: u64 = 400;
 
 /// Draws a definition, as somebody would write it at `now`.
 pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
@@ -27,7 +29,7 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
         _ => chance.between(5, 400),
     };
     let queues = overlap == Overlap::QueueAll || overlap == Overlap::QueueOne;
-    let takes = if queues || aligned { takes.min(400) } else { takes };
+    let takes = if queues || aligned { takes.min(HELD_UP_MS) } else { takes };
     let fails = if plain { 0 } else { chance.pick(&[0, 100, 300, 700]) };
     Definition {
         name: "simulated".into(),
@@ -120,6 +122,13 @@ pub struct Behaviour {
     pub takes_ms: u64,
     /// How many of a thousand attempts fail.
     pub fails_per_mille: u64,
+}
+
+/// How long an execution may hold up the next one of its task, in ms.
+#[must_use]
+pub fn holds_up_ms(retry: &Retry) -> u64 {
+    let attempts = u64::from(retry.max_attempts);
+    attempts * HELD_UP_MS + attempts.saturating_sub(1) * retry.max_delay.0
 }
 
 impl Behaviour {

@@ -196,5 +196,6 @@ pub const LATENESS_MS: i64 = 2_500;
 pub const RECOVERY_MS: u64 = 9_000;
 /// After healing, everything that is due must be settled within, in ms.
 pub const SETTLED_WITHIN_MS: u64 = 30_000;
-/// After the tasks were paused, everything must have ended within, in ms.
+/// After the tasks were paused, everything must have ended within, in ms; what a task's executions may take one after the
+/// other comes on top.
 pub const DRAINED_WITHIN_MS: u64 = 120_000;

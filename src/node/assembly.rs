@@ -3,7 +3,7 @@
 //! Everything that touches the world comes in with [`Parts`]. The actors run in the `LocalSet` around the caller; the log
 //! runs on the runtime that the parts name, or beside them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use escapement_actors::dispatcher::{Dispatcher, DispatcherParts};
@@ -136,6 +136,8 @@ pub struct Node {
     pub service: Service,
     leadership: watch::Receiver<Leadership>,
     witness: Witness,
+    /// Its peers are answered for as long as this is held.
+    _peers: Arc<PeerDesk>,
 }
 
 impl Node {
@@ -220,7 +222,7 @@ struct Core {
 
 impl Core {
     /// Sets up where questions for the leader end: this node's own, and those of its peers.
-    fn open_desk(&self, clock: &Arc<dyn Clock>, observer: &Arc<dyn Observer>) {
+    fn open_desk(&self, clock: &Arc<dyn Clock>, observer: &Arc<dyn Observer>) -> Arc<PeerDesk> {
         let front = Front::start(FrontParts {
             log: self.log.clone(),
             machine: self.machine.clone(),
@@ -238,16 +240,19 @@ impl Core {
         });
         let desk: Arc<dyn Desk> = Arc::new(NodeDesk { front, leases });
         self.leader.open_desk(desk.clone());
-        self.transport.register(Arc::new(PeerDesk {
+        let peers = Arc::new(PeerDesk {
             desk,
             projections: self.projections.clone(),
             group: self.group.clone(),
             clock: clock.clone(),
-        }));
+        });
+        let answering: Weak<PeerDesk> = Arc::downgrade(&peers);
+        self.transport.register(answering);
+        peers
     }
 
     fn start_actors(self, surroundings: Surroundings) -> Result<Node, AssemblyError> {
-        self.open_desk(&surroundings.clock, &surroundings.observer);
+        let peers = self.open_desk(&surroundings.clock, &surroundings.observer);
         let service = self.service(&surroundings);
         let timekeeper = Timekeeper {
             node: self.node,
@@ -309,6 +314,7 @@ impl Core {
             service,
             leadership,
             witness,
+            _peers: peers,
         })
     }
 

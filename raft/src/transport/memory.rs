@@ -7,7 +7,7 @@
 //! brings itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -346,7 +346,7 @@ impl Transport for MemoryTransport {
         self.switchboard.leave(group);
     }
 
-    fn register(&self, service: Arc<dyn PeerService>) {
+    fn register(&self, service: Weak<dyn PeerService>) {
         self.switchboard.register(service);
     }
 

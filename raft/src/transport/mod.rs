@@ -19,7 +19,7 @@ mod switchboard;
 mod tcp;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -176,8 +176,9 @@ pub trait Transport: Send + Sync + 'static {
     /// Has a group answer no longer.
     fn leave(&self, group: GroupId);
 
-    /// Has the application answer from now on.
-    fn register(&self, service: Arc<dyn PeerService>);
+    /// Has the application answer from now on, for as long as somebody else holds it: the transport does not keep
+    /// alive what holds the transport.
+    fn register(&self, service: Weak<dyn PeerService>);
 
     /// Replaces what is known of a group's members: their addresses and disks.
     fn learn(&self, group: GroupId, members: &BTreeMap<NodeId, Member>);

@@ -4,7 +4,7 @@
 //! purpose: sockets.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -44,7 +44,7 @@ pub(super) struct Switchboard {
 #[derive(Default)]
 struct Held {
     groups: BTreeMap<GroupId, Arc<dyn GroupService>>,
-    peers: Option<Arc<dyn PeerService>>,
+    peers: Option<Weak<dyn PeerService>>,
     members: BTreeMap<GroupId, BTreeMap<NodeId, Member>>,
 }
 
@@ -61,7 +61,7 @@ impl Switchboard {
         self.held.write().groups.remove(&group);
     }
 
-    pub(super) fn register(&self, service: Arc<dyn PeerService>) {
+    pub(super) fn register(&self, service: Weak<dyn PeerService>) {
         self.held.write().peers = Some(service);
     }
 
@@ -108,8 +108,9 @@ impl Switchboard {
             Destination::Application if request.len() > APPLICATION_BYTES_MAX => {
                 refuse(format!("a request of {} bytes; at most {APPLICATION_BYTES_MAX}", request.len()))
             }
-            Destination::Application => match &self.held.read().peers {
-                Some(service) => service.handle(from, request),
+            Destination::Application => match self.held.read().peers.as_ref().map(Weak::upgrade) {
+                Some(Some(service)) => service.handle(from, request),
+                Some(None) => refuse(format!("node {} has stopped", self.local.node)),
                 None => refuse(format!("node {} is still starting", self.local.node)),
             },
             Destination::Hello(group) => {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -194,7 +194,7 @@ impl Transport for TcpTransport {
         self.switchboard.leave(group);
     }
 
-    fn register(&self, service: Arc<dyn PeerService>) {
+    fn register(&self, service: Weak<dyn PeerService>) {
         self.switchboard.register(service);
     }
 

@@ -99,9 +99,15 @@ impl PeerService for Echo {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_application_asks_its_peers_many_things_at_once() {
     let cluster = Cluster::form(3, options()).await;
-    for node in cluster.nodes.values() {
-        node.transport.register(Arc::new(Echo(node.id)));
-    }
+    let echoes: Vec<Arc<dyn PeerService>> = cluster
+        .nodes
+        .values()
+        .map(|node| {
+            let echo: Arc<dyn PeerService> = Arc::new(Echo(node.id));
+            node.transport.register(Arc::downgrade(&echo));
+            echo
+        })
+        .collect();
     let from = &cluster.nodes[&1].transport;
     let slow = from.request(2, Bytes::from_static(b"slow"), Duration::from_millis(300));
     let many = (0..200)
@@ -114,6 +120,9 @@ async fn the_application_asks_its_peers_many_things_at_once() {
     assert!(matches!(failed, Err(TransportError::Remote { reason, .. }) if reason == "as asked"));
     let unknown = from.request(9, Bytes::new(), SOON).await;
     assert!(matches!(unknown, Err(TransportError::Unreachable { .. })));
+    drop(echoes);
+    let stopped = from.request(3, Bytes::new(), SOON).await;
+    assert!(matches!(stopped, Err(TransportError::Remote { reason, .. }) if reason == "node 3 has stopped"));
     cluster.stop_all().await;
 }
 
@@ -122,7 +131,8 @@ async fn the_application_asks_its_peers_many_things_at_once() {
 async fn a_request_whose_connection_breaks_may_have_arrived() {
     let mut cluster = Cluster::form(3, options()).await;
     let arrived = Arc::new(Notify::new());
-    cluster.nodes[&2].transport.register(Arc::new(Deaf(arrived.clone())));
+    let deaf: Arc<dyn PeerService> = Arc::new(Deaf(arrived.clone()));
+    cluster.nodes[&2].transport.register(Arc::downgrade(&deaf));
     let from = cluster.nodes[&1].transport.clone();
     let asked = tokio::spawn(async move { from.request(2, Bytes::from_static(b"do it"), SOON).await });
     arrived.notified().await;

@@ -51,6 +51,8 @@ pub(super) struct Host {
     pub(super) clock: Arc<MachineClock>,
     formation: Formation,
     slots: u32,
+    /// Whether it lacks a program that others run.
+    lacks_program: bool,
     options: Options,
     pub(super) running: Option<Running>,
     /// When it is started again; never by itself if absent.
@@ -95,6 +97,13 @@ pub(super) fn address(id: NodeId) -> Address {
     Address { api: format!("api-{id}"), peer: format!("node-{id}") }
 }
 
+impl World {
+    /// Whether a member lacks the program: where all do, what needs it waits for ever, and by right.
+    fn someone_lacks_program(&self) -> bool {
+        self.hosts.borrow().values().any(|host| !host.retired && host.lacks_program)
+    }
+}
+
 impl Host {
     /// A machine with an empty disk.
     pub(super) fn new(world: &World, id: NodeId, formation: Formation) -> Self {
@@ -114,6 +123,7 @@ impl Host {
             clock: Arc::new(MachineClock::new(nature)),
             formation,
             slots,
+            lacks_program: id.0.is_multiple_of(3) && !world.someone_lacks_program(),
             options,
             running: None,
             restart_at: None,
@@ -174,6 +184,7 @@ impl Host {
             clock: self.clock.clone(),
             formation: self.formation.clone(),
             slots: self.slots,
+            lacks_program: self.lacks_program,
             options: self.options.clone(),
         };
         let process = Process::start(run(start, calls, inside.clone()));
@@ -194,6 +205,7 @@ struct Start {
     clock: Arc<MachineClock>,
     formation: Formation,
     slots: u32,
+    lacks_program: bool,
     options: Options,
 }
 
@@ -201,8 +213,7 @@ impl Start {
     fn parts(self) -> Parts {
         let executor = self.world.target.called_by(self.id);
         let transport = self.world.network.connect(self.local, address(self.id).peer);
-        // Some machines lack a program.
-        let programs = if self.id.0.is_multiple_of(3) { Vec::new() } else { vec![RARE_PROGRAM.into()] };
+        let programs = if self.lacks_program { Vec::new() } else { vec![RARE_PROGRAM.into()] };
         let executors = Executors { http: executor.clone(), process: executor.clone(), builtin: executor };
         Parts {
             node: self.id,

@@ -262,3 +262,32 @@ fn told(id: NodeId, applied: &escapement_actors::machine::Applied) -> String {
     let restored = if applied.restored { " from a snapshot" } else { "" };
     format!("node {id} has applied {}{restored}: {}", applied.index, names.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+
+    /// Thousands of seeds run in one process, with dozens of nodes each.
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_left_of_a_node_that_died() {
+        let all = async {
+            let settings = Profile::Calm.settings_for(None);
+            let world = World::new(Chance::new(1), settings, Planted::NOTHING, false);
+            world.pause(3_000).await;
+            let machines: BTreeMap<NodeId, Weak<Machine>> = {
+                let hosts = world.hosts.borrow();
+                let ready = hosts.values().filter_map(|host| Some((host.id, host.ready()?)));
+                ready.map(|(id, ready)| (id, Arc::downgrade(&ready.machine))).collect()
+            };
+            assert!(machines.len() >= 3);
+            machines.keys().for_each(|id| world.crash(*id, 0));
+            world.pause(100).await;
+            for (id, machine) in machines {
+                assert_eq!(machine.strong_count(), 0, "something of node {id} is left");
+            }
+        };
+        LocalSet::new().run_until(all).await;
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use escapement_actors::ports::{Storage, Tree};
 use escapement_actors::projection::{ExecutionQuery, Projections};
+use escapement_domain::execution::state::Stage;
 use escapement_domain::identifier::{NodeId, TaskId, TenantId};
 use escapement_domain::schedule::jitter_of;
 use escapement_domain::task::state::{Phase, Task};
@@ -15,6 +16,7 @@ use futures::FutureExt;
 use super::World;
 use super::clients::{TENANTS, caller};
 use super::host::Ready;
+use crate::definitions::holds_up_ms;
 use crate::profile::{DRAINED_WITHIN_MS, SETTLED_WITHIN_MS};
 
 /// How often the states are compared, in ms.
@@ -40,6 +42,7 @@ pub(super) async fn settle(world: &Rc<World>) {
     world.nature.note(&[32], || "the tasks are paused".into());
     world.quiesced.set(Some(world.nature.now()));
     let begun = world.nature.now();
+    let drained_within = DRAINED_WITHIN_MS + world.longest_line_ms();
     let mut at_rest_since = None;
     while !world.has_seen_enough() {
         world.pause_tasks().await;
@@ -51,7 +54,7 @@ pub(super) async fn settle(world: &Rc<World>) {
             (None, None) => at_rest_since = Some(now),
             (Some(_), _) => at_rest_since = None,
         }
-        if now - begun > DRAINED_WITHIN_MS {
+        if now - begun > drained_within {
             let what = world.unfinished().unwrap_or_else(|| "it does not come to rest".into());
             world.violate("convergence", format!("{} ms after the tasks were paused: {what}", now - begun));
             break;
@@ -107,6 +110,16 @@ impl World {
                 .collect()
         };
         late.into_iter().for_each(|detail| self.violate("convergence", detail));
+    }
+
+    /// How long it takes at most until every execution that waits for earlier ones of its task has had its turn.
+    fn longest_line_ms(&self) -> u64 {
+        let ledger = self.ledger.borrow();
+        let mut lines = BTreeMap::<TaskId, u64>::new();
+        for execution in ledger.state().executions().values().filter(|one| one.stage == Stage::Held) {
+            *lines.entry(execution.task).or_default() += holds_up_ms(&execution.rules.retry);
+        }
+        lines.into_values().max().unwrap_or(0)
     }
 
     /// What is not finished yet.
