@@ -15,6 +15,7 @@ mod explanation;
 pub(crate) mod failure;
 mod fetching;
 mod fires;
+mod forecast;
 mod logs;
 mod problem;
 pub(crate) mod progress;
@@ -101,7 +102,7 @@ enum Command {
     /// Look at executions, cancel and retry them
     #[command(subcommand)]
     Execution(execution::ExecutionCommand),
-    /// Try schedules out, without a node
+    /// Try schedules out, without a node, and look at the load to come
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
     /// Look at the cluster and change its membership
@@ -151,7 +152,7 @@ impl CommandLine {
             Some(Command::Server(command)) => command.run(),
             Some(Command::Config(command)) => command.run(&mut screen),
             Some(Command::Token(command)) => command.run(&mut screen),
-            Some(Command::Schedule(command)) => command.run(&mut screen),
+            Some(Command::Schedule(command)) => command.run(&self.connection, &mut screen),
             Some(Command::Bench(command)) => command.run(&self.connection, &mut screen),
             Some(Command::Audit(command)) => command.run(&self.connection, &mut screen),
             Some(Command::Task(command)) => {

@@ -1,4 +1,4 @@
-//! `schedule`: what a cron expression means, tried out without a node.
+//! `schedule`: what a cron expression means, tried out without a node, and the fires to come on one.
 //!
 //! Absent on purpose: evaluation, and where a zone's clocks change, which are the domain's.
 
@@ -11,11 +11,11 @@ use escapement_domain::task::trigger::{self, Dst, Trigger};
 use escapement_domain::timestamp::Timestamp;
 use serde_json::json;
 
-use super::connection::Output;
+use super::connection::{ConnectionOptions, Output};
 use super::failure::Failure;
 use super::screen::Screen;
 use super::table::Table;
-use super::{parse_instant, system, vectors};
+use super::{ask, forecast, parse_instant, system, vectors};
 
 /// Instants that one preview shows at most.
 const COUNT_MAX: i64 = 100_000;
@@ -52,6 +52,9 @@ pub(super) enum ScheduleCommand {
         /// One JSON object a line
         file: PathBuf,
     },
+    /// Show how many fires the time to come will see, as a node counts them
+    #[command(after_long_help = forecast::EXAMPLES)]
+    Forecast(forecast::ForecastOptions),
 }
 
 /// What to preview.
@@ -95,10 +98,11 @@ pub(super) enum Fold {
 }
 
 impl ScheduleCommand {
-    pub(super) fn run(self, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    pub(super) fn run(self, connection: &ConnectionOptions, screen: &mut Screen<'_>) -> Result<(), Failure> {
         match self {
             Self::Preview(options) => options.run(screen),
             Self::Check { file } => vectors::check(&file, screen),
+            Self::Forecast(options) => ask(connection, async |client| options.run(&client, screen).await),
         }
     }
 }

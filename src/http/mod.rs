@@ -16,6 +16,7 @@ mod openapi;
 mod problem;
 mod request;
 mod routes;
+mod schedules;
 mod server;
 mod system;
 mod tasks;

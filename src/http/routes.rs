@@ -6,13 +6,13 @@
 use actix_web::http::Method;
 use actix_web::web::{PayloadConfig, ServiceConfig, delete, get, head, post, put, resource};
 
-use super::{audit, bulk, cluster, executions, system, tasks};
+use super::{audit, bulk, cluster, executions, schedules, system, tasks};
 
 /// Bytes of a body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 31] = [
+pub(super) const PATTERNS: [&str; 32] = [
     "/",
     "/healthz",
     "/readyz",
@@ -28,6 +28,7 @@ pub(super) const PATTERNS: [&str; 31] = [
     "/api/scheduled-tasks/{id}/next",
     "/api/scheduled-tasks/{id}/explain",
     "/api/scheduled-tasks/{id}/events",
+    "/api/schedules/forecast",
     "/api/executions",
     "/api/executions/status",
     "/api/executions/{id}",
@@ -83,7 +84,8 @@ fn tasks(config: &mut ServiceConfig) {
         .service(resource("/api/scheduled-tasks/{id}/resume").route(post().to(tasks::resume)))
         .service(resource("/api/scheduled-tasks/{id}/next").route(get().to(tasks::next)))
         .service(resource("/api/scheduled-tasks/{id}/explain").route(get().to(tasks::explain)))
-        .service(resource("/api/scheduled-tasks/{id}/events").route(get().to(tasks::events)));
+        .service(resource("/api/scheduled-tasks/{id}/events").route(get().to(tasks::events)))
+        .service(resource("/api/schedules/forecast").route(get().to(schedules::forecast)));
 }
 
 fn executions(config: &mut ServiceConfig) {

@@ -34,6 +34,7 @@ const COMMANDS: &[&[&str]] = &[
     &["execution", "retry"],
     &["schedule", "preview"],
     &["schedule", "check"],
+    &["schedule", "forecast"],
     &["cluster", "status"],
     &["cluster", "add-node"],
     &["cluster", "promote"],

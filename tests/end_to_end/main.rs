@@ -14,6 +14,7 @@ mod executions;
 mod explanation;
 mod failover;
 mod fires;
+mod forecast;
 #[allow(dead_code, reason = "what only the tests of faults use")]
 mod harness;
 mod membership;

@@ -258,6 +258,21 @@ fn a_rare_day_is_found_across_a_century_without_leap_days() {
 }
 
 #[test]
+fn the_search_does_not_end_before_the_rarest_day() {
+    for weekday in 0..7 {
+        let expression = format!("30 2 */28 2 {weekday}#5");
+        let schedule =
+            compile(&expression, "Europe/Berlin", Dst::default()).expect("it comes every 28 years");
+        for year in (2_026..2_720).chain(9_900..9_930) {
+            let after = at(&format!("{year}-03-01T00:00"));
+            let next =
+                schedule.next_after(after).expect("a 29 February of every weekday comes within 40 years");
+            assert!(next.since(after) < Span::hours(24 * 366 * 41), "{expression} after {after}: {next}");
+        }
+    }
+}
+
+#[test]
 fn a_fixed_time_in_a_gap_fires_once_after_it() {
     // Berlin, 29 March 2026: 02:00 becomes 03:00 at 01:00 UTC.
     check("15,45 2 * * *", "Europe/Berlin", "2026-03-29T00:00", &["2026-03-29T01:00", "2026-03-30T00:15"]);

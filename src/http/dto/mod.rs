@@ -7,6 +7,7 @@ pub(super) mod event;
 pub(super) mod execution;
 pub(super) mod explanation;
 pub(super) mod fires;
+pub(super) mod forecast;
 pub(super) mod task;
 pub(super) mod trigger;
 

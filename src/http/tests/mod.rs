@@ -5,6 +5,7 @@ mod door;
 mod executions;
 mod explain;
 mod fires;
+mod forecast;
 mod openapi;
 mod server;
 mod tasks;

@@ -16,7 +16,7 @@ const TEXT_BYTES_MAX: usize = 64;
 ///
 /// # Errors
 /// A sentence that says what is allowed.
-pub(super) fn parse(text: &str) -> Result<Span, String> {
+pub(crate) fn parse(text: &str) -> Result<Span, String> {
     let refused = || {
         let shown = super::nearest::shown(text);
         format!(

@@ -28,6 +28,7 @@ use escapement_domain::task::rules::{Rules, Timing};
 use escapement_domain::timestamp::{Span, Timestamp};
 
 pub use self::action::ProgramsOffered;
+pub(crate) use self::duration::parse as parse_span;
 pub use self::fields::{Fault, Faults};
 pub use self::membership::{new_node, successor};
 pub use self::nearest::guess;

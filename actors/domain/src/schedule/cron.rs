@@ -14,7 +14,7 @@ const YEAR_MAX: i64 = 9_999;
 const WEEKLY: u32 = 1 << 1 | 1 << 8 | 1 << 15 | 1 << 22 | 1 << 29;
 
 /// The days that an expression names within a month.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Days {
     month_days: u32,
     last: u32,
@@ -28,7 +28,7 @@ pub(super) struct Days {
 }
 
 /// A compiled cron expression.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cron {
     seconds: u64,
     minutes: u64,

@@ -7,13 +7,14 @@
 //! Absent on purpose: a limit that Debian's cron sets, after which a change of clocks is a correction and not a
 //! gap. A day skipped whole (Apia, 30 December 2011) is a gap like any other.
 
+use super::civil::DAY_SECONDS;
 use super::cron::Cron;
-use super::zone::{OFFSET_BOUND_SECONDS, Segment, Zone};
+use super::zone::{OFFSET_BOUND_SECONDS, SETTLED, Segment, Zone};
 use crate::task::trigger::{Dst, Fold, Gap};
 use crate::timestamp::Timestamp;
 
 /// What happens to local times that do not exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum GapRule {
     Skip,
     /// They fire together at the first whole minute after the gap.
@@ -22,7 +23,7 @@ pub(super) enum GapRule {
 }
 
 /// What happens to local times that exist twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum FoldRule {
     First,
     Second,
@@ -30,7 +31,7 @@ pub(super) enum FoldRule {
 }
 
 /// The two rules of a schedule, with Debian's distinction of wildcard and fixed times resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ClockRules {
     gap: GapRule,
     fold: FoldRule,
@@ -54,11 +55,17 @@ impl ClockRules {
     }
 }
 
-/// Returns the first second after `after` at which `cron` is due in `zone`; `None` past the year 9999.
+/// Every kind of year, by its length and the weekday on which it begins, comes within so many years: 28 in a row hold all
+/// of them, unless a leap day among them is skipped.
+const EVERY_KIND_OF_YEAR: i64 = 60;
+
+/// Returns the first second after `after` at which `cron` is due in `zone`; `None` if there is none before the year 10000.
 pub(super) fn next_after(cron: &Cron, zone: &Zone, rules: ClockRules, after: i64) -> Option<i64> {
     const HORIZON: i64 = Timestamp::MAX.0 / 1_000;
     let mut cursor = after.saturating_add(1).max(0);
-    while cursor <= HORIZON {
+    // Once a zone's rules are settled, a year is like any other of its kind: what none of them has never comes.
+    let hopeless = cursor.max(SETTLED).saturating_add(EVERY_KIND_OF_YEAR * 366 * DAY_SECONDS);
+    while cursor <= HORIZON.min(hopeless) {
         let segment = zone.segment(cursor);
         let upcoming = cron.at_or_after(cursor + segment.offset);
         let found = first_in(cron, &segment, rules, cursor, upcoming);

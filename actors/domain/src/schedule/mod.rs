@@ -22,6 +22,7 @@ mod error;
 mod evaluation;
 mod expression;
 mod field;
+pub mod forecast;
 mod special;
 mod spread;
 mod timezone;

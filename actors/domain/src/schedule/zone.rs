@@ -18,6 +18,8 @@ use super::civil::{CYCLE_DAYS, DAY_SECONDS, date_of, day_number, is_leap, weekda
 const SAMPLE_SECONDS: i64 = 6 * DAY_SECONDS;
 /// The first year that chrono-tz says nothing about.
 const DATA_END_YEAR: i64 = 2100;
+/// From this instant on a year's changes of clocks follow from its length and the weekday on which it begins.
+pub(super) const SETTLED: i64 = day_number(DATA_END_YEAR, 1, 1) * DAY_SECONDS;
 /// The first of the years that stand for all later ones: the rules of every zone are settled by then, and common
 /// years of all seven kinds follow.
 const MODEL_YEAR: i64 = 2089;
@@ -70,11 +72,10 @@ impl Zone {
 
     fn sample(tz: Tz) -> Self {
         let initial = offset_at(tz, 0);
-        let end = day_number(DATA_END_YEAR, 1, 1) * DAY_SECONDS;
         let mut transitions = Vec::new();
         let (mut known, mut offset) = (0, initial);
-        while known < end {
-            let probe = (known + SAMPLE_SECONDS).min(end);
+        while known < SETTLED {
+            let probe = (known + SAMPLE_SECONDS).min(SETTLED);
             while offset_at(tz, probe) != offset {
                 let transition = first_change(tz, known, probe, offset);
                 offset = transition.offset;

@@ -1,0 +1,38 @@
+//! The load to come, as a cluster's clients see it.
+
+use serde_json::{Value, json};
+
+use crate::harness::definitions::{manual, noop};
+use crate::harness::development::Development;
+use crate::harness::program::ask;
+
+fn daily(name: &str, expression: &str) -> Value {
+    noop(name, &json!({ "type": "cron", "expression": expression }))
+}
+
+#[test]
+fn a_herd_is_seen_before_it_stampedes() {
+    let development = Development::start();
+    let api = development.api();
+    for number in 0..5 {
+        api.create_id(&daily(&format!("herd {number}"), "0 3 * * *"));
+    }
+    let paused = api.create_id(&daily("paused", "0 3 * * *"));
+    api.post(&format!("/api/scheduled-tasks/{paused}/pause"), &Value::Null).expect(200);
+    api.create_id(&daily("alone", "30 4 * * *"));
+    api.create_id(&noop("by hand", &manual()));
+    let load = api.get("/api/schedules/forecast?horizon=2d");
+    let fires: Vec<u64> =
+        load["counts"].as_array().expect("a row").iter().filter_map(Value::as_u64).collect();
+    assert_eq!(fires.len(), 2 * 1_440);
+    assert_eq!((fires.iter().sum::<u64>(), fires.iter().max()), (12, Some(&5)), "{load}");
+    let at = load["peak"]["at"].as_str().expect("an instant");
+    assert!(at.ends_with("T03:00:00.000Z"), "{at}");
+    let asked = ["schedule", "forecast", "--horizon", "2d", "--all"];
+    let told = ask(&api, &[&asked[..], &["--output", "json"]].concat(), None).expect(0).json();
+    assert_eq!((&told["peak"], &told["complete"]), (&load["peak"], &json!(true)));
+    assert_eq!(told["tenants"].as_array().map(Vec::len), Some(1));
+    let shown = ask(&api, &asked, None).expect(0).out;
+    assert!(shown.starts_with("12 fires of 7 tasks, by 1m\n") && shown.contains("##"), "{shown}");
+    assert!(ask(&api, &["schedule", "forecast", "--horizon", "8d"], None).expect(1).err.contains("7d"));
+}
