@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use escapement_domain::identifier::TenantId;
+use escapement_domain::replica::calendars::Calendars;
 use escapement_domain::replica::slots::Slots;
 use escapement_domain::schedule::ScheduleError;
 use escapement_domain::schedule::forecast::{Forecast, Peak, Steps};
@@ -68,8 +69,9 @@ impl Service {
     pub async fn forecast(&self, caller: &Caller, query: &ForecastQuery) -> Result<Load, ServiceError> {
         caller.may(if query.all { Permission::AuditAllTenants } else { Permission::Read })?;
         self.settle_read(caller.consistency).await?;
-        let (tasks, own) = self.parts.machine.read(|replica| {
-            (replica.tasks().clone(), (!query.all).then(|| replica.tenant_number(caller.tenant())))
+        let (tasks, calendars, own) = self.parts.machine.read(|replica| {
+            let own = (!query.all).then(|| replica.tenant_number(caller.tenant()));
+            (replica.tasks().clone(), replica.calendars().clone(), own)
         });
         let now = self.now();
         let steps = Steps::from_now(now, query.horizon, query.step);
@@ -78,7 +80,7 @@ impl Service {
         let mut instants_left = INSTANTS_MAX;
         for (tenant, slots) in active(&tasks, own).await {
             let mut forecast = Forecast::new(now, steps, instants_left);
-            count(&mut forecast, &tasks, &slots).await?;
+            count(&mut forecast, &tasks, &calendars, &slots).await?;
             instants_left = forecast.instants_left();
             self.enter(&mut load, tenant, &forecast)?;
         }
@@ -103,7 +105,7 @@ impl Service {
 async fn active(tasks: &Slots, only: Option<Option<TenantId>>) -> BTreeMap<TenantId, Vec<u32>> {
     let mut found = BTreeMap::<TenantId, Vec<u32>>::new();
     for (index, task) in tasks.iter().enumerate() {
-        if TaskState::from(task.phase) == TaskState::Active
+        if TaskState::from(task.phase()) == TaskState::Active
             && only.is_none_or(|only| only == Some(task.tenant))
         {
             found.entry(task.tenant).or_default().push(task.slot);
@@ -116,10 +118,16 @@ async fn active(tasks: &Slots, only: Option<Option<TenantId>>) -> BTreeMap<Tenan
 }
 
 /// Counts the tasks of one tenant.
-async fn count(forecast: &mut Forecast, tasks: &Slots, slots: &[u32]) -> Result<(), ServiceError> {
+async fn count(
+    forecast: &mut Forecast,
+    tasks: &Slots,
+    calendars: &Calendars,
+    slots: &[u32],
+) -> Result<(), ServiceError> {
     for turn in slots.chunks(TASKS_PER_TURN) {
         for task in turn.iter().filter_map(|slot| tasks.get(*slot)) {
-            forecast.add(task, || task.definition.open_definition().map_err(ServiceError::from))?;
+            let open = || task.definition.open_definition().map_err(ServiceError::from);
+            forecast.add(task, calendars.named_by(task), open)?;
         }
         tokio::task::yield_now().await;
         while forecast.is_full() && forecast.count_some() {

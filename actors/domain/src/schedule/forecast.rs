@@ -8,7 +8,9 @@
 //! come), and runs by hand, events and retries, which nobody can foresee.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::calendar::Calendar;
 use super::cron::Cron;
 use super::evaluation::ClockRules;
 use super::{Plan, Schedule, ScheduleError, jitter_of};
@@ -151,13 +153,15 @@ impl Forecast {
         }
     }
 
-    /// Adds a task that is active. `open` opens its definition, which is only done where it decides something.
+    /// Adds a task that is active, with the calendars that it names. `open` opens its definition, which is only done where
+    /// it decides something.
     ///
     /// # Errors
     /// That of `open`, or [`ScheduleError`].
     pub fn add<E: From<ScheduleError>>(
         &mut self,
         task: &Task,
+        calendars: Vec<Arc<Calendar>>,
         open: impl FnOnce() -> Result<Definition, E>,
     ) -> Result<(), E> {
         let (jitter, end) = (task.rules.jitter, self.steps.end());
@@ -172,11 +176,13 @@ impl Forecast {
         // What is due since longer than this fires at once, if at all.
         let earliest = self.now.minus(jitter);
         let mut timetable = None;
-        if task.rules.timing == Timing::Recurring && series.first < end {
+        let narrowed = !calendars.is_empty();
+        if (task.rules.timing == Timing::Recurring || narrowed) && series.first < end {
             let definition = open()?;
-            let compiled = Timetable::compile(&definition, task.id, task.created_at)?;
-            if series.first < earliest {
-                series.first = compiled.next_after(Timestamp(earliest.0 - 1)).unwrap_or(end);
+            let compiled = Timetable::compile(&definition, task.id, task.created_at, calendars)?;
+            if series.first < earliest || narrowed {
+                let before = Timestamp(earliest.max(series.first).0 - 1);
+                series.first = compiled.next_allowed_after(before).unwrap_or(end);
             }
             series.until = definition.end_at.map_or(end, |last| end.min(last.plus(Span(1))));
             series.rhythm = Rhythm::of(&Schedule::compile(&definition.trigger, task.id, task.created_at)?);
@@ -248,7 +254,9 @@ impl Forecast {
             upcoming = match series.rhythm {
                 Rhythm::Once => None,
                 Rhythm::Every(every) if series.calendars.is_empty() => Some(instant.plus(every)),
-                Rhythm::Every(_) | Rhythm::Cron(..) => timetable.and_then(|table| table.next_after(instant)),
+                Rhythm::Every(_) | Rhythm::Cron(..) => {
+                    timetable.and_then(|table| table.next_allowed_after(instant))
+                }
             };
         }
         Some(found)

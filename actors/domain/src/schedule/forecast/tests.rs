@@ -6,11 +6,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::identifier::TenantId;
+use crate::schedule::calendar::CalendarMode;
 use crate::task::action::{Action, Operation};
 use crate::task::definition::{Delivery, Kind, Misfire, Overlap, Retry};
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
-use crate::task::state::{Phase, Stream};
+use crate::task::state::Stream;
 use crate::task::trigger::{Dst, IfPast, Trigger};
 
 /// 2026-03-28T12:34:56.789Z: in the night after it clocks change in Europe.
@@ -54,7 +55,7 @@ fn every(every: Span, anchor: Option<Timestamp>) -> Definition {
 /// A task that settled everything up to `settled`.
 fn task(number: u128, definition: &Definition, settled: Timestamp) -> Task {
     let id = TaskId(number);
-    let timetable = Timetable::compile(definition, id, CREATED).expect("it compiles");
+    let timetable = Timetable::compile(definition, id, CREATED, named(definition)).expect("it compiles");
     Task {
         id,
         slot: 0,
@@ -62,7 +63,7 @@ fn task(number: u128, definition: &Definition, settled: Timestamp) -> Task {
         owner: "ann".into(),
         version: 1,
         revision: 1,
-        phase: Phase::Active,
+        paused: false,
         settled,
         next: timetable.next_after(settled),
         runs: 0,
@@ -71,15 +72,30 @@ fn task(number: u128, definition: &Definition, settled: Timestamp) -> Task {
         rules: Rules::of(definition).into(),
         definition: Sealed::definition(definition),
         open: Vec::new(),
+        overrides: BTreeMap::new(),
         last_execution: None,
         stream: Stream::default(),
     }
 }
 
+/// The calendars that a definition names: all of them forbid week-ends.
+fn named(definition: &Definition) -> Vec<Arc<Calendar>> {
+    let weekends = Calendar {
+        description: String::new(),
+        mode: CalendarMode::Exclude,
+        timezone: None,
+        days: Vec::new(),
+        windows: vec!["Sat 00:00-Mon 00:00".parse().expect("a window")],
+    };
+    definition.calendars.iter().map(|_| Arc::new(weekends.clone())).collect()
+}
+
 fn forecast(tasks: &[(Task, Definition)], steps: Steps, instants_max: u64) -> Forecast {
     let mut forecast = Forecast::new(NOW, steps, instants_max);
     for (task, definition) in tasks {
-        forecast.add(task, || Ok::<_, ScheduleError>(definition.clone())).expect("it compiles");
+        forecast
+            .add(task, named(definition), || Ok::<_, ScheduleError>(definition.clone()))
+            .expect("it compiles");
     }
     while forecast.count_some() {}
     forecast
@@ -89,9 +105,11 @@ fn forecast(tasks: &[(Task, Definition)], steps: Steps, instants_max: u64) -> Fo
 fn plainly(tasks: &[(Task, Definition)], steps: Steps) -> Vec<u64> {
     let mut counts = vec![0; steps.count];
     for (task, definition) in tasks {
-        let timetable = Timetable::compile(definition, task.id, CREATED).expect("it compiles");
+        let timetable =
+            Timetable::compile(definition, task.id, CREATED, named(definition)).expect("it compiles");
         let instants = std::iter::successors(task.next, |instant| timetable.next_after(*instant));
-        let counted = instants.filter(|instant| *instant >= NOW.minus(definition.jitter));
+        let allowed = instants.filter(|instant| timetable.forbidden_by(*instant).is_none());
+        let counted = allowed.filter(|instant| *instant >= NOW.minus(definition.jitter));
         let left = definition.max_runs.unwrap_or(u32::MAX) as usize;
         for instant in counted.take(left).take_while(|instant| *instant < steps.end()) {
             let fire = instant.plus(jitter_of(task.id, instant, definition.jitter));
@@ -198,4 +216,17 @@ fn what_is_too_much_is_left_out_whole_and_the_herd_is_seen() {
     let peak = Peak::of(&steps, found.counts()).expect("a peak");
     assert_eq!((peak.at.to_string().as_str(), peak.fires), ("2026-03-29T03:00:00.000Z", 1_000));
     assert_eq!(found.counts().iter().sum::<u64>(), 1_000);
+}
+
+#[test]
+fn what_a_calendar_forbids_is_not_counted() {
+    let narrowed = |definition: Definition| Definition { calendars: vec!["weekends".into()], ..definition };
+    let definitions = vec![
+        narrowed(cron("0 * * * *", "Europe/Berlin")),
+        narrowed(every(Span::minutes(90), None)),
+        every(Span::minutes(90), None),
+    ];
+    let tasks = tasks(definitions, NOW);
+    let steps = Steps::from_now(NOW, Span::hours(24 * 7), Span::hours(1));
+    assert_eq!(forecast(&tasks, steps, u64::MAX).counts(), plainly(&tasks, steps));
 }
