@@ -219,11 +219,12 @@ fn status(status: &Value, _: Zone) -> String {
         Some(leader) => format!("node {leader} leads in term {}", field(status, "/term")),
         None => "no node leads: nothing can be changed until a majority of the nodes is up".into(),
     };
-    let mut table = Table::new([">NODE", "ROLE", "API", ">APPLIED", ">LAG", "ZONE DATA"]);
+    let mut table = Table::new([">NODE", "ROLE", "API", ">APPLIED", ">LAG", "ZONE DATA", ">CLOCK"]);
     for node in status["nodes"].as_array().map_or(&[][..], Vec::as_slice) {
-        table.row(
-            ["/id", "/role", "/api", "/applied", "/lag", "/zone_data"].map(|pointer| field(node, pointer)),
-        );
+        let [id, role, api, applied, lag, zone_data] =
+            ["/id", "/role", "/api", "/applied", "/lag", "/zone_data"].map(|pointer| field(node, pointer));
+        let clock = node["clock_offset_ms"].as_i64().map_or("-".into(), |offset| format!("{offset:+} ms"));
+        table.row([id, role, api, applied, lag, zone_data, clock]);
     }
     let warnings = status["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let warnings: String = warnings.map(|warning| format!("\nwarning: {warning}\n")).collect();
@@ -239,8 +240,10 @@ mod tests {
 
     fn cluster() -> Value {
         json!({"leader": 2, "term": 7, "version": "0.1.0", "zone_data": "2025b", "warnings": ["they differ"], "nodes": [
-            {"id": 1, "role": "follower", "api": "127.0.0.1:7070", "applied": 120, "lag": 3, "zone_data": "2026f"},
-            {"id": 2, "role": "leader", "api": "127.0.0.1:7071", "applied": 123, "lag": 0, "zone_data": "2025b"},
+            {"id": 1, "role": "follower", "api": "127.0.0.1:7070", "applied": 120, "lag": 3, "zone_data": "2026f",
+             "clock_offset_ms": -12},
+            {"id": 2, "role": "leader", "api": "127.0.0.1:7071", "applied": 123, "lag": 0, "zone_data": "2025b",
+             "clock_offset_ms": 3600000},
             {"id": 4, "role": "learner", "api": "127.0.0.1:7073", "applied": null, "lag": null}]})
     }
 
@@ -249,10 +252,10 @@ mod tests {
         let expected = "\
 node 2 leads in term 7; version 0.1.0, zone data 2025b
 
-NODE  ROLE      API             APPLIED  LAG  ZONE DATA
-   1  follower  127.0.0.1:7070      120    3  2026f
-   2  leader    127.0.0.1:7071      123    0  2025b
-   4  learner   127.0.0.1:7073        -    -  -
+NODE  ROLE      API             APPLIED  LAG  ZONE DATA        CLOCK
+   1  follower  127.0.0.1:7070      120    3  2026f           -12 ms
+   2  leader    127.0.0.1:7071      123    0  2025b      +3600000 ms
+   4  learner   127.0.0.1:7073        -    -  -                    -
 
 warning: they differ
 ";

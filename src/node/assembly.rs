@@ -327,7 +327,12 @@ impl Core {
             entropy: surroundings.entropy.clone(),
             read_models: Arc::new(self.projections.clone()),
             outputs: Arc::new(NodeOutputs::new(self.node, self.projections.clone(), self.transport.clone())),
-            cluster: Arc::new(NodeCluster::new(self.node, self.group.clone(), self.transport.clone())),
+            cluster: Arc::new(NodeCluster::new(
+                self.node,
+                self.group.clone(),
+                self.transport.clone(),
+                surroundings.clock.clone(),
+            )),
         })
     }
 }

@@ -1,16 +1,17 @@
 //! The group of nodes as its leader sees it, asked from any node.
 //!
 //! Only the leader knows how far everybody is. A node that does not lead asks it, and shows what it knows by itself when
-//! nobody answers. Each node alone knows the version of its zone data: it is asked.
+//! nobody answers. Each node alone knows the version of its zone data and its clock: it is asked.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use escapement_actors::ports::Clock;
 use escapement_domain::identifier::NodeId;
 use escapement_domain::schedule::ZONE_DATA;
 use escapement_raft::{Group, Transport};
-use futures::future::{BoxFuture, join_all};
+use futures::future::{BoxFuture, join, join_all};
 use serde::{Deserialize, Serialize};
 
 use super::peer::{Question, Reply};
@@ -70,6 +71,7 @@ impl From<Told> for ClusterStatus {
             lag: node.lag,
             // Whoever tells the status asks each node itself.
             zone_data: None,
+            clock_offset_ms: None,
         };
         Self { leader: told.leader, term: told.term, nodes: told.nodes.into_iter().map(hear).collect() }
     }
@@ -80,11 +82,17 @@ pub(super) struct NodeCluster {
     node: NodeId,
     group: Group,
     transport: Arc<dyn Transport>,
+    clock: Arc<dyn Clock>,
 }
 
 impl NodeCluster {
-    pub(super) fn new(node: NodeId, group: Group, transport: Arc<dyn Transport>) -> Self {
-        Self { node, group, transport }
+    pub(super) fn new(
+        node: NodeId,
+        group: Group,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { node, group, transport, clock }
     }
 }
 
@@ -101,7 +109,7 @@ async fn as_the_leader_tells(
 }
 
 /// The version of a node's zone data; none if it does not say, as one of an older version does not.
-async fn zone_data(transport: &dyn Transport, here: NodeId, node: NodeId) -> Option<String> {
+pub(super) async fn zone_data(transport: &dyn Transport, here: NodeId, node: NodeId) -> Option<String> {
     if node == here {
         return Some(ZONE_DATA.to_owned());
     }
@@ -109,6 +117,25 @@ async fn zone_data(transport: &dyn Transport, here: NodeId, node: NodeId) -> Opt
         Some(Reply::ZoneData(version)) => Some(version),
         _ => None,
     }
+}
+
+/// How far a node's wall clock is ahead of this one's, in ms; none if it does not say in time.
+async fn clock_ahead(
+    transport: &dyn Transport,
+    clock: &dyn Clock,
+    here: NodeId,
+    node: NodeId,
+) -> Option<i64> {
+    if node == here {
+        return Some(0);
+    }
+    let asked = clock.monotonic();
+    let Some(Reply::Clock(shown)) = ask(transport, node, &Question::Clock, VERSION_PATIENCE).await else {
+        return None;
+    };
+    let took = clock.monotonic().saturating_sub(asked);
+    let half = i64::try_from(took.as_millis() / 2).unwrap_or(i64::MAX);
+    Some(shown.0.saturating_add(half).saturating_sub(clock.now().0))
 }
 
 async fn ask(
@@ -121,19 +148,34 @@ async fn ask(
     Reply::decode(&reply.ok()?).ok()
 }
 
+/// The middle one, or what lies between the two in the middle; 0 of none.
+fn median(numbers: impl Iterator<Item = i64>) -> i64 {
+    let mut numbers: Vec<i64> = numbers.collect();
+    numbers.sort_unstable();
+    let upper = numbers.get(numbers.len() / 2).copied().unwrap_or(0);
+    let lower = numbers.get(numbers.len().saturating_sub(1) / 2).copied().unwrap_or(0);
+    lower + (upper - lower) / 2
+}
+
 impl Cluster for NodeCluster {
     fn status(&self) -> BoxFuture<'static, ClusterStatus> {
         let (node, group, transport) = (self.node, self.group.clone(), self.transport.clone());
+        let clock = self.clock.clone();
         Box::pin(async move {
             let here = Cluster::status(&group).await;
             let mut status = match here.leader.filter(|leader| *leader != node) {
                 Some(leader) => as_the_leader_tells(&*transport, leader, here).await,
                 None => here,
             };
-            let asked = status.nodes.iter().map(|other| zone_data(&*transport, node, other.id));
+            let asked = status.nodes.iter().map(|other| {
+                let zone_data = zone_data(&*transport, node, other.id);
+                join(zone_data, clock_ahead(&*transport, &*clock, node, other.id))
+            });
             let told = join_all(asked).await;
-            for (other, zone_data) in status.nodes.iter_mut().zip(told) {
+            let middle = median(told.iter().filter_map(|(_, ahead)| *ahead));
+            for (other, (zone_data, ahead)) in status.nodes.iter_mut().zip(told) {
                 other.zone_data = zone_data;
+                other.clock_offset_ms = ahead.map(|ahead| ahead.saturating_sub(middle));
             }
             status
         })

@@ -9,10 +9,12 @@ use bytes::Bytes;
 use escapement_actors::ports::{Clock, Leadership};
 use escapement_actors::worker::clocks::ClockWatch;
 use escapement_domain::identifier::NodeId;
+use escapement_domain::schedule::ZONE_DATA;
 use escapement_raft::{Group, Transport};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::membership::zone_data;
 use super::peer::{Question, Reply};
 
 /// How often the voters are asked.
@@ -36,8 +38,12 @@ impl Timekeeper {
     /// Goes on for as long as the node lives.
     pub(super) async fn run(mut self) {
         let mut jumps = self.clocks.jumps();
-        while self.leadership.wait_for(|now| now.leading).await.is_ok() {
+        let mut warned_in = None;
+        while let Ok(term) = self.leadership.wait_for(|now| now.leading).await.map(|now| now.term) {
             self.compare().await;
+            if warned_in.replace(term) != Some(term) {
+                self.warn_of_other_zone_data().await;
+            }
             let pause = if self.clocks.is_agreed() { EVERY } else { AGAIN };
             // A jump, and a change of who leads, are heard at once.
             let news = async {
@@ -61,6 +67,23 @@ impl Timekeeper {
         let others = voters.iter().copied().filter(|voter| *voter != self.node).collect::<Vec<_>>();
         self.clocks.count(voters);
         futures::future::join_all(others.into_iter().map(|voter| self.ask(voter))).await;
+    }
+
+    /// Says aloud which nodes would plan other instants if they led.
+    async fn warn_of_other_zone_data(&self) {
+        let others = self.group.status().members.into_keys().map(NodeId).filter(|node| *node != self.node);
+        let asked =
+            others.map(|node| async move { (node, zone_data(&*self.transport, self.node, node).await) });
+        for (node, version) in futures::future::join_all(asked).await {
+            if let Some(version) = version.filter(|version| version != ZONE_DATA) {
+                tracing::warn!(
+                    %node,
+                    theirs = version,
+                    ours = ZONE_DATA,
+                    "the nodes' zone data differ: run the same version of the program everywhere"
+                );
+            }
+        }
     }
 
     async fn ask(&self, voter: NodeId) {

@@ -1,7 +1,9 @@
 //! The group of nodes: who belongs to it, who leads, and changes of both.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use escapement_actors::worker::clocks::TOLERANCE_MS;
 use escapement_domain::identifier::NodeId;
 use futures::future::BoxFuture;
 
@@ -59,6 +61,8 @@ pub struct NodeStatus {
     pub lag: Option<u64>,
     /// The version of its zone data; none if it did not say.
     pub zone_data: Option<String>,
+    /// How far its wall clock is ahead of the median of the members', in ms; none if it did not say.
+    pub clock_offset_ms: Option<i64>,
 }
 
 impl ClusterStatus {
@@ -72,6 +76,26 @@ impl ClusterStatus {
     /// What whoever runs the cluster should see to, in sentences.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.clock_warnings();
+        warnings.extend(self.zone_data_warning());
+        warnings
+    }
+
+    fn clock_warnings(&self) -> Vec<String> {
+        let is_off = |offset: &i64| offset.abs() > TOLERANCE_MS;
+        let off = self.nodes.iter().filter_map(|node| Some((node.id, node.clock_offset_ms.filter(is_off)?)));
+        off.map(|(node, offset)| {
+            let side = if offset > 0 { "ahead of" } else { "behind" };
+            format!(
+                "the clock of node {node} is {:.1} s {side} the others': it leads nothing while another node can; mend \
+                 its time service",
+                Duration::from_millis(offset.unsigned_abs()).as_secs_f32()
+            )
+        })
+        .collect()
+    }
+
+    fn zone_data_warning(&self) -> Option<String> {
         let mut versions = BTreeMap::<&str, Vec<String>>::new();
         for node in &self.nodes {
             if let Some(version) = node.zone_data.as_deref() {
@@ -79,17 +103,17 @@ impl ClusterStatus {
             }
         }
         if versions.len() < 2 {
-            return Vec::new();
+            return None;
         }
         let each: Vec<String> = versions
             .iter()
             .map(|(version, nodes)| format!("{version} on node {}", nodes.join(", ")))
             .collect();
-        vec![format!(
+        Some(format!(
             "the nodes' zone data differ: {}; the state stays the same on all, since the leader plans, but which instants it \
              plans changes with the leader: run the same version everywhere",
             each.join("; ")
-        )]
+        ))
     }
 }
 
@@ -204,6 +228,7 @@ mod tests {
             applied: None,
             lag: None,
             zone_data: version.map(str::to_owned),
+            clock_offset_ms: None,
         };
         let nodes = (1..).zip(versions).map(node).collect();
         ClusterStatus { leader: Some(NodeId(2)), term: 1, nodes }
@@ -214,6 +239,17 @@ mod tests {
         assert_eq!(status(&[Some("2025b"), Some("2026f")]).zone_data(), Some("2026f"));
         assert_eq!(status(&[Some("2025b"), None]).zone_data(), Some("2025b"));
         assert_eq!(status(&[None, None]).zone_data(), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_a_warning() {
+        let mut status = status(&[None, None, None]);
+        for (node, offset) in status.nodes.iter_mut().zip([0, 1_000, -3_600_000]) {
+            node.clock_offset_ms = Some(offset);
+        }
+        let warnings = status.warnings();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("node 3 is 3600.0 s behind the others'"), "{warnings:?}");
     }
 
     #[test]

@@ -28,6 +28,7 @@ impl Cluster for Group {
                 applied: if here { Some(status.applied) } else { member.matched },
                 lag: member.lag,
                 zone_data: here.then(|| ZONE_DATA.to_owned()),
+                clock_offset_ms: None,
             }
         });
         let status =

@@ -166,6 +166,7 @@ impl Cluster for TestCluster {
             applied: Some(7),
             lag: Some(0),
             zone_data: Some("2025b".into()),
+            clock_offset_ms: Some(0),
         };
         async { ClusterStatus { leader: Some(NodeId(1)), term: 1, nodes: vec![node] } }.boxed()
     }

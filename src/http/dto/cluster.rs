@@ -46,6 +46,9 @@ pub(in crate::http) struct Node {
     /// The version of its IANA zone data; null if it did not say.
     #[schema(required = true, example = "2025b")]
     zone_data: Option<String>,
+    /// How far its wall clock is ahead of the median of the members', in milliseconds; null if it did not say.
+    #[schema(required = true)]
+    clock_offset_ms: Option<i64>,
 }
 
 /// A node to add.
@@ -96,6 +99,7 @@ impl From<NodeStatus> for Node {
             applied: node.applied,
             lag: node.lag,
             zone_data: node.zone_data,
+            clock_offset_ms: node.clock_offset_ms,
         }
     }
 }
