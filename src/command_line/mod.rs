@@ -5,10 +5,13 @@
 //! standard output carries the answer only. Absent on purpose: rules of tasks and schedules, which are the domain's.
 
 mod audit;
+mod backfill;
+mod calendar;
 pub(crate) mod client;
 mod cluster;
 mod configuration;
 pub(crate) mod connection;
+mod document;
 mod events;
 mod execution;
 mod explanation;
@@ -17,6 +20,7 @@ mod fetching;
 mod fires;
 mod forecast;
 mod logs;
+mod occurrence;
 mod problem;
 pub(crate) mod progress;
 mod schedule;
@@ -99,6 +103,9 @@ enum Command {
     /// Create, read, change and run tasks
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// Make, read and delete calendars, which narrow the schedules of tasks
+    #[command(subcommand)]
+    Calendar(calendar::CalendarCommand),
     /// Look at executions, cancel and retry them
     #[command(subcommand)]
     Execution(execution::ExecutionCommand),
@@ -156,6 +163,9 @@ impl CommandLine {
             Some(Command::Bench(command)) => command.run(&self.connection, &mut screen),
             Some(Command::Audit(command)) => command.run(&self.connection, &mut screen),
             Some(Command::Task(command)) => {
+                ask(&self.connection, async |client| command.run(&client, &mut screen).await)
+            }
+            Some(Command::Calendar(command)) => {
                 ask(&self.connection, async |client| command.run(&client, &mut screen).await)
             }
             Some(Command::Execution(command)) => {

@@ -3,8 +3,6 @@
 //! Absent on purpose: defaults and validation of definitions. What a file holds is sent as it is, so that the node's
 //! answer is the only word on it.
 
-use std::fs;
-use std::io::{self, Read as _};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
@@ -13,15 +11,18 @@ use escapement_domain::identifier::TaskId;
 use escapement_domain::timestamp::Timestamp;
 use serde_json::Value;
 
+use super::backfill::BackfillCommand;
 use super::client::{Client, Request};
+use super::document::read_json;
 use super::failure::Failure;
+use super::occurrence::OccurrenceCommand;
 use super::screen::{Screen, exactly_when, field, note, optional, pairs, when};
 use super::table::{Sheet, Table, shortened};
 use super::zone::Zone;
 use super::{explanation, parse_instant, parse_task, system, word};
 
-/// Bytes of the largest file that is sent: what the API takes for one body.
-const BODY_BYTES_MAX: u64 = 1024 * 1024;
+/// How several tasks are sent.
+const OF_MANY: &str = "create them one by one, or all at once with POST /api/scheduled-tasks/bulk";
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
@@ -138,6 +139,10 @@ pub(super) enum TaskCommand {
         #[arg(long, default_value = "5")]
         count: NonZeroU32,
     },
+    #[command(flatten)]
+    Occurrence(OccurrenceCommand),
+    #[command(flatten)]
+    Backfill(BackfillCommand),
 }
 
 /// The task that is meant.
@@ -145,7 +150,7 @@ pub(super) enum TaskCommand {
 pub(super) struct TaskName {
     /// The task's id
     #[arg(value_name = "ID", value_parser = parse_task)]
-    id: TaskId,
+    pub(super) id: TaskId,
 }
 
 /// Which tasks to list.
@@ -163,6 +168,9 @@ pub(super) struct ListOptions {
     /// Only tasks of this name
     #[arg(long)]
     name: Option<String>,
+    /// Only tasks that name this calendar
+    #[arg(long, value_name = "NAME")]
+    calendar: Option<String>,
     /// How many to show at most, up to 1000
     #[arg(long, default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     limit: u32,
@@ -191,7 +199,7 @@ pub(super) enum Kind {
 }
 
 impl TaskName {
-    fn path(&self, rest: &[&str]) -> Vec<String> {
+    pub(super) fn path(&self, rest: &[&str]) -> Vec<String> {
         let mut path = vec!["api".to_owned(), "scheduled-tasks".to_owned(), self.id.to_string()];
         path.extend(rest.iter().map(|segment| (*segment).to_owned()));
         path
@@ -208,7 +216,7 @@ impl TaskCommand {
                 screen.answer(&answer, sheet)
             }
             Self::Update { task, file, if_version } => {
-                let mut request = Request::put(task.path(&[])).keyed()?.body(read_json(&file)?);
+                let mut request = Request::put(task.path(&[])).keyed()?.body(read_json(&file, OF_MANY)?);
                 if let Some(version) = if_version {
                     request = request.header("if-match", &format!("\"{version}\""))?;
                 }
@@ -244,6 +252,8 @@ impl TaskCommand {
                     Request::get(task.path(&["explain"])).query("at", at).query("count", Some(count));
                 screen.answer(&client.ask(&request).await?, explanation::explanation)
             }
+            Self::Occurrence(command) => command.run(client, screen).await,
+            Self::Backfill(command) => command.run(client, screen).await,
         }
     }
 }
@@ -255,39 +265,13 @@ async fn create(
     key: Option<String>,
 ) -> Result<(), Failure> {
     let key = key.unwrap_or_else(|| system::fresh_id().to_string());
-    let request = Request::post(["api", "scheduled-tasks", ""]).key(&key)?.body(read_json(file)?);
+    let request = Request::post(["api", "scheduled-tasks", ""]).key(&key)?.body(read_json(file, OF_MANY)?);
     let answer = client.ask(&request).await.inspect_err(|failure| {
         if failure.leaves_open() {
             note(&format!("the task may exist: the same command with --idempotency-key {key} answers with it or creates it"));
         }
     })?;
     screen.answer(&answer, |task, zone| changed("created", task, zone))
-}
-
-/// Reads a definition, which must be one JSON object; what it must hold is the node's to say.
-fn read_json(file: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = if file == Path::new("-") {
-        io::stdin().lock().take(BODY_BYTES_MAX + 1).read_to_string(&mut text)
-    } else {
-        fs::File::open(file).and_then(|opened| opened.take(BODY_BYTES_MAX + 1).read_to_string(&mut text))
-    };
-    let length = read.map_err(|error| Failure::file("read", file, &error))?;
-    if length as u64 > BODY_BYTES_MAX {
-        return Err(Failure::stopped(format!(
-            "{} is larger than the 1 MiB that the API takes",
-            file.display()
-        )));
-    }
-    match serde_json::from_str(&text) {
-        Ok(Value::Object(_)) => Ok(text),
-        Ok(Value::Array(_)) => {
-            Err(Failure::stopped(format!("{} holds a list, and a definition is one object", file.display()))
-                .advise("create them one by one, or all at once with POST /api/scheduled-tasks/bulk"))
-        }
-        Ok(_) => Err(Failure::stopped(format!("{} does not hold an object", file.display()))),
-        Err(error) => Err(Failure::stopped(format!("{} is not JSON: {error}", file.display()))),
-    }
 }
 
 fn changed(what: &str, task: &Value, zone: Zone) -> String {
@@ -310,6 +294,7 @@ impl ListOptions {
             .query("kind", self.kind.as_ref().map(word))
             .query("label", self.label.as_ref())
             .query("name", self.name.as_ref())
+            .query("calendar", self.calendar.as_ref())
             .query("cursor", self.cursor.as_ref());
         let answer = client.ask(&request).await?;
         screen.list(&answer, table)

@@ -1,4 +1,4 @@
-//! What `task` prints of the API's answers, and what it reads from files.
+//! What `task` prints of the API's answers.
 
 use chrono_tz::Tz;
 use serde_json::json;
@@ -41,33 +41,6 @@ fn a_change_is_told_in_one_line() {
     let expected = "created task 01900000-0000-7000-8000-000000000001 (nightly), version 3, fires next at 2026-03-02 01:00:00 (UTC)\n";
     assert_eq!(changed("created", &task(), UTC), expected);
     assert!(changed("created", &json!({"id": "x"}), UTC).ends_with("no fire is due\n"));
-}
-
-#[track_caller]
-fn check_file(contents: &str, expected: Result<(), &str>) {
-    let directory = tempfile::tempdir().expect("temporary directory");
-    let path = directory.path().join("task.json");
-    std::fs::write(&path, contents).expect("written");
-    match (read_json(&path), expected) {
-        (Ok(text), Ok(())) => assert_eq!(text, contents),
-        (Err(failure), Err(expected)) => assert!(failure.to_string().contains(expected), "{failure}"),
-        (found, _) => panic!("{found:?}"),
-    }
-}
-
-#[test]
-fn a_file_is_sent_as_it_is_if_it_is_one_object() {
-    check_file("{\"name\": \"a\", \"later\": 1}\n", Ok(()));
-    check_file("[{}]", Err("holds a list"));
-    check_file("7", Err("does not hold an object"));
-    check_file("{\n  name: 1}", Err("line 2 column 3"));
-    check_file(&format!("{{\"a\":\"{}\"}}", "x".repeat(1024 * 1024)), Err("larger than the 1 MiB"));
-}
-
-#[test]
-fn a_file_that_is_not_there_is_named() {
-    let failure = read_json(Path::new("/nowhere/task.json")).expect_err("missing");
-    assert!(failure.to_string().starts_with("cannot read /nowhere/task.json: "), "{failure}");
 }
 
 #[test]

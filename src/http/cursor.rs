@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 /// Bytes of the digest.
 const DIGEST_BYTES: usize = 8;
 /// Bytes of the longest place.
-const PLACE_BYTES_MAX: usize = 64;
+const PLACE_BYTES_MAX: usize = 128;
 
 /// A list, as its cursors know it.
 #[derive(Clone, Debug)]

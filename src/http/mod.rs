@@ -7,11 +7,13 @@
 
 mod audit;
 mod bulk;
+mod calendars;
 mod cluster;
 mod cursor;
 mod dto;
 mod executions;
 mod front;
+mod occurrences;
 mod openapi;
 mod problem;
 mod request;

@@ -3,7 +3,7 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{audit, bulk, cluster, executions, schedules, system, tasks};
+use super::{audit, bulk, calendars, cluster, executions, occurrences, schedules, system, tasks};
 
 /// The document.
 #[derive(OpenApi)]
@@ -11,7 +11,9 @@ use super::{audit, bulk, cluster, executions, schedules, system, tasks};
     info(title = "Escapement", description = "A scheduler that fires every task exactly once, on a Raft-replicated event log. A path answers with and without its trailing slash; /api/v1/… is the same as /api/…."),
     paths(
         tasks::create, tasks::list, tasks::upcoming, tasks::get, tasks::update, tasks::delete, tasks::run, tasks::pause,
-        tasks::resume, tasks::next, tasks::explain, tasks::events, schedules::forecast, bulk::create, executions::list, executions::get, executions::logs,
+        tasks::resume, tasks::next, tasks::explain, tasks::events, schedules::forecast, occurrences::change, occurrences::list, occurrences::backfill,
+        occurrences::backfills, occurrences::cancel_backfill, bulk::create, calendars::put, calendars::list, calendars::get,
+        calendars::delete, executions::list, executions::get, executions::logs,
         executions::cancel, executions::retry, executions::status, executions::workers, audit::events, audit::chains, audit::blocks, audit::fires, cluster::status,
         cluster::add_node, cluster::promote_node, cluster::remove_node, cluster::transfer_leadership, system::healthz,
         system::readyz, system::metrics, system::openapi, system::sign_in,

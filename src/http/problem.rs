@@ -248,9 +248,10 @@ impl From<ServiceError> for Problem {
             ServiceError::Denied(denied) => {
                 Self::new(StatusCode::FORBIDDEN, "forbidden", "Forbidden", denied.to_string())
             }
-            ServiceError::NoSuchTask | ServiceError::NoSuchExecution | ServiceError::NoSuchTenant => {
-                Self::not_found(error.to_string())
-            }
+            ServiceError::NoSuchTask
+            | ServiceError::NoSuchExecution
+            | ServiceError::NoSuchCalendar { .. }
+            | ServiceError::NoSuchTenant => Self::not_found(error.to_string()),
             ServiceError::Invalid { faults } => Self::invalid(faults),
             ServiceError::Rejected(rejection) => rejection.into(),
             ServiceError::NoLeader => Self::passing(
@@ -296,7 +297,12 @@ impl From<Rejection> for Problem {
             | Rejection::NoSuchExecution
             | Rejection::NoSuchBackfill
             | Rejection::NoSuchCalendar { .. } => Self::not_found(detail),
-            Rejection::CalendarInUse { .. } => conflict("calendar_in_use", "Calendar in use"),
+            Rejection::CalendarInUse { name, .. } => Self {
+                detail: format!(
+                    "{detail}: take it out of their `calendars` first; GET /api/scheduled-tasks/?calendar={name} lists them"
+                ),
+                ..conflict("calendar_in_use", "Calendar in use")
+            },
             Rejection::OccurrencePassed { .. } => conflict("occurrence_passed", "Occurrence passed"),
             Rejection::OccurrenceUnchanged { .. } => conflict("occurrence_unchanged", "Occurrence unchanged"),
             Rejection::MovedIntoThePast { .. } => unprocessable("moved_into_the_past", "Moved into the past"),

@@ -12,7 +12,7 @@ use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, IF_MATCH};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use escapement_domain::command::Idempotency;
-use escapement_domain::identifier::{ExecutionId, TaskId};
+use escapement_domain::identifier::{CommandId, ExecutionId, TaskId};
 use escapement_domain::limits::IDEMPOTENCY_KEY_BYTES_MAX;
 use escapement_domain::timestamp::Timestamp;
 use futures::FutureExt as _;
@@ -118,22 +118,31 @@ impl Call {
 
     /// The task that the path names.
     pub(super) fn task(&self) -> Result<TaskId, Problem> {
-        self.named("there is no such task: the path names it by its UUID")
+        self.named("id", "there is no such task: the path names it by its UUID")
     }
 
     /// The execution that the path names.
     pub(super) fn execution(&self) -> Result<ExecutionId, Problem> {
-        self.named("there is no such execution: the path names it by its UUID")
+        self.named("id", "there is no such execution: the path names it by its UUID")
     }
 
     /// The node that the path names.
     pub(super) fn node(&self) -> Result<u64, Problem> {
-        self.named("there is no such node: the path names it by its number")
+        self.named("id", "there is no such node: the path names it by its number")
     }
 
-    fn named<T: FromStr>(&self, otherwise: &str) -> Result<T, Problem> {
-        let text = self.request.match_info().get("id").unwrap_or_default();
-        text.parse().map_err(|_| Problem::not_found(otherwise))
+    /// The backfill that the path names.
+    pub(super) fn backfill(&self) -> Result<CommandId, Problem> {
+        self.named("backfill", "there is no such backfill: the path names it by its UUID")
+    }
+
+    fn named<T: FromStr>(&self, name: &str, otherwise: &str) -> Result<T, Problem> {
+        self.segment(name).parse().map_err(|_| Problem::not_found(otherwise))
+    }
+
+    /// What stands in the path where its pattern has this name.
+    pub(super) fn segment(&self, name: &str) -> &str {
+        self.request.match_info().get(name).unwrap_or_default()
     }
 
     /// The query parameters.

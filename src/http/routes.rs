@@ -6,13 +6,13 @@
 use actix_web::http::Method;
 use actix_web::web::{PayloadConfig, ServiceConfig, delete, get, head, post, put, resource};
 
-use super::{audit, bulk, cluster, executions, schedules, system, tasks};
+use super::{audit, bulk, calendars, cluster, executions, occurrences, schedules, system, tasks};
 
 /// Bytes of a body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 32] = [
+pub(super) const PATTERNS: [&str; 38] = [
     "/",
     "/healthz",
     "/readyz",
@@ -29,6 +29,12 @@ pub(super) const PATTERNS: [&str; 32] = [
     "/api/scheduled-tasks/{id}/explain",
     "/api/scheduled-tasks/{id}/events",
     "/api/schedules/forecast",
+    "/api/scheduled-tasks/{id}/occurrences",
+    "/api/scheduled-tasks/{id}/backfill",
+    "/api/scheduled-tasks/{id}/backfills",
+    "/api/scheduled-tasks/{id}/backfills/{backfill}",
+    "/api/calendars",
+    "/api/calendars/{name}",
     "/api/executions",
     "/api/executions/status",
     "/api/executions/{id}",
@@ -52,6 +58,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
     config.app_data(PayloadConfig::new(BODY_BYTES_MAX));
     system(config);
     tasks(config);
+    occurrences(config);
+    calendars(config);
     executions(config);
     cluster(config);
 }
@@ -86,6 +94,30 @@ fn tasks(config: &mut ServiceConfig) {
         .service(resource("/api/scheduled-tasks/{id}/explain").route(get().to(tasks::explain)))
         .service(resource("/api/scheduled-tasks/{id}/events").route(get().to(tasks::events)))
         .service(resource("/api/schedules/forecast").route(get().to(schedules::forecast)));
+}
+
+fn occurrences(config: &mut ServiceConfig) {
+    config
+        .service(
+            resource("/api/scheduled-tasks/{id}/occurrences")
+                .route(get().to(occurrences::list))
+                .route(post().to(occurrences::change)),
+        )
+        .service(resource("/api/scheduled-tasks/{id}/backfill").route(post().to(occurrences::backfill)))
+        .service(resource("/api/scheduled-tasks/{id}/backfills").route(get().to(occurrences::backfills)))
+        .service(
+            resource("/api/scheduled-tasks/{id}/backfills/{backfill}")
+                .route(delete().to(occurrences::cancel_backfill)),
+        );
+}
+
+fn calendars(config: &mut ServiceConfig) {
+    config.service(resource("/api/calendars").route(get().to(calendars::list))).service(
+        resource("/api/calendars/{name}")
+            .route(get().to(calendars::get))
+            .route(put().to(calendars::put))
+            .route(delete().to(calendars::delete)),
+    );
 }
 
 fn executions(config: &mut ServiceConfig) {

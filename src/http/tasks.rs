@@ -60,6 +60,7 @@ pub(super) async fn create(call: Call, body: Content) -> Answer {
         ("kind" = Option<super::dto::task::Kind>, Query, description = "Only those of this kind"),
         ("label" = Option<String>, Query, description = "Only those with this label: `team=qa`, or `team` for any value"),
         ("name" = Option<String>, Query, description = "Only those of this name"),
+        ("calendar" = Option<String>, Query, description = "Only those that name this calendar"),
         ("consistency" = Option<String>, Query, description = "`linearizable`, or `local` for what this node has"),
     ),
     responses((status = 200, description = "A page", body = List<Task>))
@@ -77,6 +78,7 @@ pub(super) async fn list(call: Call) -> Answer {
             None => (label, None),
         }),
         name: parameters.text("name"),
+        calendar: parameters.text("calendar"),
     };
     let listing = Listing::new("tasks", caller.tenant()).filtered(&format!("{filter:?}"));
     let after = parameters.cursor(|text| listing.place(text).map(u128::from_be_bytes).map(TaskId));

@@ -63,12 +63,13 @@ pub enum Permission<'a> {
     Read,
     /// Create a task.
     CreateTask,
-    /// Change, delete, backfill or override a task.
+    /// Change or delete a task.
     ChangeTask {
         /// Who created the task.
         owner: &'a str,
     },
-    /// Run, pause or resume a task; cancel, retry or re-prioritise an execution of it.
+    /// Run, backfill, pause or resume a task, skip or move an occurrence of it; cancel, retry or re-prioritise an
+    /// execution of it.
     OperateTask {
         /// Who created the task.
         owner: &'a str,

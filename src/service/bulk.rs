@@ -6,7 +6,7 @@
 
 use escapement_actors::intent::{Draft, Intent};
 use escapement_actors::task::parts;
-use escapement_domain::answer::Accepted;
+use escapement_domain::answer::{Accepted, Rejection};
 use escapement_domain::command::Idempotency;
 use escapement_domain::identifier::TaskId;
 use escapement_domain::limits::{BULK_TASKS_MAX, IDEMPOTENCY_WINDOW};
@@ -14,11 +14,12 @@ use escapement_domain::record::Hash;
 use escapement_domain::timestamp::Span;
 
 use super::Service;
+use super::calendars::of_task;
 use super::caller::Caller;
 use super::consistency::PATIENCE;
 use super::failure::ServiceError;
 use super::submitting::Carried;
-use super::validation::{Checked, Fault, WantedState};
+use super::validation::{Checked, Fault, WantedState, no_such_calendar};
 use crate::security::Permission;
 
 /// Names made from a key carry the beginning of a time slot of this length, in milliseconds.
@@ -106,11 +107,9 @@ impl Service {
             let key = key.as_ref().map(|key| key_of(key, places, outcomes.len()));
             match self.carry_out_under(caller, key, Intent::CreateTasks(drafts)).await {
                 Ok(Carried { accepted: Accepted::Tasks(answers), .. }) => {
-                    for ((place, _), answer) in left.drain(..).zip(answers) {
-                        let outcome = answer.map_or_else(
-                            |rejection| BulkOutcome::Failed(rejection.into()),
-                            BulkOutcome::Created,
-                        );
+                    for ((place, draft), answer) in left.drain(..).zip(answers) {
+                        let outcome =
+                            answer.map_or_else(|rejection| failed(rejection, &draft), BulkOutcome::Created);
                         outcomes[place] = Some(outcome);
                     }
                 }
@@ -151,6 +150,7 @@ impl Service {
             Some(key) => names_in(caller, key, self.unix_millis() / SLOT_MILLIS, tasks.len()),
             None => tasks.iter().map(|_| self.fresh_task()).collect(),
         };
+        let named: Vec<Vec<String>> = tasks.iter().map(|task| task.definition.calendars.clone()).collect();
         let drafts = names.iter().zip(tasks).map(|(name, checked)| draft(*name, checked)).collect();
         let (mut first, mut parts) = (0, 0);
         for tasks in parts::split(drafts) {
@@ -161,7 +161,8 @@ impl Service {
             first += count;
             parts += 1;
         }
-        self.carry_out(caller, Intent::CommitStaged { bulk, parts }).await?;
+        let committed = self.carry_out(caller, Intent::CommitStaged { bulk, parts }).await;
+        committed.map_err(|error| of_one(error, &named))?;
         self.await_created(caller, &names).await?;
         Ok(names)
     }
@@ -235,6 +236,22 @@ fn key_of(key: &Idempotency, left: impl ExactSizeIterator<Item = usize>, of: usi
     }
     let places: Vec<u8> = left.flat_map(|place| (place as u64).to_be_bytes()).collect();
     Idempotency { key: format!("{}\u{1f}{}", key.key, Hash::of(&places)).into(), digest: key.digest }
+}
+
+fn failed(rejection: Rejection, draft: &Draft) -> BulkOutcome {
+    match of_task(rejection.into(), &draft.definition.calendars) {
+        ServiceError::Invalid { faults } => BulkOutcome::Invalid(faults),
+        error => BulkOutcome::Failed(error),
+    }
+}
+
+/// The refusal of a whole bulk for a calendar that one of its tasks names, with a pointer within the bulk.
+fn of_one(error: ServiceError, named: &[Vec<String>]) -> ServiceError {
+    let ServiceError::NoSuchCalendar { name } = error else { return error };
+    let place = named.iter().position(|named| named.iter().any(|other| **other == *name)).unwrap_or(0);
+    let fault = no_such_calendar(&name, named.get(place).map_or(&[], Vec::as_slice));
+    let fault = Fault { pointer: format!("/{place}{}", fault.pointer), detail: fault.detail };
+    ServiceError::Invalid { faults: vec![fault] }
 }
 
 /// Names made from a key: the same for everyone who asks within a time slot.

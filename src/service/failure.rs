@@ -23,6 +23,12 @@ pub enum ServiceError {
     /// There is no such execution for this tenant.
     #[error("there is no such execution")]
     NoSuchExecution,
+    /// There is no such calendar for this tenant.
+    #[error("there is no calendar `{name}`")]
+    NoSuchCalendar {
+        /// Its name.
+        name: Arc<str>,
+    },
     /// There is no such tenant.
     #[error("there is no such tenant")]
     NoSuchTenant,
@@ -85,6 +91,7 @@ impl From<Rejection> for ServiceError {
         match rejection {
             Rejection::NoSuchTask => Self::NoSuchTask,
             Rejection::NoSuchExecution => Self::NoSuchExecution,
+            Rejection::NoSuchCalendar { name } => Self::NoSuchCalendar { name },
             Rejection::Overdue { .. } => Self::Busy,
             other => Self::Rejected(other),
         }

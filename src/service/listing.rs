@@ -32,6 +32,8 @@ pub struct TaskFilter {
     pub label: Option<(String, Option<String>)>,
     /// Only those of this name.
     pub name: Option<String>,
+    /// Only those that name this calendar.
+    pub calendar: Option<String>,
 }
 
 /// Some tasks.
@@ -52,6 +54,7 @@ impl TaskFilter {
         self.kind.is_none_or(|kind| kind == view.definition.kind)
             && self.name.as_ref().is_none_or(|name| *name == view.definition.name)
             && self.label.as_ref().is_none_or(label)
+            && self.calendar.as_ref().is_none_or(|name| view.definition.calendars.contains(name))
     }
 }
 

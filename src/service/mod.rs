@@ -8,7 +8,9 @@
 //! linearizable unless its caller says otherwise. Absent on purpose: HTTP, wire formats, rules.
 
 pub mod audit;
+mod backfills;
 mod bulk;
+mod calendars;
 pub mod caller;
 pub mod cluster;
 mod coming;
@@ -23,6 +25,7 @@ pub mod group;
 pub mod history;
 pub mod json;
 mod listing;
+mod occurrences;
 mod submitting;
 mod tasks;
 #[cfg(test)]
@@ -43,7 +46,9 @@ use escapement_actors::machine::Machine;
 use escapement_actors::ports::{Clock, Entropy, Leader, Log};
 use escapement_domain::timestamp::Timestamp;
 
+pub use self::backfills::BackfillView;
 pub use self::bulk::{BulkItem, BulkOutcome};
+pub use self::calendars::{CalendarPage, CalendarView};
 pub use self::caller::{Caller, Consistency, fingerprint};
 pub use self::cluster::Cluster;
 pub use self::explanation::{Explained, Explanation};

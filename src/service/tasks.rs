@@ -11,6 +11,7 @@ use escapement_domain::task::rules::Timing;
 use escapement_domain::task::state::Task;
 
 use super::Service;
+use super::calendars::of_task;
 use super::caller::{Caller, Consistency};
 use super::coming::Fires;
 use super::failure::ServiceError;
@@ -42,6 +43,7 @@ impl Service {
     pub async fn create_task(&self, caller: &Caller, task: Checked) -> Result<TaskView, ServiceError> {
         caller.may(Permission::CreateTask)?;
         let paused = task.state == Some(WantedState::Paused);
+        let named = task.definition.calendars.clone();
         let draft = Draft { task: self.fresh_task(), definition: task.definition, paused };
         let carried = self.carry_out(caller, Intent::CreateTasks(vec![draft])).await?;
         let Accepted::Tasks(answers) = carried.accepted else {
@@ -49,8 +51,8 @@ impl Service {
         };
         // Under an idempotency key this is the task of the first answer.
         let created = answers.into_iter().next();
-        let created = created.ok_or_else(|| ServiceError::broken("a create was answered with nothing"))??;
-        self.view(caller, created)
+        let created = created.ok_or_else(|| ServiceError::broken("a create was answered with nothing"))?;
+        self.view(caller, created.map_err(|rejection| of_task(rejection.into(), &named))?)
     }
 
     /// Returns a task.
@@ -101,8 +103,10 @@ impl Service {
     ) -> Result<TaskView, ServiceError> {
         let owner = self.seen_task(caller, id).await?.owner;
         caller.may(Permission::ChangeTask { owner: &owner })?;
+        let named = task.definition.calendars.clone();
         let definition = Box::new(task.definition);
-        self.carry_out(caller, Intent::UpdateTask { task: id, expected_version, definition }).await?;
+        let update = Intent::UpdateTask { task: id, expected_version, definition };
+        self.carry_out(caller, update).await.map_err(|error| of_task(error, &named))?;
         let view = self.view(caller, id)?;
         match (task.state, view.state) {
             (Some(WantedState::Paused), TaskState::Active) => {
@@ -168,7 +172,7 @@ impl Service {
         self.recorded_execution(caller, carried.index, execution).await
     }
 
-    async fn operate(
+    pub(super) async fn operate(
         &self,
         caller: &Caller,
         id: TaskId,

@@ -8,6 +8,7 @@
 mod audit;
 mod auth;
 mod bad_input;
+mod calendars;
 mod command_line;
 mod dev;
 mod executions;

@@ -297,6 +297,7 @@ fn refused(error: ServiceError) -> Knowledge {
         // The change may stand, and what it was made to may be gone by the time it is looked at.
         ServiceError::NoSuchTask
         | ServiceError::NoSuchExecution
+        | ServiceError::NoSuchCalendar { .. }
         | ServiceError::NoSuchTenant
         | ServiceError::Unknown
         | ServiceError::Behind

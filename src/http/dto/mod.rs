@@ -2,12 +2,14 @@
 
 pub(super) mod action;
 pub(super) mod bulk;
+pub(super) mod calendar;
 pub(super) mod cluster;
 pub(super) mod event;
 pub(super) mod execution;
 pub(super) mod explanation;
 pub(super) mod fires;
 pub(super) mod forecast;
+pub(super) mod occurrence;
 pub(super) mod task;
 pub(super) mod trigger;
 

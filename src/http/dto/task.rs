@@ -74,8 +74,9 @@ pub(in crate::http) struct Task {
     #[serde(default)]
     #[schema(default = "0s")]
     jitter: String,
-    /// Calendars that narrow the schedule. Not available yet.
+    /// Names of calendars that narrow the schedule: an instant runs only if each of them lets it.
     #[serde(default)]
+    #[schema(max_items = 16)]
     calendars: Vec<String>,
     /// Names and values for people and filters.
     #[serde(default)]

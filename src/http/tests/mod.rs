@@ -1,11 +1,13 @@
 //! The API from outside, over a node in memory: one claim a test.
 
 mod bulk;
+mod calendars;
 mod door;
 mod executions;
 mod explain;
 mod fires;
 mod forecast;
+mod occurrences;
 mod openapi;
 mod server;
 mod tasks;

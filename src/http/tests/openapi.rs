@@ -17,7 +17,8 @@ async fn the_document_the_routes_and_the_labels_agree() {
     let described: BTreeSet<&str> = paths.keys().map(String::as_str).collect();
     assert_eq!(described, PATTERNS.into_iter().collect(), "every path is described and labelled");
     for (path, operations) in paths {
-        let path = path.replace("{id}", "0190d1c2-0000-7000-8000-000000000000");
+        let id = "0190d1c2-0000-7000-8000-000000000000";
+        let path = path.replace("{id}", id).replace("{backfill}", id).replace("{name}", "holidays");
         for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
             let described = operations.get(method.as_str().to_lowercase()).is_some();
             let routed = api.ask(Ask::of(method.clone(), &path)).await.status != 405;

@@ -2,13 +2,15 @@
 //!
 //! Pure: the instant and what the workers offer come in as [`Surroundings`]. Every fault is collected, each with a
 //! JSON Pointer and a sentence that says what is allowed, so that one answer names them all. Absent on purpose: whether
-//! the client may do it, and everything that only the replicated state can say.
+//! the client may do it, and everything that only the replicated state can say, such as which calendars there are.
 
 mod action;
+mod calendar;
 mod duration;
 mod fields;
 mod membership;
 mod nearest;
+mod occurrence;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -28,10 +30,14 @@ use escapement_domain::task::rules::{Rules, Timing};
 use escapement_domain::timestamp::{Span, Timestamp};
 
 pub use self::action::ProgramsOffered;
+pub use self::calendar::{
+    CALENDAR_MODES, CALENDAR_NAME_BYTES_MAX, calendar, calendar_name, no_such_calendar,
+};
 pub(crate) use self::duration::parse as parse_span;
 pub use self::fields::{Fault, Faults};
 pub use self::membership::{new_node, successor};
 pub use self::nearest::guess;
+pub use self::occurrence::{BackfillRange, backfill_range, occurrence_change};
 
 use self::fields::{Field, Fields};
 use super::json::Node;
@@ -117,6 +123,7 @@ fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults)
     let description = fields.read("description", faults, description);
     let kind = fields.read("kind", faults, |field, faults| field.choice(&KINDS, faults));
     let policies = policies(&mut fields, faults);
+    let calendars = fields.read("calendars", faults, calendar::calendars);
     let labels = fields.read("labels", faults, labels);
     let bounds = bounds(&mut fields, faults);
     let state = fields.read("state", faults, |field, faults| state(field, surroundings.purpose, faults));
@@ -136,7 +143,7 @@ fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults)
         priority: policies.priority,
         resources: BTreeMap::new(),
         jitter: policies.jitter,
-        calendars: Vec::new(),
+        calendars: calendars.unwrap_or_default(),
         labels: labels.unwrap_or_default(),
         start_at: bounds.start_at,
         end_at: bounds.end_at,
@@ -237,7 +244,7 @@ fn policies(fields: &mut Fields<'_>, faults: &mut Faults) -> Policies {
     let timeout = |field: &Field<'_>, faults: &mut Faults| field.span(Span(1)..=TIMEOUT_MAX, faults);
     let timeout = fields.read("timeout", faults, timeout);
     let retry = fields.read("retry", faults, policy::retry);
-    for name in ["circuit_breaker", "resources", "calendars"] {
+    for name in ["circuit_breaker", "resources"] {
         fields.read(name, faults, |field, faults| policy::not_yet(field, name, faults));
     }
     let misfire = fields.read("misfire", faults, policy::misfire);

@@ -276,12 +276,24 @@ fn what_is_not_there_yet_is_refused_unless_it_asks_for_nothing() {
     let breaker = json!({ "failure_threshold": 5, "open_for": "1m" });
     check_field("/circuit_breaker", breaker, "not available in this version");
     check_field("/resources", json!({ "staging": 1 }), "not available in this version");
-    check_field("/calendars", json!(["holidays"]), "not available in this version");
-    for (pointer, nothing) in
-        [("/circuit_breaker", Value::Null), ("/resources", json!({})), ("/calendars", json!([]))]
-    {
+    for (pointer, nothing) in [("/circuit_breaker", Value::Null), ("/resources", json!({}))] {
         accepted(&with(pointer, nothing));
     }
+}
+
+#[test]
+fn a_task_names_each_calendar_once_and_not_too_many() {
+    let named = json!(["holidays", "quarter.end"]);
+    assert_eq!(accepted(&with("/calendars", named)).calendars, ["holidays", "quarter.end"]);
+    check_field("/calendars", json!("holidays"), "a list is expected");
+    let many: Vec<String> = (0..17).map(|number| format!("c{number}")).collect();
+    check_field("/calendars", json!(many), "at most 16 calendars are allowed; these are 17");
+    let check_second = |second: Value, detail| {
+        refused(&with("/calendars", json!(["holidays", second])), "/calendars/1", detail);
+    };
+    check_second(json!("holidays"), "`holidays` is named twice");
+    check_second(json!("de holidays"), "1 to 128 bytes of letters, digits");
+    check_second(json!(7), "a string is expected");
 }
 
 #[test]

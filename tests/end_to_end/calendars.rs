@@ -1,0 +1,164 @@
+//! Calendars, occurrences that are changed by hand, and ranges of the past, on the real clock.
+
+use serde_json::{Value, json};
+
+use crate::harness::api::{Api, items, text};
+use crate::harness::definitions::{
+    await_count, await_status, call, every_second, execution, executions, manual, noop, run, with,
+};
+use crate::harness::development::Development;
+use crate::harness::program::ask;
+use crate::harness::target::Target;
+use crate::harness::wait::{eventually, instant_in, millis, until};
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Makes a calendar, or puts another in its place.
+#[track_caller]
+fn put(api: &Api, name: &str, calendar: &Value) -> Value {
+    let reply = api.send("PUT", &format!("/api/calendars/{name}"), &[], Some(&calendar.to_string()));
+    assert!([200, 201].contains(&reply.status), "{reply:?}");
+    reply.json()
+}
+
+/// A calendar that covers today and tomorrow, in UTC.
+fn now_covered() -> Value {
+    let day = |ms| instant_in(ms)[..10].to_owned();
+    json!({ "days": [format!("{}/{}", day(0), day(DAY_MS))] })
+}
+
+#[test]
+fn a_calendar_forbids_instants_and_is_told_as_the_reason() {
+    let development = Development::start();
+    let api = development.api();
+    put(&api, "closed", &now_covered());
+    let task = api.create_id(&with(noop("beat", &every_second()), json!({ "calendars": ["closed"] })));
+    let path = format!("/api/scheduled-tasks/{task}");
+    let skips = eventually("two instants were skipped", || {
+        let events = items(&api.get(&format!("{path}/events")));
+        let skips: Vec<Value> = events.into_iter().filter(|event| event["type"] == "TaskSkipped").collect();
+        let count: u64 = skips.iter().filter_map(|skip| skip["data"]["count"].as_u64()).sum();
+        (count >= 2).then_some(skips)
+    });
+    for skip in &skips {
+        let data = &skip["data"];
+        assert_eq!((&data["reason"], &data["calendar"]), (&json!("calendar"), &json!("closed")), "{skip}");
+        assert!(millis(&data["first"]) <= millis(&data["last"]), "{skip}");
+    }
+    assert!(executions(&api, &task).is_empty(), "what is forbidden is no execution");
+    let refused = ask(&api, &["calendar", "delete", "closed"], None).expect(1).err;
+    assert!(refused.contains("1 tasks name the calendar `closed`"), "{refused}");
+    let listed =
+        ask(&api, &["task", "list", "--calendar", "closed", "--output", "json"], None).expect(0).json();
+    assert_eq!(items(&listed)[0]["id"], json!(task));
+    // A change of the calendar is one of every task that names it.
+    assert_eq!(put(&api, "closed", &json!({ "days": ["2020-01-01"] }))["version"], 2);
+    await_count(&api, &task, "succeeded", 1);
+    let freed = with(noop("beat", &every_second()), json!({ "calendars": [] }));
+    api.send("PUT", &path, &[], Some(&freed.to_string())).expect(200);
+    ask(&api, &["calendar", "delete", "closed"], None).expect(0);
+    assert_eq!(api.send("GET", "/api/calendars/closed", &[], None).status, 404);
+}
+
+#[test]
+fn a_calendar_is_put_and_shown_on_the_command_line() {
+    let development = Development::start();
+    let api = development.api();
+    let calendar = r#"{"windows": ["Sat 22:00-Sun 04:00 Europe/Paris"], "days": ["12-25"]}"#;
+    let told = ask(&api, &["calendar", "put", "blackout", "-f", "-"], Some(calendar)).expect(0).out;
+    assert_eq!(told, "calendar blackout, version 1, named by no task yet\n");
+    let shown = ask(&api, &["calendar", "show", "blackout"], None).expect(0).out;
+    assert!(shown.contains("Sat 22:00-Sun 04:00 Europe/Paris") && shown.contains("12-25"), "{shown}");
+    let listed = ask(&api, &["calendar", "list"], None).expect(0).out;
+    assert!(listed.lines().nth(1).is_some_and(|line| line.starts_with("blackout")), "{listed}");
+    let wrong = ask(&api, &["calendar", "put", "x", "-f", "-"], Some(r#"{"days": ["12-32"]}"#)).expect(1).err;
+    assert!(wrong.contains("/days/0"), "{wrong}");
+    ask(&api, &["calendar", "delete", "blackout"], None).expect(0);
+    assert!(
+        ask(&api, &["calendar", "show", "blackout"], None).expect(1).err.contains("no calendar `blackout`")
+    );
+}
+
+#[test]
+fn one_occurrence_is_skipped_and_one_is_moved() {
+    let development = Development::start();
+    let api = development.api();
+    let every_other = json!({ "type": "interval", "every": "2s", "anchor": "2026-01-01T00:00:00Z" });
+    let task = api.create_id(&noop("beat", &every_other));
+    let path = format!("/api/scheduled-tasks/{task}");
+    let fires = api.get(&format!("{path}/next?count=8"))["fires"].clone();
+    let [skipped, moved, after] =
+        [4, 5, 6].map(|place: usize| fires[place].as_str().expect("an instant").to_owned());
+    let to = moved.replace(".000Z", ".700Z");
+    let told = ask(&api, &["task", "skip", &task, "--at", &skipped], None).expect(0).out;
+    assert!(told.ends_with("is skipped\n"), "{told}");
+    let change = json!({ "at": moved, "do": "move", "to": to });
+    let answer = api.post(&format!("{path}/occurrences"), &change).expect(200);
+    assert_eq!((&answer["task_id"], &answer["to"]), (&json!(task), &json!(to)));
+    let listed = ask(&api, &["task", "occurrences", &task, "--output", "json"], None).expect(0).json();
+    assert_eq!(items(&listed).len(), 2, "{listed}");
+    let ran = eventually("the occurrence after them has run", || {
+        let all = executions(&api, &task);
+        all.iter()
+            .any(|one| one["scheduled_at"] == json!(after) && one["status"] == "succeeded")
+            .then_some(all)
+    });
+    let of = |at: &str| ran.iter().filter(|one| one["scheduled_at"] == json!(at)).collect::<Vec<_>>();
+    let by_hand = of(&skipped);
+    assert_eq!((by_hand.len(), &by_hand[0]["status"]), (1, &json!("skipped")), "{ran:?}");
+    assert_eq!(by_hand[0]["reason"], "by_hand", "{ran:?}");
+    assert_eq!((of(&moved).len(), of(&to).len()), (0, 1), "it ran once, at its new time: {ran:?}");
+    assert!(millis(&of(&to)[0]["fired_at"]) >= millis(&json!(to)), "{ran:?}");
+    assert!(items(&api.get(&format!("{path}/occurrences"))).is_empty(), "what is over is no longer listed");
+}
+
+/// A task of every midnight that calls a URL, and the range of its instants from a day to another.
+fn nightly(api: &Api, url: &str) -> String {
+    api.create_id(&call("nightly", &json!({ "type": "cron", "expression": "0 0 * * *" }), url))
+}
+
+#[test]
+fn a_backfill_runs_each_past_occurrence_once_and_so_many_at_a_time() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let task = nightly(&api, &target.url("/slow/700"));
+    let range = ["--from", "2026-01-01T00:00:00Z", "--to", "2026-01-05T12:00:00Z", "--concurrency", "2"];
+    let mut arguments = vec!["task", "backfill", &task, "--follow", "--output", "json"];
+    arguments.extend(range);
+    let ran = ask(&api, &arguments, None).expect(0);
+    let started = ran.json();
+    assert_eq!((&started["total"], &started["concurrency"]), (&json!(5), &json!(2)), "{started}");
+    assert!(ran.err.contains("instants run [") && ran.err.contains("the backfill has ended"), "{}", ran.err);
+    let ended = await_count(&api, &task, "succeeded", 5);
+    assert!(ended.iter().all(|one| one["trigger"] == "backfill"), "{ended:?}");
+    let mut instants: Vec<String> =
+        ended.iter().map(|one| text(one, "scheduled_at")[..10].to_owned()).collect();
+    instants.sort_unstable();
+    assert_eq!(instants, (1..=5).map(|day| format!("2026-01-0{day}")).collect::<Vec<_>>());
+    let mut calls: Vec<i64> = target.calls().iter().map(|call| call.at_ms).collect();
+    calls.sort_unstable();
+    assert_eq!(calls.len(), 5, "each once");
+    assert!(calls.windows(3).all(|three| three[2] - three[0] >= 600), "never three at once: {calls:?}");
+}
+
+#[test]
+fn a_cancelled_backfill_runs_no_more() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let task = nightly(&api, &target.url("/slow/20000"));
+    let path = format!("/api/scheduled-tasks/{task}");
+    let range = json!({ "from": "2026-01-01T00:00:00Z", "to": "2026-03-01T00:00:00Z" });
+    let started = api.post(&format!("{path}/backfill"), &range).expect(200);
+    until("the first one runs", || !target.calls().is_empty());
+    let shown = ask(&api, &["task", "backfills", &task], None).expect(0).out;
+    assert!(shown.contains(&text(&started, "id")), "{shown}");
+    ask(&api, &["task", "cancel-backfill", &task, &text(&started, "id")], None).expect(0);
+    assert!(items(&api.get(&format!("{path}/backfills"))).is_empty());
+    let first = text(&executions(&api, &task)[0], "id");
+    await_status(&api, &first, "cancelled");
+    // Something that came later has run: what was left would have run before it.
+    let later = api.create_id(&noop("later", &manual()));
+    await_status(&api, &run(&api, &later), "succeeded");
+    assert_eq!((executions(&api, &task).len(), target.calls().len()), (1, 1));
+    assert_eq!(execution(&api, &first)["trigger"], "backfill");
+}
