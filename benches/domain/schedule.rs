@@ -93,7 +93,7 @@ fn bench_planned_anew(criterion: &mut Criterion) {
         bencher.iter(|| {
             let next = |(number, stored): (usize, &Sealed)| {
                 let definition = stored.open_definition().expect("it was stored so");
-                let timetable = Timetable::compile(&definition, TaskId(number as u128), created);
+                let timetable = Timetable::compile(&definition, TaskId(number as u128), created, Vec::new());
                 timetable.expect("it compiles").next_after(after)
             };
             assert_eq!(black_box(stored.iter().enumerate().filter_map(next).count()), TASKS);

@@ -62,10 +62,10 @@ and its log index, from the event log alone:
   on_time             fired a second after it was due, or less
   late                fired later than that; made_good where its misfire policy did, paused where a pause kept it back
   delayed_by_overlap  fired, and its execution waited for an earlier one
-  skipped             was not to fire: its reason is told
+  skipped             was not to fire: overlap, calendar, by_hand, moved (the time it was moved to is told by itself), paused …
   missed              should have fired and did not
   pending             is to come, or not settled yet
-  unexpected          fired, and no definition named it
+  unexpected          fired, and no definition named it, or it was not to fire
 A node takes the role admin; a stopped node's log is accounted for as of its last event.";
 
 /// Commands on the event log.

@@ -83,7 +83,7 @@ impl Account {
         }
         if self.totals[FireStatus::Unexpected.name()].as_u64().is_some_and(|count| count > 0) {
             note(
-                "some fires were named by no definition: were they planned by other zone data than this program has?",
+                "some fires were named by no definition, or were not to be: were they planned by other zone data than this program has?",
             );
         }
         match self.totals[FireStatus::Missed.name()].as_u64() {

@@ -1,46 +1,54 @@
 //! Why a task ran at an instant, or did not, and what it waits for now.
 //!
-//! What became of an instant is the word of the audit, which reads it off the task's events; sentences are made here. A task
-//! whose definition and state have not changed since the instant is read from there on, others from their creation.
+//! What became of an instant is the word of the audit, which reads it off the task's events; `wording` makes sentences of it.
+//! A task whose definition, state and calendars have not changed since the instant is read from there on, others from their
+//! creation.
 //! Absent on purpose: why a cluster had no leader, or a worker no time; no event of a task tells that.
 
+mod wording;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use escapement_domain::command::Change;
 use escapement_domain::event::Event;
 use escapement_domain::execution::state::Occurrence;
 use escapement_domain::identifier::{TaskId, TenantId};
 use escapement_domain::record::Record;
-use escapement_domain::schedule::{LocalClock, Occasion, Schedule, describe, jitter_of};
+use escapement_domain::replica::Replica;
+use escapement_domain::schedule::{LocalClock, Occasion};
 use escapement_domain::task::definition::Definition;
-use escapement_domain::task::state::{Phase, Task};
-use escapement_domain::timestamp::{Span, Timestamp};
+use escapement_domain::task::state::{Override, Phase, Task};
+use escapement_domain::timestamp::Timestamp;
 
 use super::Service;
 use super::caller::Caller;
 use super::coming::Fires;
 use super::events::first_position;
 use super::failure::ServiceError;
-use super::history::ExecutionRow;
+use super::fires::Source;
+use super::history::{ExecutionQuery, ExecutionRow};
 use super::view::TaskState;
 use super::waiting::{Wait, waits};
-use crate::audit::fires::{Fire, FireReason, FireStatus, Ledger, Range};
+use crate::audit::fires::{Assumed, Fire, Ledger, Range};
 use crate::security::Permission;
 
-/// Events that are read at once.
-const PAGE: usize = 1_000;
+/// Executions of one instant that are looked at: backfills of it are few.
+const PAGE: usize = 100;
 /// Instants of one account: one is asked for.
 const INSTANTS_MAX: usize = 16;
 
 /// A task, explained.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// Its trigger in English.
+    /// Its trigger in English, and the calendars that narrow it.
     pub schedule: String,
     /// The clock by which it counts.
     pub clock: LocalClock,
     /// Whether it fires; none if it is deleted.
     pub state: Option<TaskState>,
-    /// The next fires.
+    /// The next fires, and what somebody skipped or moved among them.
     pub next: Vec<Occasion>,
     /// What it waits for.
     pub waits_for: Vec<Wait>,
@@ -102,22 +110,32 @@ impl Service {
         let clock = LocalClock::of(&definition.trigger);
         let calendars = |task: &Task| self.parts.machine.read(|replica| replica.calendars().named_by(task));
         let fires = task.as_ref().map(|task| Fires::of(task, calendars(task))).transpose()?;
+        let fires: Vec<Timestamp> = fires.into_iter().flatten().take(count).collect();
+        let next = match &task {
+            Some(task) if task.phase() == Phase::Active => coming(task, clock, now, &fires, count),
+            _ => Vec::new(),
+        };
+        let mode = |name: &str| {
+            let mode = |replica: &Replica| Some(replica.calendars().get(tenant, name)?.calendar.mode);
+            self.parts.machine.read(mode)
+        };
         let instant = match (at, &told) {
             (Some(at), Some(told)) => Some(self.explained(tenant, id, at, told)?),
             _ => None,
         };
         Ok(Explanation {
-            schedule: describe(&definition.trigger),
+            schedule: wording::schedule(definition, mode),
             clock,
             state: task.as_ref().map(|task| task.phase().into()),
-            next: Occasion::row(clock, now, fires.into_iter().flatten().take(count)),
+            next,
             waits_for: task
                 .map_or_else(Vec::new, |task| self.parts.machine.read(|replica| waits(&task, replica, now))),
             instant,
         })
     }
 
-    /// Reads the events of a task for what became of an instant.
+    /// Reads events for what became of an instant of a task: the task's from the instant on if it is as it was then and nothing
+    /// is amiss, or else all of them; the whole tenant's where calendars have a say that may have been others.
     async fn told(
         &self,
         tenant: TenantId,
@@ -126,33 +144,83 @@ impl Service {
         at: Timestamp,
     ) -> Result<Told, ServiceError> {
         let head = self.stream_head(tenant, id).await?;
-        let stream = |after, limit| self.parts.read_models.stream(tenant, id, head, after, limit);
-        let mut ledger = Ledger::new(Range { from: at, to: Timestamp(at.0 + 1) }, Some(id), INSTANTS_MAX);
-        let mut told = None;
-        let mut after = 0;
-        if let Some(task) = task.filter(|task| unchanged_since(task, at)) {
-            let definition = task.definition.open_definition()?;
-            let paused = task.phase() == Phase::Paused;
-            ledger.assume(id, &definition, task.created_at, task.updated_at, paused);
-            told = Some(Told { fire: None, definition, created_at: task.created_at, deleted_at: None });
+        let stream = Source::Task(id, head);
+        let range = Range { from: at, to: Timestamp(at.0 + 1) };
+        let new = || Ledger::new(range, Some(id), INSTANTS_MAX);
+        if let Some((mut ledger, told)) =
+            task.map(|task| self.assumed(new(), task, at)).transpose()?.flatten()
+        {
             let begun = |record: &Record| record.header.at >= at;
-            after = first_position(|before| Ok(stream(before, 1)?.records.first().is_none_or(begun)))?;
-        }
-        'pages: loop {
-            let page = stream(after, PAGE)?;
-            for record in &page.records {
-                ledger.take(record).map_err(|error| ServiceError::broken(error.to_string()))?;
-                note(&mut told, record, at)?;
-                if settles(&record.event, at) {
-                    break 'pages;
-                }
+            let one = |before| self.parts.read_models.stream(tenant, id, head, before, 1);
+            let after = first_position(|before| Ok(one(before)?.records.first().is_none_or(begun)))?;
+            let mut told = Some(told);
+            self.account(&mut ledger, &mut told, (tenant, id, stream, after), at).await?;
+            let told = self.close(ledger, told)?;
+            if !told.fire.as_ref().is_some_and(Fire::is_amiss) {
+                return Ok(told);
             }
-            match page.next {
-                Some(next) => after = next,
-                None => break,
-            }
-            tokio::task::yield_now().await;
         }
+        let (mut ledger, mut told) = (new(), None);
+        self.account(&mut ledger, &mut told, (tenant, id, stream, 0), at).await?;
+        if ledger.names_calendars() {
+            (ledger, told) = (new(), None);
+            self.account(&mut ledger, &mut told, (tenant, id, Source::Tenant, 0), at).await?;
+        }
+        self.close(ledger, told)
+    }
+
+    /// A ledger that takes a task for what it is now, if it and its calendars are as they were when an instant came.
+    fn assumed(
+        &self,
+        mut ledger: Ledger,
+        task: &Task,
+        at: Timestamp,
+    ) -> Result<Option<(Ledger, Told)>, ServiceError> {
+        let calendars = self.parts.machine.read(|replica| {
+            let stored = |name: &Arc<str>| {
+                let stored = replica.calendars().get(task.tenant, name)?;
+                (stored.updated_at < at).then(|| (name.clone(), stored.calendar.clone()))
+            };
+            task.rules.calendars.iter().map(stored).collect::<Option<Vec<_>>>()
+        });
+        let Some(calendars) = calendars.filter(|_| unchanged_since(task, at)) else { return Ok(None) };
+        let definition = task.definition.open_definition()?;
+        let changes = task.overrides.iter().map(|(at, change)| match change {
+            Override::Skip => (*at, Change::Skip),
+            Override::Move { to, .. } => (*at, Change::Move { to: *to }),
+        });
+        let assumed = Assumed {
+            definition: &definition,
+            created_at: task.created_at,
+            since: task.updated_at,
+            paused: task.paused,
+            changes: changes.collect(),
+            calendars,
+        };
+        ledger.assume(task.id, assumed);
+        Ok(Some((ledger, Told { fire: None, definition, created_at: task.created_at, deleted_at: None })))
+    }
+
+    /// Enters a task's events until the instant is settled.
+    async fn account(
+        &self,
+        ledger: &mut Ledger,
+        told: &mut Option<Told>,
+        (tenant, id, source, after): (TenantId, TaskId, Source, u64),
+        at: Timestamp,
+    ) -> Result<(), ServiceError> {
+        self.read(tenant, source, after, |record| {
+            ledger.take(record).map_err(|error| ServiceError::broken(error.to_string()))?;
+            if record.event.task() != Some(id) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            note(told, record, at)?;
+            Ok(if settles(&record.event, at) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })
+        .await
+    }
+
+    fn close(&self, ledger: Ledger, told: Option<Told>) -> Result<Told, ServiceError> {
         let mut told = told.ok_or(ServiceError::NoSuchTask)?;
         let fires = ledger.close(self.now()).map_err(|error| ServiceError::broken(error.to_string()))?;
         told.fire = fires.first().cloned();
@@ -173,12 +241,34 @@ impl Service {
             None => None,
         };
         let clock = LocalClock::of(&told.definition.trigger);
-        let explanation = match &told.fire {
-            Some(fire) => why(fire, told, execution.as_deref(), self.now()),
-            None => why_not(id, at, told),
+        let mut explanation = match &told.fire {
+            Some(fire) => wording::why(fire, told, execution.as_deref(), self.now()),
+            None => wording::why_not(id, at, told),
         };
+        if let Some(row) = self.backfilled(tenant, id, at)? {
+            explanation += "; a backfill ran it: ";
+            explanation += &wording::execution_became(&row);
+        }
         let at = Occasion { at, local: clock.show(at), note: clock.change_between(Timestamp(at.0 - 1), at) };
         Ok(Explained { at, fire: told.fire.clone(), explanation, execution })
+    }
+
+    /// The last execution that a backfill made of an instant.
+    fn backfilled(
+        &self,
+        tenant: TenantId,
+        id: TaskId,
+        at: Timestamp,
+    ) -> Result<Option<Arc<ExecutionRow>>, ServiceError> {
+        let query = ExecutionQuery {
+            task: Some(id),
+            from: Some(at),
+            to: Some(Timestamp(at.0 + 1)),
+            ..ExecutionQuery::newest(PAGE)
+        };
+        let of_backfill = |row: &Arc<ExecutionRow>| matches!(row.occurrence, Occurrence::Backfill { .. });
+        let page = self.parts.read_models.executions(tenant, &query)?;
+        Ok(page.items.into_iter().filter(of_backfill).max_by_key(|row| row.log_index))
     }
 }
 
@@ -209,85 +299,48 @@ fn note(told: &mut Option<Told>, record: &Record, at: Timestamp) -> Result<(), S
 /// Whether an event settles an instant; nothing that follows says more of it.
 fn settles(event: &Event, at: Timestamp) -> bool {
     match event {
-        Event::TaskScheduled { occurrence, .. } | Event::TaskSkipped { occurrence, .. } => {
-            *occurrence == Occurrence::Scheduled(at)
+        Event::TaskScheduled { occurrence, scheduled_at, .. }
+        | Event::TaskSkipped { occurrence, scheduled_at, .. } => match occurrence {
+            Occurrence::Scheduled(_) | Occurrence::Moved(_) => *scheduled_at == at,
+            Occurrence::Manual(_) | Occurrence::Backfill { .. } => false,
+        },
+        Event::TaskMissed { first, last, .. } | Event::TaskSuppressed { first, last, .. } => {
+            (*first..=*last).contains(&at)
         }
-        Event::TaskMissed { first, last, .. } => (*first..=*last).contains(&at),
         _ => false,
     }
 }
 
-/// A span without what nobody reads.
-fn rounded(span: Span) -> Span {
-    if span < Span::minutes(1) { span } else { Span(span.0 / 1_000 * 1_000) }
-}
-
-fn why(fire: &Fire, told: &Told, execution: Option<&ExecutionRow>, now: Timestamp) -> String {
-    let definition = &told.definition;
-    let jitter = jitter_of(fire.task, fire.at, definition.jitter);
-    let due =
-        if jitter == Span::ZERO { String::new() } else { format!("; its jitter made it due {jitter} later") };
-    let late = rounded(fire.lateness().unwrap_or_default());
-    let became = execution.map_or_else(String::new, |row| {
-        format!("; its execution {} {}", row.id, if row.status.is_final() { "ended as" } else { "is" })
-            + " "
-            + row.status.name()
-    });
-    let reason = fire.reason.as_ref().map(FireReason::explanation);
-    match fire.status {
-        FireStatus::OnTime => format!("it fired on time, {late} after its instant{due}{became}"),
-        FireStatus::Late => {
-            let grace = definition.misfire.grace;
-            let reason = reason.unwrap_or_else(|| format!("within its grace of {grace}"));
-            format!("it fired {late} after its instant: {reason}{due}{became}")
+/// The next fires of a task, and among them the occurrences that somebody skipped or moved, with a note that says so.
+fn coming(
+    task: &Task,
+    clock: LocalClock,
+    now: Timestamp,
+    fires: &[Timestamp],
+    count: usize,
+) -> Vec<Occasion> {
+    let mut notes: BTreeMap<Timestamp, Vec<String>> = fires.iter().map(|at| (*at, Vec::new())).collect();
+    let last = if fires.len() < count { Timestamp::MAX } else { fires.last().copied().unwrap_or(now) };
+    let mut note = |at: Timestamp, note: String| {
+        if at > now && at <= last {
+            notes.entry(at).or_default().push(note);
         }
-        FireStatus::DelayedByOverlap => format!(
-            "it fired {late} after its instant, and its execution had to wait for an earlier one{due}{became}"
-        ),
-        FireStatus::Skipped => format!("it was skipped: {}", reason.unwrap_or_default()),
-        FireStatus::Missed => format!("it was missed: {}", reason.unwrap_or_default()),
-        FireStatus::Pending if fire.reason == Some(FireReason::Paused) => {
-            "it waits: the task is paused, and its misfire policy settles what has passed when it is resumed"
-                .into()
+    };
+    for (at, change) in &task.overrides {
+        match change {
+            Override::Skip => note(*at, "skipped by hand".into()),
+            Override::Move { to, done } => {
+                note(*at, format!("moved by hand to {to}"));
+                if !done {
+                    note(*to, format!("moved by hand from {at}"));
+                }
+            }
         }
-        FireStatus::Pending if fire.at > now => {
-            format!("it is to come, in {}{due}", rounded(fire.at.since(now)))
-        }
-        FireStatus::Pending => format!("it is due and not settled yet{due}"),
-        FireStatus::Unexpected => format!(
-            "it fired, and the schedule as this node reads it does not name it: were the zone data other ones?{became}"
-        ),
     }
-}
-
-/// Why an instant was none of the task's.
-fn why_not(id: TaskId, at: Timestamp, told: &Told) -> String {
-    let definition = &told.definition;
-    let clock = LocalClock::of(&definition.trigger);
-    if at < told.created_at {
-        return format!("the task did not exist yet: it was created at {}", told.created_at);
+    let mut row = Occasion::row(clock, now, notes.keys().copied());
+    for (occasion, by_hand) in row.iter_mut().zip(notes.into_values()) {
+        let all: Vec<String> = occasion.note.take().into_iter().chain(by_hand).collect();
+        occasion.note = (!all.is_empty()).then(|| all.join("; "));
     }
-    if let Some(deleted_at) = told.deleted_at {
-        return format!("the task was gone: it was deleted at {deleted_at}");
-    }
-    let schedule = describe(&definition.trigger);
-    let following =
-        Schedule::compile(&definition.trigger, id, told.created_at).ok().and_then(|plan| plan.next_after(at));
-    let named = Schedule::compile(&definition.trigger, id, told.created_at)
-        .ok()
-        .and_then(|plan| plan.next_after(Timestamp(at.0 - 1)));
-    if named == Some(at) {
-        return match (definition.start_at, definition.end_at) {
-            (Some(start), _) if at < start => format!("it lies before the task's start at {start}"),
-            (_, Some(end)) if at > end => format!("it lies after the task's end at {end}"),
-            _ => "the task had run as often as it may".into(),
-        };
-    }
-    match following {
-        Some(following) => format!(
-            "it was never an instant of this schedule ({schedule}); the next one after it: {following}, local time {}",
-            clock.show(following)
-        ),
-        None => format!("it was never an instant of this schedule ({schedule}), and none comes after it"),
-    }
+    row
 }

@@ -1,9 +1,13 @@
 //! Proof of schedule from a running node: every instant that tasks should have fired, by the tenant's event log alone.
 //!
-//! The whole log of the tenant is read for it, or the task's own events, in turns between which others are served. Absent on
-//! purpose: the replicated state, whose word is what is to be proved.
+//! The whole log of the tenant is read for it, or the task's own events where no calendar has a say, in turns between which
+//! others are served. Absent on purpose: the replicated state, whose word is what is to be proved.
+
+use std::ops::ControlFlow;
 
 use escapement_domain::identifier::{TaskId, TenantId};
+use escapement_domain::record::Record;
+use escapement_domain::task::state::Stream;
 use escapement_domain::timestamp::Timestamp;
 
 use super::Service;
@@ -45,6 +49,15 @@ pub struct FiresPage {
     pub next: Option<(Timestamp, TaskId)>,
 }
 
+/// Where events are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// All of the tenant's.
+    Tenant,
+    /// Those of one task, whose stream ends there.
+    Task(TaskId, Option<Stream>),
+}
+
 impl Service {
     /// Says of every instant in a range that tasks should have fired what became of it: of the caller's own tenant unless
     /// another one is named, which takes a cluster-admin.
@@ -69,40 +82,73 @@ impl Service {
         let as_of = self.now().max(ledger.last());
         let all = ledger.close(as_of).map_err(refused)?;
         let begin = query.after.map_or(0, |after| all.partition_point(|fire| (fire.at, fire.task) <= after));
-        let fires: Vec<Fire> = all[begin..].iter().take(query.limit).cloned().collect();
+        let place = |fire: &Fire| (fire.at, fire.task);
+        let last = all[begin..].iter().take(query.limit).last().map(place);
+        // An instant and what was moved to it have one place, and are on one page.
+        let fires: Vec<Fire> =
+            all[begin..].iter().take_while(|fire| Some(place(fire)) <= last).cloned().collect();
         let more = begin + fires.len() < all.len();
         let next = fires.last().map(|last| (last.at, last.task)).filter(|_| more);
         Ok(FiresPage { as_of, fires, totals: Totals::of(&all), next })
     }
 
-    async fn enter_tenant(&self, ledger: &mut Ledger, tenant: TenantId) -> Result<(), ServiceError> {
-        let mut query = EventQuery { after: 0, limit: PAGE, from: None, to: None };
-        loop {
-            let page = self.parts.read_models.events(tenant, &query)?;
-            page.records.iter().try_for_each(|record| ledger.take(record)).map_err(refused)?;
-            match page.next {
-                Some(next) => query.after = next,
-                None => return Ok(()),
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
+    /// Enters the events of one task: its own, or all of its tenant's where a definition of it names calendars.
     async fn enter_task(
         &self,
         ledger: &mut Ledger,
         tenant: TenantId,
         task: TaskId,
     ) -> Result<(), ServiceError> {
-        let head = self.stream_head(tenant, task).await?;
-        let mut after = 0;
+        let fresh = ledger.clone();
+        let source = Source::Task(task, self.stream_head(tenant, task).await?);
+        let mut known = false;
+        let take = |record: &Record| {
+            known = true;
+            ledger.take(record).map_err(refused).map(ControlFlow::Continue)
+        };
+        self.read(tenant, source, 0, take).await?;
+        if !known {
+            return Err(ServiceError::NoSuchTask);
+        }
+        if ledger.names_calendars() {
+            *ledger = fresh;
+            self.enter_tenant(ledger, tenant).await?;
+        }
+        Ok(())
+    }
+
+    async fn enter_tenant(&self, ledger: &mut Ledger, tenant: TenantId) -> Result<(), ServiceError> {
+        let take = |record: &Record| ledger.take(record).map_err(refused).map(ControlFlow::Continue);
+        self.read(tenant, Source::Tenant, 0, take).await
+    }
+
+    /// Reads events after a place, in turns between which others are served, until `take` wants no more.
+    pub(super) async fn read(
+        &self,
+        tenant: TenantId,
+        source: Source,
+        mut after: u64,
+        mut take: impl FnMut(&Record) -> Result<ControlFlow<()>, ServiceError>,
+    ) -> Result<(), ServiceError> {
+        let models = &self.parts.read_models;
         loop {
-            let page = self.parts.read_models.stream(tenant, task, head, after, PAGE)?;
-            if page.records.is_empty() && after == 0 {
-                return Err(ServiceError::NoSuchTask);
+            let (records, next) = match source {
+                Source::Tenant => {
+                    let query = EventQuery { after, limit: PAGE, from: None, to: None };
+                    let page = models.events(tenant, &query)?;
+                    (page.records, page.next)
+                }
+                Source::Task(task, head) => {
+                    let page = models.stream(tenant, task, head, after, PAGE)?;
+                    (page.records, page.next)
+                }
+            };
+            for record in &records {
+                if take(record)?.is_break() {
+                    return Ok(());
+                }
             }
-            page.records.iter().try_for_each(|record| ledger.take(record)).map_err(refused)?;
-            match page.next {
+            match next {
                 Some(next) => after = next,
                 None => return Ok(()),
             }

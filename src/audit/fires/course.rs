@@ -1,72 +1,122 @@
-//! The course of one task through time: which definition held when, when it was paused, and what the log says of its instants.
+//! The course of one task through time: which definition held when, when it was paused, what was changed by hand, and what
+//! the log says of its instants.
+//!
+//! Whether a calendar or a hand stands behind what the log says is looked up when it says so: both may change later. Absent
+//! on purpose: what becomes of an instant, which `judgement` says once the log is at its end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use escapement_domain::event::SkipReason;
+use escapement_domain::command::Change;
+use escapement_domain::event::{Event, SkipReason};
+use escapement_domain::execution::state::Occurrence;
 use escapement_domain::identifier::{ExecutionId, TaskId};
-use escapement_domain::record::RecordHeader;
-use escapement_domain::schedule::{Schedule, jitter_of};
+use escapement_domain::record::{Record, RecordHeader};
+use escapement_domain::schedule::Schedule;
+use escapement_domain::schedule::calendar::Calendar;
 use escapement_domain::task::definition::{Definition, Misfire};
-use escapement_domain::timestamp::{Span, Timestamp};
+use escapement_domain::timestamp::Timestamp;
 
-use super::{Fire, FireReason, FireStatus, ON_TIME, Range, Settled};
+use super::period::{Calendars, Period};
+use super::{FireReason, Range, Settled};
 
-/// What the log says of one instant.
+/// What the log says of one occurrence.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
-    Fired { held: bool },
+    /// It fired, held back by an earlier execution or not, and against what it was to do.
+    Fired {
+        held: bool,
+        against: Option<FireReason>,
+    },
     Skipped(SkipReason),
+    Moved {
+        to: Timestamp,
+    },
+    /// A hand is said to have changed it, and none did.
+    Groundless,
 }
 
-/// Why a definition holds no more.
+/// What was decided by hand about an occurrence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    Changed,
-    Deleted,
-    /// It has run as often as it may; what is left of it fires no more.
-    Exhausted,
+pub(super) enum ByHand {
+    Skip,
+    Move { to: Timestamp, ran: bool },
 }
 
-/// One definition while it held.
-#[derive(Debug)]
-struct Period {
-    schedule: Schedule,
-    /// When it was defined: nobody could fire before.
-    since: Timestamp,
-    /// Only instants after this one.
-    after: Timestamp,
-    /// Only instants up to this one, if it holds no more.
-    until: Option<(Timestamp, End)>,
-    start_at: Option<Timestamp>,
-    end_at: Option<Timestamp>,
-    misfire: Misfire,
-    jitter: Span,
-    max_runs: Option<u32>,
+/// A run of instants that the log passes over.
+#[derive(Clone, Debug)]
+pub(super) struct Passed {
+    pub(super) last: Timestamp,
+    pub(super) settled: Settled,
+    pub(super) cause: Cause,
+}
+
+/// Why it passes over them.
+#[derive(Clone, Debug)]
+pub(super) enum Cause {
+    Missed,
+    /// A calendar, as it was then, if the definition named it.
+    Forbidden(Arc<str>, Option<Arc<Calendar>>),
+}
+
+/// What became of a moved occurrence when its time came.
+#[derive(Clone, Debug)]
+pub(super) struct MovedRun {
+    /// Its own instant.
+    pub(super) at: Timestamp,
+    pub(super) to: Timestamp,
+    pub(super) outcome: Outcome,
+    pub(super) settled: Settled,
+    pub(super) misfire: Misfire,
 }
 
 /// See the [module](self).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Course {
     created_at: Timestamp,
-    runs: u32,
-    paused_since: Option<Timestamp>,
-    max_runs: Option<u32>,
-    asked: Asked,
+    pub(super) runs: u32,
+    pub(super) max_runs: Option<u32>,
+    pub(super) misfire: Misfire,
+    /// The last instant that was settled.
+    settled: Timestamp,
+    pub(super) paused_since: Option<Timestamp>,
+    pub(super) deleted_at: Option<Timestamp>,
+    pub(super) by_hand: BTreeMap<Timestamp, ByHand>,
+    pub(super) asked: Asked,
 }
 
 /// What of a course touches the range that is asked about.
-#[derive(Debug, Default)]
-struct Asked {
-    periods: Vec<Period>,
-    pauses: Vec<(Timestamp, Timestamp)>,
-    outcomes: BTreeMap<Timestamp, (Outcome, Settled)>,
-    missed: Vec<(Timestamp, Timestamp, Settled)>,
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    pub(super) periods: Vec<Period>,
+    pub(super) pauses: Vec<(Timestamp, Timestamp)>,
+    pub(super) outcomes: BTreeMap<Timestamp, (Outcome, Settled)>,
+    /// By their first instants.
+    pub(super) passed: BTreeMap<Timestamp, Passed>,
+    pub(super) moved: Vec<MovedRun>,
+}
+
+/// What is asked about, and the calendars that are there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope<'a> {
+    pub(super) range: Range,
+    pub(super) calendars: &'a Calendars,
 }
 
 impl Course {
-    pub(super) fn new(created_at: Timestamp, paused: bool) -> Self {
-        let paused_since = paused.then_some(created_at);
-        Self { created_at, runs: 0, paused_since, max_runs: None, asked: Asked::default() }
+    /// A task of which everything up to an instant is settled.
+    pub(super) fn new(created_at: Timestamp, settled: Timestamp) -> Self {
+        Self {
+            created_at,
+            runs: 0,
+            max_runs: None,
+            misfire: Misfire::default(),
+            settled,
+            paused_since: None,
+            deleted_at: None,
+            by_hand: BTreeMap::new(),
+            asked: Asked::default(),
+        }
     }
 
     /// A definition holds since an instant. A first instant of it that had passed by then (`if_past`: `run`) is one all the same.
@@ -79,35 +129,31 @@ impl Course {
         range: Range,
     ) {
         self.max_runs = definition.max_runs;
+        self.misfire = definition.misfire;
+        if self.is_exhausted() {
+            self.fall_away();
+            return;
+        }
         // A definition that was accepted compiles; one that does not names no instant.
         let Ok(schedule) = Schedule::compile(&definition.trigger, task, self.created_at) else { return };
-        let period = Period {
-            schedule,
-            since,
-            after: first.map_or(since, |first| since.min(Timestamp(first.0 - 1))),
-            until: None,
-            start_at: definition.start_at,
-            end_at: definition.end_at,
-            misfire: definition.misfire,
-            jitter: definition.jitter,
-            max_runs: definition.max_runs,
-        };
-        if !self.is_exhausted() && period.next(Timestamp(range.from.0 - 1), range).is_some() {
+        self.hold(Period::new(schedule, definition, since, first), range);
+    }
+
+    fn hold(&mut self, period: Period, range: Range) {
+        if period.next(Timestamp(range.from.0 - 1), range).is_some() {
             self.asked.periods.push(period);
         }
     }
 
-    /// Whether it has run as often as its present definition lets it.
-    pub(super) fn is_exhausted(&self) -> bool {
-        self.max_runs.is_some_and(|most| self.runs >= most)
+    /// The definition that holds, if it touches the range.
+    fn present(&self) -> Option<&Period> {
+        self.asked.periods.last().filter(|period| period.until.is_none())
     }
 
     /// The present definition holds no more for instants after `until`.
-    pub(super) fn end(&mut self, until: Timestamp, end: End) {
-        if let Some(period) = self.asked.periods.last_mut()
-            && period.until.is_none()
-        {
-            period.until = Some((until, end));
+    pub(super) fn end(&mut self, until: Timestamp) {
+        if let Some(period) = self.asked.periods.last_mut() {
+            period.until = period.until.or(Some(until));
         }
     }
 
@@ -117,170 +163,175 @@ impl Course {
 
     pub(super) fn resume(&mut self, at: Timestamp) {
         if let Some(since) = self.paused_since.take()
-            && !self.asked.periods.is_empty()
+            && !(self.asked.periods.is_empty() && self.by_hand.is_empty())
         {
             self.asked.pauses.push((since, at));
         }
     }
 
-    /// An instant was settled.
-    pub(super) fn settle(&mut self, instant: Timestamp, outcome: Outcome, settled: Settled, range: Range) {
-        let fired = matches!(outcome, Outcome::Fired { .. });
-        if range.holds(instant) {
-            self.asked.outcomes.insert(instant, (outcome, settled));
-        }
-        if fired {
-            self.runs = self.runs.saturating_add(1);
-            if self.is_exhausted() {
-                self.end(instant, End::Exhausted);
-            }
-        }
-    }
-
-    /// Instants were passed over.
-    pub(super) fn miss(&mut self, first: Timestamp, last: Timestamp, settled: Settled, range: Range) {
-        if last >= range.from && first < range.to {
-            self.asked.missed.push((first, last, settled));
-        }
+    pub(super) fn delete(&mut self, at: Timestamp) {
+        self.end(at);
+        self.deleted_at = Some(at);
     }
 
     /// How much is known that touches the range.
     pub(super) fn weight(&self) -> usize {
-        self.asked.periods.len() + self.asked.outcomes.len()
+        let Asked { periods, outcomes, passed, moved, .. } = &self.asked;
+        periods.len() + outcomes.len() + passed.len() + moved.len()
     }
 
-    /// Tells every instant in the range, in order, until `take` wants no more.
-    pub(super) fn tell(
-        mut self,
-        task: TaskId,
-        range: Range,
-        as_of: Timestamp,
-        take: &mut impl FnMut(Fire) -> bool,
-    ) -> bool {
-        let mut told = BTreeMap::new();
-        for period in &self.asked.periods {
-            // What is to come of the present definition is bounded by the runs that it has left.
-            let most = period.max_runs.filter(|_| period.until.is_none());
-            let mut left = most.map(|most| most.saturating_sub(self.runs));
-            let mut before = Timestamp(range.from.0 - 1);
-            while let Some(at) = period.next(before, range) {
-                before = at;
-                let (status, reason, settled) = self.judge(task, period, at, as_of);
-                if status == FireStatus::Pending {
-                    match left.as_mut() {
-                        Some(0) => break,
-                        Some(left) => *left -= 1,
-                        None => {}
+    /// Whether nothing is to be told of it.
+    pub(super) fn is_blank(&self) -> bool {
+        self.weight() == 0 && self.by_hand.is_empty()
+    }
+
+    /// Takes what the log says of occurrences.
+    pub(super) fn note(&mut self, record: &Record, scope: Scope<'_>) {
+        let settled = |execution| settled_by(&record.header, execution);
+        match &record.event {
+            Event::TaskScheduled { occurrence, scheduled_at, execution, held, .. } => {
+                let (held, settled) = (*held, settled(Some(*execution)));
+                match occurrence {
+                    Occurrence::Scheduled(instant) => {
+                        let against = self.against(*instant, scope);
+                        self.settle(*instant, Outcome::Fired { held, against }, settled, scope.range);
                     }
+                    Occurrence::Moved(at) => {
+                        let outcome = Outcome::Fired { held, against: None };
+                        self.settle_moved(*at, *scheduled_at, outcome, settled, scope.range);
+                    }
+                    Occurrence::Manual(_) | Occurrence::Backfill { .. } => return,
                 }
-                let fire = Fire { at, task, status, reason, settled };
-                // The same instant under two definitions is one: the first of them settled it.
-                if told.insert(at, ()).is_none() && !take(fire) {
-                    return false;
+                self.count_run();
+            }
+            Event::TaskSkipped { occurrence, scheduled_at, execution, reason, .. } => {
+                let settled = settled(Some(*execution));
+                match occurrence {
+                    Occurrence::Scheduled(instant) => {
+                        let grounded =
+                            *reason != SkipReason::ByHand || self.by_hand.get(instant) == Some(&ByHand::Skip);
+                        let skipped = || Outcome::Skipped(reason.clone());
+                        let outcome = if grounded { skipped() } else { Outcome::Groundless };
+                        self.settle(*instant, outcome, settled, scope.range);
+                    }
+                    Occurrence::Moved(at) => {
+                        let outcome = Outcome::Skipped(reason.clone());
+                        self.settle_moved(*at, *scheduled_at, outcome, settled, scope.range);
+                    }
+                    Occurrence::Manual(_) | Occurrence::Backfill { .. } => {}
                 }
             }
-        }
-        let unexpected = std::mem::take(&mut self.asked.outcomes);
-        for (at, (outcome, settled)) in unexpected {
-            if told.contains_key(&at) {
-                continue;
+            Event::TaskMoved { at, to, .. } => {
+                let grounded =
+                    matches!(self.by_hand.get(at), Some(ByHand::Move { to: asked, .. }) if asked == to);
+                let outcome = if grounded { Outcome::Moved { to: *to } } else { Outcome::Groundless };
+                self.settle(*at, outcome, settled(None), scope.range);
             }
-            let (status, reason) = match outcome {
-                Outcome::Fired { .. } => (FireStatus::Unexpected, None),
-                Outcome::Skipped(reason) => (FireStatus::Unexpected, Some(FireReason::Skip(reason))),
-            };
-            if !take(Fire { at, task, status, reason, settled: Some(settled) }) {
-                return false;
+            Event::TaskMissed { first, last, .. } => {
+                self.pass_over(*first, *last, Cause::Missed, settled(None), scope.range);
             }
-        }
-        true
-    }
-
-    fn judge(
-        &self,
-        task: TaskId,
-        period: &Period,
-        instant: Timestamp,
-        as_of: Timestamp,
-    ) -> (FireStatus, Option<FireReason>, Option<Settled>) {
-        let due = instant.plus(jitter_of(task, instant, period.jitter)).max(period.since);
-        let misfire = period.misfire;
-        if let Some((outcome, settled)) = self.asked.outcomes.get(&instant) {
-            let (status, reason) = match outcome {
-                Outcome::Skipped(reason) => (FireStatus::Skipped, Some(FireReason::Skip(reason.clone()))),
-                Outcome::Fired { held: true } => (FireStatus::DelayedByOverlap, None),
-                Outcome::Fired { .. } if settled.at.since(due) <= ON_TIME => (FireStatus::OnTime, None),
-                Outcome::Fired { .. } if self.paused_at(due) => (FireStatus::Late, Some(FireReason::Paused)),
-                Outcome::Fired { .. } => {
-                    let missed = settled.at.since(instant.max(period.since)) > misfire.grace;
-                    (FireStatus::Late, missed.then_some(FireReason::MadeGood(misfire.policy)))
-                }
-            };
-            return (status, reason, Some(*settled));
-        }
-        let missed = self.asked.missed.iter().find(|(first, last, _)| (*first..=*last).contains(&instant));
-        if let Some((.., settled)) = missed {
-            let (status, reason) = if self.paused_at(due) {
-                (FireStatus::Skipped, FireReason::Paused)
-            } else {
-                (FireStatus::Missed, FireReason::PassedOver(misfire.policy))
-            };
-            return (status, Some(reason), Some(*settled));
-        }
-        let (status, reason) = self.judge_unsettled(period, due, as_of);
-        (status, reason, None)
-    }
-
-    fn judge_unsettled(
-        &self,
-        period: &Period,
-        due: Timestamp,
-        as_of: Timestamp,
-    ) -> (FireStatus, Option<FireReason>) {
-        let grace = period.misfire.grace;
-        // From here on somebody should have fired it.
-        let from = self.asked.pauses.iter().find(|(since, until)| (*since..*until).contains(&due));
-        let ready = from.map_or(due, |(_, until)| *until);
-        match period.until {
-            Some((until, End::Changed)) if due > until => {
-                return (FireStatus::Skipped, Some(FireReason::Changed));
+            Event::TaskSuppressed { first, last, calendar, .. } => {
+                let content = self.present().and_then(|period| period.calendar(calendar, scope.calendars));
+                let cause = Cause::Forbidden(calendar.clone(), content);
+                self.pass_over(*first, *last, cause, settled(None), scope.range);
             }
-            Some((until, End::Deleted)) if ready.plus(grace) >= until => {
-                let reason = if self.paused_at(due) { FireReason::Paused } else { FireReason::Deleted };
-                return (FireStatus::Skipped, Some(reason));
-            }
+            Event::TaskOccurrenceChanged { at, change, .. } => self.change(*at, *change),
+            Event::TaskReplanned { before, next, .. } => self.replan(*before, *next, scope.range),
             _ => {}
         }
-        if self.paused_since.is_some_and(|since| due >= since) {
-            return match period.until {
-                Some(_) => (FireStatus::Skipped, Some(FireReason::Paused)),
-                None => (FireStatus::Pending, Some(FireReason::Paused)),
-            };
+    }
+
+    /// What an instant that fires now should have done instead.
+    fn against(&self, instant: Timestamp, scope: Scope<'_>) -> Option<FireReason> {
+        if !scope.range.holds(instant) {
+            return None;
         }
-        if ready.plus(grace) < as_of {
-            (FireStatus::Missed, Some(FireReason::Unsettled))
-        } else {
-            (FireStatus::Pending, None)
+        self.changed(instant)
+            .or_else(|| self.present()?.forbidden_by(instant, scope.calendars).map(FireReason::forbidden))
+    }
+
+    /// What somebody decided about an instant.
+    pub(super) fn changed(&self, instant: Timestamp) -> Option<FireReason> {
+        Some(match self.by_hand.get(&instant)? {
+            ByHand::Skip => FireReason::Skip(SkipReason::ByHand),
+            ByHand::Move { to, .. } => FireReason::Moved { to: *to },
+        })
+    }
+
+    fn settle(&mut self, instant: Timestamp, outcome: Outcome, settled: Settled, range: Range) {
+        self.settled = self.settled.max(instant);
+        if range.holds(instant) {
+            self.asked.outcomes.insert(instant, (outcome, settled));
+        } else if self.by_hand.get(&instant) == Some(&ByHand::Skip) {
+            self.by_hand.remove(&instant);
         }
     }
 
-    fn paused_at(&self, due: Timestamp) -> bool {
-        self.paused_since.is_some_and(|since| due >= since)
-            || self.asked.pauses.iter().any(|(since, until)| (*since..*until).contains(&due))
+    fn settle_moved(
+        &mut self,
+        at: Timestamp,
+        to: Timestamp,
+        outcome: Outcome,
+        settled: Settled,
+        range: Range,
+    ) {
+        let outcome = match self.by_hand.get_mut(&at) {
+            Some(ByHand::Move { to: asked, ran }) if *asked == to && !*ran => {
+                *ran = true;
+                outcome
+            }
+            _ => Outcome::Groundless,
+        };
+        if range.holds(to) {
+            self.asked.moved.push(MovedRun { at, to, outcome, settled, misfire: self.misfire });
+        }
     }
-}
 
-impl Period {
-    /// The first instant after `before` that lies in the range and was named while the definition held.
-    fn next(&self, before: Timestamp, range: Range) -> Option<Timestamp> {
-        let start = self.start_at.map_or(before, |start| before.max(Timestamp(start.0 - 1)));
-        let next = self.schedule.next_after(start.max(self.after))?;
-        let held = self.until.is_none_or(|(until, _)| next <= until);
-        (held && self.end_at.is_none_or(|end| next <= end) && next < range.to).then_some(next)
+    fn pass_over(&mut self, first: Timestamp, last: Timestamp, cause: Cause, settled: Settled, range: Range) {
+        self.settled = self.settled.max(last);
+        if last >= range.from && first < range.to {
+            self.asked.passed.insert(first, Passed { last, settled, cause });
+        }
+    }
+
+    /// A hand changes an occurrence, or takes that back.
+    pub(super) fn change(&mut self, at: Timestamp, change: Change) {
+        match change {
+            Change::Skip => self.by_hand.insert(at, ByHand::Skip),
+            Change::Move { to } => self.by_hand.insert(at, ByHand::Move { to, ran: false }),
+            Change::Restore => self.by_hand.remove(&at),
+        };
+    }
+
+    /// What is not settled is named by newer zone data from here on, and begins with `next`.
+    fn replan(&mut self, before: Timestamp, next: Option<Timestamp>, range: Range) {
+        let following =
+            self.present().zip(next).map(|(period, next)| period.by_newer_zone_data(before, next));
+        self.end(self.settled);
+        if let Some(period) = following {
+            self.hold(period, range);
+        }
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.max_runs.is_some_and(|most| self.runs >= most)
+    }
+
+    fn count_run(&mut self) {
+        self.runs = self.runs.saturating_add(1);
+        if self.is_exhausted() {
+            self.end(self.settled);
+            self.fall_away();
+        }
+    }
+
+    /// It has run as often as it may: what was moved and has not run is owed no more.
+    fn fall_away(&mut self) {
+        self.by_hand.retain(|_, change| !matches!(change, ByHand::Move { ran: false, .. }));
     }
 }
 
 /// The event with this header settled an instant.
-pub(super) fn settled_by(header: &RecordHeader, execution: Option<ExecutionId>) -> Settled {
+fn settled_by(header: &RecordHeader, execution: Option<ExecutionId>) -> Settled {
     Settled { at: header.at, log_index: header.log_index, sequence: header.sequence, execution }
 }

@@ -12,6 +12,7 @@ pub fn fire_json(fire: &Fire, tenant: &str) -> Value {
         "tenant": tenant,
         "task_id": fire.task.to_string(),
         "at": fire.at.to_string(),
+        "moved_from": fire.moved_from.map(|from| from.to_string()),
         "status": fire.status.name(),
         "reason": fire.reason.as_ref().map(|reason| reason.name()),
         "explanation": fire.reason.as_ref().map(|reason| reason.explanation()),

@@ -1,17 +1,19 @@
 //! The ledger of a tenant's instants: records go in, in order; what became of each instant comes out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use escapement_domain::command::Change;
 use escapement_domain::event::Event;
-use escapement_domain::execution::state::Occurrence;
 use escapement_domain::identifier::TaskId;
 use escapement_domain::record::Record;
+use escapement_domain::schedule::calendar::Calendar;
 use escapement_domain::task::definition::Definition;
-use escapement_domain::task::rules::Timing;
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::timestamp::Timestamp;
 
-use super::course::{Course, End, Outcome, settled_by};
+use super::course::{Course, Scope};
+use super::period::Calendars;
 use super::{Fire, Range};
 
 /// Why no account can be given.
@@ -32,40 +34,70 @@ pub enum Unaccountable {
 }
 
 /// An account that is being kept: takes records in order, and is closed at a moment.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ledger {
     range: Range,
     most: usize,
     only: Option<TaskId>,
+    calendars: Calendars,
+    names_calendars: bool,
     courses: BTreeMap<TaskId, Course>,
     weight: usize,
     last: Timestamp,
+}
+
+/// How a task is when its records begin to be taken. Everything that lies before the range is settled.
+#[derive(Debug)]
+pub struct Assumed<'a> {
+    /// Its definition.
+    pub definition: &'a Definition,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Since when it has had the definition, and been paused if it is.
+    pub since: Timestamp,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// The occurrences that were changed by hand.
+    pub changes: Vec<(Timestamp, Change)>,
+    /// The calendars of its tenant that it names.
+    pub calendars: Vec<(Arc<str>, Arc<Calendar>)>,
 }
 
 impl Ledger {
     /// A ledger of the instants in a range, of one task or of all, and of at most so many.
     #[must_use]
     pub fn new(range: Range, only: Option<TaskId>, most: usize) -> Self {
-        Self { range, most, only, courses: BTreeMap::new(), weight: 0, last: Timestamp::MIN }
+        Self {
+            range,
+            most,
+            only,
+            calendars: Calendars::new(),
+            names_calendars: false,
+            courses: BTreeMap::new(),
+            weight: 0,
+            last: Timestamp::MIN,
+        }
     }
 
-    /// Takes for granted that a task has had a definition since an instant, and whether it is paused since then; its records
-    /// from there on may follow.
-    pub fn assume(
-        &mut self,
-        task: TaskId,
-        definition: &Definition,
-        created_at: Timestamp,
-        since: Timestamp,
-        paused: bool,
-    ) {
-        let mut course = Course::new(created_at, false);
+    /// Takes for granted how a task is; its records from there on may follow.
+    pub fn assume(&mut self, task: TaskId, assumed: Assumed<'_>) {
+        let Assumed { definition, created_at, since, paused, changes, calendars } = assumed;
+        let mut course = Course::new(created_at, Timestamp(self.range.from.0 - 1));
         if paused {
             course.pause(since);
         }
         course.define(task, definition, since, None, self.range);
+        changes.into_iter().for_each(|(at, change)| course.change(at, change));
+        self.calendars.extend(calendars);
         self.weight += course.weight();
         self.courses.insert(task, course);
+    }
+
+    /// Whether a definition that was taken names calendars: then the tenant's whole chain says what they held, and the stream
+    /// of a task does not.
+    #[must_use]
+    pub fn names_calendars(&self) -> bool {
+        self.names_calendars
     }
 
     /// The stamp of the last record.
@@ -80,48 +112,46 @@ impl Ledger {
     /// [`Unaccountable`].
     pub fn take(&mut self, record: &Record) -> Result<(), Unaccountable> {
         self.last = self.last.max(record.header.at);
+        match &record.event {
+            Event::CalendarPut { name, calendar, .. } => {
+                self.calendars.insert(name.clone(), Arc::new(calendar.clone()));
+            }
+            Event::CalendarDeleted { name } => drop(self.calendars.remove(name)),
+            _ => {}
+        }
         let Some(task) = record.event.task() else { return Ok(()) };
         if self.only.is_some_and(|only| only != task) {
             return Ok(());
         }
-        if let Event::TaskCreated { created_at, paused, .. } = &record.event {
-            self.courses.insert(task, Course::new(*created_at, *paused));
-        }
         let (range, at) = (self.range, record.header.at);
+        if let Event::TaskCreated { created_at, next, .. } = &record.event {
+            let settled = next.map_or(*created_at, |next| (*created_at).min(Timestamp(next.0 - 1)));
+            self.courses.insert(task, Course::new(*created_at, settled));
+        }
         let Some(course) = self.courses.get_mut(&task) else { return Ok(()) };
         let weight = course.weight();
         match &record.event {
-            Event::TaskCreated { definition, created_at, next, .. } => {
+            Event::TaskCreated { definition, created_at, next, paused, .. } => {
                 let definition = opened(task, definition)?;
+                self.names_calendars |= !definition.calendars.is_empty();
+                if *paused {
+                    course.pause(*created_at);
+                }
                 course.define(task, &definition, *created_at, *next, range);
             }
             Event::TaskUpdated { definition, next, .. } => {
                 let definition = opened(task, definition)?;
-                course.end(at, End::Changed);
+                self.names_calendars |= !definition.calendars.is_empty();
+                course.end(at);
                 course.define(task, &definition, at, *next, range);
             }
             Event::TaskPaused { .. } => course.pause(at),
             Event::TaskResumed { .. } => course.resume(at),
-            Event::TaskDeleted { .. } => course.end(at, End::Deleted),
-            Event::TaskScheduled { occurrence: Occurrence::Scheduled(instant), execution, held, .. } => {
-                let settled = settled_by(&record.header, Some(*execution));
-                course.settle(*instant, Outcome::Fired { held: *held }, settled, range);
-            }
-            Event::TaskSkipped { occurrence: Occurrence::Scheduled(instant), execution, reason, .. } => {
-                let settled = settled_by(&record.header, Some(*execution));
-                course.settle(*instant, Outcome::Skipped(reason.clone()), settled, range);
-            }
-            Event::TaskMissed { first, last, .. } => {
-                course.miss(*first, *last, settled_by(&record.header, None), range);
-            }
-            _ => return Ok(()),
-        }
-        if finishes(&record.event, course) {
-            // A pause ends with the task: changed again, it is active.
-            course.resume(at);
+            Event::TaskDeleted { .. } => course.delete(at),
+            _ => course.note(record, Scope { range, calendars: &self.calendars }),
         }
         self.weight += course.weight() - weight;
-        if matches!(record.event, Event::TaskDeleted { .. }) && course.weight() == 0 {
+        if matches!(record.event, Event::TaskDeleted { .. }) && course.is_blank() {
             self.courses.remove(&task);
         }
         if self.weight > self.most { Err(Unaccountable::TooMany { most: self.most }) } else { Ok(()) }
@@ -132,10 +162,10 @@ impl Ledger {
     /// # Errors
     /// [`Unaccountable::TooMany`].
     pub fn close(self, as_of: Timestamp) -> Result<Vec<Fire>, Unaccountable> {
-        let (range, most) = (self.range, self.most);
+        let (scope, most) = (Scope { range: self.range, calendars: &self.calendars }, self.most);
         let mut fires: Vec<Fire> = Vec::new();
         for (task, course) in self.courses {
-            let whole = course.tell(task, range, as_of, &mut |fire| {
+            let whole = course.tell(task, scope, as_of, &mut |fire| {
                 fires.push(fire);
                 fires.len() <= most
             });
@@ -145,19 +175,6 @@ impl Ledger {
         }
         fires.sort_by_key(|fire| (fire.at, fire.task));
         Ok(fires)
-    }
-}
-
-/// Whether an event says that a task has no instant to come.
-fn finishes(event: &Event, course: &Course) -> bool {
-    match event {
-        Event::TaskUpdated { rules, next, .. } => {
-            rules.timing != Timing::Unscheduled && (next.is_none() || course.is_exhausted())
-        }
-        Event::TaskScheduled { occurrence: Occurrence::Scheduled(_), next, .. }
-        | Event::TaskSkipped { occurrence: Occurrence::Scheduled(_), next, .. }
-        | Event::TaskMissed { next, .. } => next.is_none(),
-        _ => false,
     }
 }
 

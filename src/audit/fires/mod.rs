@@ -1,19 +1,22 @@
 //! Proof of schedule: every instant that a task should have fired, and what became of it, from the event log alone.
 //!
-//! The definitions, pauses and deletions in the log say which instants there should have been; the fires, skips and misses
-//! in it say what became of them. Invariant: each instant that a definition named while it held is told once, whatever the
-//! log says or leaves out, and so is each fire that no definition named.
+//! The definitions, calendars, changes by hand, pauses and deletions in the log say which instants there should have been;
+//! the fires, skips and misses in it say what became of them. Invariant: each instant that a definition named while it held
+//! is told once, whatever the log says or leaves out; so is each time to which an occurrence was moved, and each fire that
+//! nothing named.
 //!
 //! Absent on purpose: everything that decides what is due. Nothing here is shared with the wheel or with the plans that are
-//! proposed; only what a trigger *means* is the domain's word, as it is for them. The `next` that events carry is not believed, but where
-//! it says that a task is finished, which lifts a pause.
+//! proposed; only what a trigger and a calendar *mean* is the domain's word, as it is for them. The `next` that events carry
+//! is not believed, but where newer zone data say it.
 
 mod archived;
 mod course;
 mod json;
+mod judgement;
 mod ledger;
 #[cfg(test)]
 mod model;
+mod period;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +27,7 @@ use escapement_domain::timestamp::{Span, Timestamp};
 
 pub use self::archived::{FiresOptions, TenantFires, archived_fires};
 pub use self::json::{fire_json, totals_json};
-pub use self::ledger::{Ledger, Unaccountable};
+pub use self::ledger::{Assumed, Ledger, Unaccountable};
 
 /// A fire that was stamped so long after it was due, or less, was on time: what a change of leaders may take.
 pub const ON_TIME: Span = Span::seconds(1);
@@ -59,7 +62,7 @@ pub enum FireStatus {
     Missed,
     /// It is to come, or not settled yet.
     Pending,
-    /// It fired, and no definition named it.
+    /// It fired, and no definition named it, or it was not to fire.
     Unexpected,
 }
 
@@ -93,34 +96,44 @@ impl FireStatus {
 /// Why it became that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FireReason {
-    /// What its skip in the log says.
+    /// What a skip says: an overlap, a calendar, somebody's hand.
     Skip(SkipReason),
+    /// Somebody moved it.
+    Moved {
+        /// To this time, which is accounted for by itself.
+        to: Timestamp,
+    },
     /// The task was paused.
     Paused,
     /// The task was deleted before.
     Deleted,
-    /// The definition was changed after the instant, and before its jitter had passed.
-    Changed,
     /// Nobody could fire it within its grace, and its misfire policy made it good.
     MadeGood(MisfirePolicy),
     /// Nobody could fire it within its grace, and its misfire policy passed it over.
     PassedOver(MisfirePolicy),
-    /// Its grace is over, and the log says nothing of it.
+    /// Nobody can fire it any more, and the log says nothing of it.
     Unsettled,
+    /// A calendar or a hand is said to be the reason, and the log holds no calendar and no hand that was.
+    Groundless,
 }
 
 impl FireReason {
+    pub(super) fn forbidden(calendar: std::sync::Arc<str>) -> Self {
+        Self::Skip(SkipReason::Forbidden { calendar })
+    }
+
     /// The name that the API uses.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::Skip(reason) => reason.name(),
+            Self::Moved { .. } => "moved",
             Self::Paused => "paused",
             Self::Deleted => "deleted",
-            Self::Changed => "changed",
             Self::MadeGood(_) => "made_good",
             Self::PassedOver(_) => "passed_over",
             Self::Unsettled => "unsettled",
+            Self::Groundless => "groundless",
         }
     }
 
@@ -130,8 +143,8 @@ impl FireReason {
         match self {
             Self::Skip(reason) => reason.explanation().into(),
             Self::Paused => "the task was paused at this instant".into(),
+            Self::Moved { to } => format!("it was moved by hand to {to}"),
             Self::Deleted => "the task was deleted before it could fire".into(),
-            Self::Changed => "the definition was changed before the instant's jitter had passed".into(),
             Self::MadeGood(policy) => {
                 format!(
                     "nobody could fire it within its grace; misfire: {} made it good",
@@ -145,6 +158,9 @@ impl FireReason {
                 )
             }
             Self::Unsettled => "its grace is over, and the log holds neither a fire nor a skip of it".into(),
+            Self::Groundless => {
+                "the log says that a calendar or a hand changed it, and holds none that did".into()
+            }
         }
     }
 }
@@ -160,8 +176,10 @@ fn policy_name(policy: MisfirePolicy) -> &'static str {
 /// One instant of one task, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fire {
-    /// The instant.
+    /// The instant, or the time to which an occurrence was moved.
     pub at: Timestamp,
+    /// The instant of the occurrence that was moved here.
+    pub moved_from: Option<Timestamp>,
     /// The task.
     pub task: TaskId,
     /// What became of it.
@@ -191,6 +209,13 @@ impl Fire {
     pub fn lateness(&self) -> Option<Span> {
         let fired = !matches!(self.status, FireStatus::Skipped | FireStatus::Missed | FireStatus::Pending);
         self.settled.filter(|_| fired).map(|settled| settled.at.since(self.at))
+    }
+
+    /// Whether the log says of it what the log itself does not bear out.
+    #[must_use]
+    pub fn is_amiss(&self) -> bool {
+        let baseless = matches!(self.reason, Some(FireReason::Unsettled | FireReason::Groundless));
+        self.status == FireStatus::Unexpected || baseless
     }
 }
 

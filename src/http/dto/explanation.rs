@@ -26,7 +26,7 @@ pub(in crate::http) struct Occurrence {
     /// The local time, with its offset from UTC.
     #[schema(example = "2026-03-29T03:00:00.000+02:00")]
     local: String,
-    /// How the clock was changed since the instant before.
+    /// How the clock was changed since the instant before, and what was done to the occurrence by hand.
     #[schema(required = true, example = "clocks forward 1h on Mar 29 at 02:00")]
     note: Option<String>,
 }
@@ -37,13 +37,13 @@ pub(in crate::http) struct Explanation {
     /// The task.
     task_id: String,
     /// When it fires, in English.
-    #[schema(example = "at 02:00 from Monday to Friday, Berlin time")]
+    #[schema(example = "at 02:00 from Monday to Friday, Berlin time; not on de-holidays")]
     schedule: String,
     /// The IANA zone by whose clock it counts.
     timezone: &'static str,
     /// `active`, `paused`, `finished` or `deleted`.
     state: &'static str,
-    /// The next fires, if nothing changes.
+    /// The next fires, if nothing changes; one that was skipped or moved by hand says so in its `note`.
     next: Vec<Occurrence>,
     /// What it waits for now.
     waits_for: Vec<Wait>,
@@ -72,6 +72,9 @@ pub(in crate::http) struct Instant {
     at: String,
     /// The local time.
     local: String,
+    /// The instant of the occurrence that was moved here by hand.
+    #[schema(required = true)]
+    moved_from: Option<String>,
     /// `on_time`, `late`, `delayed_by_overlap`, `skipped`, `missed`, `pending`, `unexpected`, or `not_an_instant` of this task.
     status: &'static str,
     /// A word for why, where there is something to say.
@@ -140,6 +143,7 @@ impl From<service::Explained> for Instant {
         Self {
             at: explained.at.at.to_string(),
             local: explained.at.local,
+            moved_from: fire.and_then(|fire| fire.moved_from).map(|from| from.to_string()),
             status: fire.map_or("not_an_instant", |fire| fire.status.name()),
             reason: fire.and_then(|fire| fire.reason.as_ref()).map(|reason| reason.name()),
             explanation: explained.explanation,

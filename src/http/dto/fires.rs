@@ -28,12 +28,16 @@ pub(in crate::http) struct AuditedFire {
     tenant: String,
     /// The task.
     task_id: String,
-    /// The instant.
+    /// The instant, or the time to which an occurrence was moved by hand.
     at: String,
+    /// The instant of the occurrence that was moved here.
+    #[schema(required = true)]
+    moved_from: Option<String>,
     /// `on_time` (stamped a second after it was due, or less), `late`, `delayed_by_overlap`, `skipped`, `missed`, `pending`, or
-    /// `unexpected`: it fired, and no definition named it.
+    /// `unexpected`: it fired, and no definition named it, or it was not to fire.
     status: &'static str,
-    /// `overlap`, `overlap_queue_full`, `too_many_open`, `paused`, `deleted`, `changed`, `made_good`, `passed_over` or `unsettled`.
+    /// `overlap`, `overlap_queue_full`, `too_many_open`, `calendar`, `by_hand`, `moved`, `paused`, `deleted`, `made_good`,
+    /// `passed_over`, `unsettled` or `groundless`.
     #[schema(required = true)]
     reason: Option<&'static str>,
     /// The reason in a sentence.
@@ -76,6 +80,7 @@ impl AuditedFire {
             tenant: tenant.to_owned(),
             task_id: fire.task.to_string(),
             at: fire.at.to_string(),
+            moved_from: fire.moved_from.map(|from| from.to_string()),
             status: fire.status.name(),
             reason: fire.reason.as_ref().map(|reason| reason.name()),
             explanation: fire.reason.as_ref().map(|reason| reason.explanation()),
