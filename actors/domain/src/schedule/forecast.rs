@@ -216,8 +216,8 @@ impl Forecast {
         self.gathered.len() >= GATHERED_MAX
     }
 
-    /// Counts for some milliseconds; returns whether something is left to count. The largest herds come first: what is left out
-    /// matters least.
+    /// Counts for some milliseconds; returns whether something is left to count. The largest herds gathered come first: what is
+    /// left out matters least.
     pub fn count_some(&mut self) -> bool {
         if self.waiting.is_empty() {
             self.waiting = std::mem::take(&mut self.gathered).into_iter().collect();
