@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use escapement_actors::intent::{Renewal, Renewed, Submission, SubmitError};
+use escapement_actors::intent::{Intent, Renewal, Renewed, Submission, SubmitError};
 use escapement_actors::machine::Machine;
 use escapement_actors::ports::{Clock, Entropy, Leader, Leadership, Log, Silent};
 use escapement_actors::projection::Projections;
@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use super::cluster::{Cluster, ClusterError, ClusterStatus, NodeStatus};
 use super::history::{HistoryError, LineStream, OutputLine, OutputPage, OutputQuery, Outputs};
-use super::{Caller, Consistency, Service, ServiceParts};
+use super::{Caller, Consistency, Service, ServiceError, ServiceParts};
 use crate::security::{Principal, Role};
 use crate::store::MemoryStorage;
 
@@ -288,6 +288,11 @@ impl TestNode {
 
     pub(crate) fn scheduler(&self, request: Request) -> Answer {
         self.log.append(Command { at: self.clock.now(), origin: Origin::Scheduler, request }.encode())
+    }
+
+    /// Somebody wants something, past what the service checks.
+    pub(crate) async fn carry_out(&self, caller: &Caller, intent: Intent) -> Result<(), ServiceError> {
+        self.service.carry_out(caller, intent).await.map(drop)
     }
 
     /// A worker joins that runs the listed programs.
