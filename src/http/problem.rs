@@ -297,12 +297,14 @@ impl From<Rejection> for Problem {
             | Rejection::NoSuchExecution
             | Rejection::NoSuchBackfill
             | Rejection::NoSuchCalendar { .. } => Self::not_found(detail),
-            Rejection::CalendarInUse { name, .. } => Self {
-                detail: format!(
-                    "{detail}: take it out of their `calendars` first; GET /api/scheduled-tasks/?calendar={name} lists them"
-                ),
-                ..conflict("calendar_in_use", "Calendar in use")
-            },
+            Rejection::CalendarInUse { name, tasks } => {
+                let users = if *tasks == 1 { "1 task names".into() } else { format!("{tasks} tasks name") };
+                let detail = format!(
+                    "{users} the calendar `{name}`: take it out of `calendars` there first; \
+                     GET /api/scheduled-tasks/?calendar={name} lists them"
+                );
+                Self { detail, ..conflict("calendar_in_use", "Calendar in use") }
+            }
             Rejection::OccurrencePassed { .. } => conflict("occurrence_passed", "Occurrence passed"),
             Rejection::OccurrenceUnchanged { .. } => conflict("occurrence_unchanged", "Occurrence unchanged"),
             Rejection::MovedIntoThePast { .. } => unprocessable("moved_into_the_past", "Moved into the past"),

@@ -70,6 +70,8 @@ fn every_fault_of_a_definition_is_refused_with_its_place() {
         (bad(json!({ "overlap": "perhaps" })), "/overlap"),
         (bad(json!({ "state": "finished" })), "/state"),
         (bad(json!({ "labels": { "a": 1 } })), "/labels/a"),
+        (bad(json!({ "calendars": ["nowhere"] })), "/calendars/0"),
+        (bad(json!({ "calendars": ["a b"] })), "/calendars/0"),
         (bad(json!({ "start_at": "2030-01-01T00:00:00Z", "end_at": "2029-01-01T00:00:00Z" })), "/end_at"),
         (bad(json!({ "max_runs": 0 })), "/max_runs"),
         (bad(json!({ "colour": "red" })), "/colour"),

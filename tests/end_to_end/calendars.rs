@@ -47,7 +47,7 @@ fn a_calendar_forbids_instants_and_is_told_as_the_reason() {
     }
     assert!(executions(&api, &task).is_empty(), "what is forbidden is no execution");
     let refused = ask(&api, &["calendar", "delete", "closed"], None).expect(1).err;
-    assert!(refused.contains("1 tasks name the calendar `closed`"), "{refused}");
+    assert!(refused.contains("1 task names the calendar `closed`"), "{refused}");
     let listed =
         ask(&api, &["task", "list", "--calendar", "closed", "--output", "json"], None).expect(0).json();
     assert_eq!(items(&listed)[0]["id"], json!(task));
@@ -106,7 +106,7 @@ fn one_occurrence_is_skipped_and_one_is_moved() {
     let of = |at: &str| ran.iter().filter(|one| one["scheduled_at"] == json!(at)).collect::<Vec<_>>();
     let by_hand = of(&skipped);
     assert_eq!((by_hand.len(), &by_hand[0]["status"]), (1, &json!("skipped")), "{ran:?}");
-    assert_eq!(by_hand[0]["reason"], "by_hand", "{ran:?}");
+    assert_eq!(by_hand[0]["reason"], "it was skipped by hand", "{ran:?}");
     assert_eq!((of(&moved).len(), of(&to).len()), (0, 1), "it ran once, at its new time: {ran:?}");
     assert!(millis(&of(&to)[0]["fired_at"]) >= millis(&json!(to)), "{ran:?}");
     assert!(items(&api.get(&format!("{path}/occurrences"))).is_empty(), "what is over is no longer listed");
