@@ -273,6 +273,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_is_left_of_a_node_that_died() {
         let all = async {
+            escapement_raft::runtime::seed(1);
             let settings = Profile::Calm.settings_for(None);
             let world = World::new(Chance::new(1), settings, Planted::NOTHING, false);
             world.pause(3_000).await;
