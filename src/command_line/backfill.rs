@@ -1,5 +1,6 @@
 //! `task backfill`, `backfills` and `cancel-backfill`: the occurrences of a range of the past, run so many at once.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -11,13 +12,15 @@ use super::client::{Client, Request};
 use super::failure::Failure;
 use super::parse_instant;
 use super::progress::Progress;
-use super::screen::{Screen, field, items, note, when};
+use super::screen::{Screen, field, instant, items, note, when};
 use super::table::Table;
 use super::task::TaskName;
 use super::zone::Zone;
 
 /// How often a backfill that is followed is looked at.
 const POLL: Duration = Duration::from_millis(250);
+/// Executions that are asked for at once.
+const PAGE: u32 = 1_000;
 
 const BACKFILL_EXAMPLES: &str = "\
 Examples:
@@ -109,31 +112,61 @@ impl BackfillOptions {
         if self.follow { self.follow(client, &answer.json()?).await } else { Ok(()) }
     }
 
-    /// Shows how far a backfill is until the node no longer knows it.
+    /// Shows how far a backfill is until the node no longer knows it, then what became of its instants.
     async fn follow(&self, client: &Client, started: &Value) -> Result<(), Failure> {
         let total = started["total"].as_u64().unwrap_or(0);
         let mut progress = Progress::new("instants run");
-        let mut left = started["left"].as_u64().unwrap_or(0);
         loop {
             let running = client.ask(&Request::get(self.task.path(&["backfills"]))).await?.json()?;
             let Some(backfill) = items(&running).iter().find(|running| running["id"] == started["id"]) else {
                 break;
             };
-            left = backfill["left"].as_u64().unwrap_or(0);
             progress.show(ended(backfill), total);
             tokio::time::sleep(POLL).await;
         }
-        // One that is gone with much left may have been cancelled: a full bar would say what nobody knows.
-        if left == 0 {
-            progress.show(total, total);
-        }
+        let outcomes = self.outcomes(client, instant(started, "/started_at")).await?;
+        let run = outcomes.values().sum();
+        progress.show(run, total);
         progress.finish();
-        note(&format!(
-            "the backfill has ended: `escapement execution list --task {}` shows how",
-            self.task.id
-        ));
+        note(&tally(&outcomes, total.saturating_sub(run)));
         Ok(())
     }
+
+    /// How many executions that were made of the range since then stand how.
+    async fn outcomes(
+        &self,
+        client: &Client,
+        since: Option<Timestamp>,
+    ) -> Result<BTreeMap<String, u64>, Failure> {
+        let (mut outcomes, mut cursor) = (BTreeMap::new(), None::<String>);
+        loop {
+            // The API's range ends before `to`, this one with it.
+            let request = Request::get(["api", "executions", ""])
+                .query("task_id", Some(self.task.id))
+                .query("from", Some(self.from))
+                .query("to", Some(Timestamp(self.to.0.saturating_add(1))))
+                .query("limit", Some(PAGE))
+                .query("cursor", cursor.as_ref());
+            let page = client.ask(&request).await?.json()?;
+            let made = |one: &&Value| one["trigger"] == "backfill" && instant(one, "/fired_at") >= since;
+            for execution in items(&page).iter().filter(made) {
+                *outcomes.entry(field(execution, "/status")).or_default() += 1;
+            }
+            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                return Ok(outcomes);
+            }
+        }
+    }
+}
+
+/// Says how a backfill ended.
+fn tally(outcomes: &BTreeMap<String, u64>, not_run: u64) -> String {
+    let mut parts: Vec<String> = outcomes.iter().map(|(status, count)| format!("{count} {status}")).collect();
+    if not_run > 0 {
+        parts.push(format!("{not_run} not run"));
+    }
+    format!("the backfill has ended: {}", parts.join(", "))
 }
 
 /// How many of a backfill's executions have ended.
@@ -192,5 +225,7 @@ b   2026-03-01 00:00:00  2026-03-01 04:00:00      5      2     2     1        2
         assert_eq!(table(std::slice::from_ref(&backfill), Zone(Tz::UTC)), expected);
         let told = "backfill b runs 5 occurrences from 2026-03-01 00:00:00 to 2026-03-01 04:00:00 (UTC), 2 at once\n";
         assert_eq!(started(&backfill, Zone(Tz::UTC)), told);
+        let outcomes = [("failed".to_owned(), 1), ("succeeded".to_owned(), 3)].into();
+        assert_eq!(tally(&outcomes, 1), "the backfill has ended: 1 failed, 3 succeeded, 1 not run");
     }
 }
