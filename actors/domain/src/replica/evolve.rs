@@ -122,6 +122,7 @@ impl Replica {
                 let exhausted = task.rules.max_runs.is_some_and(|most| task.runs >= most);
                 if exhausted {
                     task.next = None;
+                    let_moved_fall_away(task);
                 }
             }
             Event::TaskPaused { slot, .. } => {
@@ -196,11 +197,11 @@ impl Replica {
             Occurrence::Moved(at) => {
                 let Some(task) = self.tasks.get_mut(slot) else { return };
                 task.next = next;
-                count_runs(task, runs);
                 match task.overrides.get_mut(&at) {
                     Some(Override::Move { done, .. }) if at > task.settled => *done = true,
                     _ => drop(task.overrides.remove(&at)),
                 }
+                count_runs(task, runs);
             }
             Occurrence::Manual(_) | Occurrence::Backfill { .. } => {}
         }
@@ -417,6 +418,12 @@ impl Replica {
 fn count_runs(task: &mut Task, runs: u32) {
     task.runs = task.runs.saturating_add(runs);
     if runs > 0 && task.rules.max_runs.is_some_and(|most| task.runs >= most) {
-        task.overrides.clear();
+        let_moved_fall_away(task);
     }
+}
+
+/// What was moved and has not run does not any more. What has run, or was skipped, is not to run again either when the task may
+/// run more often one day.
+fn let_moved_fall_away(task: &mut Task) {
+    task.overrides.retain(|_, change| !matches!(change, Override::Move { done: false, .. }));
 }

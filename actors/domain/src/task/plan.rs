@@ -213,9 +213,12 @@ impl Plan<'_> {
         bound: Timestamp,
         alike: impl Fn(Timestamp) -> bool,
     ) -> (Timestamp, u64) {
+        // Nor does a run span what was changed under an earlier definition, and is no instant of this one.
+        let bound =
+            self.task.overrides.range(first..).next().map_or(bound, |(at, _)| bound.min(Timestamp(at.0 - 1)));
         let (mut last, mut count) = (first, 1);
         while let Some(instant) = self.timetable.next_after(last).filter(|instant| *instant <= bound) {
-            if count == OVERDUE_STEPS_MAX || self.task.overrides.contains_key(&instant) || !alike(instant) {
+            if count == OVERDUE_STEPS_MAX || !alike(instant) {
                 break;
             }
             (last, count) = (instant, count + 1);

@@ -139,6 +139,55 @@ fn with_the_last_run_that_a_task_may_have_what_was_moved_falls_away() {
     assert_eq!(fire_moved(&mut world, task, 1_001_000), (0, 0, 1));
 }
 
+fn update(task: TaskId, definition: &Definition, next: Option<i64>) -> Request {
+    Request::UpdateTask {
+        task,
+        expected_version: None,
+        rules: Box::new(Rules::of(definition)),
+        definition: Sealed::definition(definition),
+        next: next.map(Timestamp),
+    }
+}
+
+#[test]
+fn a_task_that_has_run_enough_under_a_new_definition_runs_nothing_that_was_moved() {
+    let (mut world, task) = world();
+    change(&mut world, task, 1_003_000, Change::Move { to: Timestamp(1_005_000) }).expect("to come");
+    world.now = 1_001_000;
+    assert_eq!(world.fire_due(task, &every_second()), (vec![1_001_000], 0));
+    let one_run = Definition { max_runs: Some(1), ..every_second() };
+    world.client(update(task, &one_run, Some(1_002_000))).expect("nothing is due");
+    assert_eq!(world.task(task).phase(), Phase::Finished);
+    world.now = 1_005_000;
+    assert_eq!(fire_moved(&mut world, task, 1_003_000), (0, 0, 1));
+}
+
+#[test]
+fn what_ran_before_its_instant_does_not_run_again_when_its_task_may_run_more_often() {
+    let mut world = World::new();
+    let one_run = Definition { max_runs: Some(1), ..every_second() };
+    let task = world.create(1, &one_run, Some(1_001_000));
+    change(&mut world, task, 1_003_000, Change::Move { to: Timestamp(1_000_500) }).expect("to come");
+    world.now = 1_000_500;
+    assert_eq!(fire_moved(&mut world, task, 1_003_000), (1, 0, 0));
+    assert_eq!(world.task(task).phase(), Phase::Finished);
+    world.client(update(task, &every_second(), Some(1_001_000))).expect("nothing is due");
+    world.now = 1_004_000;
+    assert_eq!(world.fire_due(task, &every_second()), (vec![1_001_000, 1_002_000, 1_004_000], 1));
+}
+
+#[test]
+fn what_was_changed_under_an_earlier_definition_does_not_hold_up_a_run_of_missed_instants() {
+    let (mut world, task) = world();
+    change(&mut world, task, 1_003_000, Change::Skip).expect("to come");
+    let every_two = Trigger::Interval { every: Span::seconds(2), anchor: Some(Timestamp(0)) };
+    let every_two = Definition { trigger: every_two, ..definition() };
+    world.client(update(task, &every_two, Some(1_002_000))).expect("nothing is due");
+    world.now = 1_900_000;
+    let (ran, passed_over) = world.fire_due(task, &every_two);
+    assert_eq!((ran.len(), passed_over), (31, 450 - 31), "the grace is a minute");
+}
+
 #[test]
 fn a_moved_occurrence_that_nobody_fired_in_time_keeps_to_the_misfire_policy() {
     let mut world = World::new();
@@ -183,16 +232,9 @@ fn a_paused_task_settles_what_was_changed_by_hand_before_its_definition_changes(
 fn a_paused_task_stays_paused_beyond_a_definition_that_has_nothing_to_come() {
     let (mut world, task) = world();
     world.client(Request::PauseTask { task }).expect("active");
-    let update = |next: Option<i64>| Request::UpdateTask {
-        task,
-        expected_version: None,
-        rules: Box::new(Rules::of(&every_second())),
-        definition: Sealed::definition(&every_second()),
-        next: next.map(Timestamp),
-    };
-    world.client(update(None)).expect("nothing is due");
+    world.client(update(task, &every_second(), None)).expect("nothing is due");
     assert_eq!(world.task(task).phase(), Phase::Finished);
-    world.client(update(Some(1_009_000))).expect("nothing is due");
+    world.client(update(task, &every_second(), Some(1_009_000))).expect("nothing is due");
     assert_eq!(world.task(task).phase(), Phase::Paused);
 }
 
