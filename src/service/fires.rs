@@ -83,7 +83,8 @@ impl Service {
         let all = ledger.close(as_of).map_err(refused)?;
         let begin = query.after.map_or(0, |after| all.partition_point(|fire| (fire.at, fire.task) <= after));
         let place = |fire: &Fire| (fire.at, fire.task);
-        let last = all[begin..].iter().take(query.limit).last().map(place);
+        let end = begin.saturating_add(query.limit).min(all.len());
+        let last = all[begin..end].last().map(place);
         // An instant and what was moved to it have one place, and are on one page.
         let fires: Vec<Fire> =
             all[begin..].iter().take_while(|fire| Some(place(fire)) <= last).cloned().collect();

@@ -159,10 +159,11 @@ impl ExecutionRow {
         }
     }
 
-    /// Milliseconds from its instant to the stamp of its fire; none if it was skipped.
+    /// Milliseconds from its instant to the stamp of its fire; none if it was skipped, or if a backfill asked for it long after.
     #[must_use]
     pub fn lateness_ms(&self) -> Option<u64> {
-        self.fired_at.map(|fired| fired.since(self.scheduled_at).0)
+        let in_time = self.fired_at.filter(|_| !matches!(self.occurrence, Occurrence::Backfill { .. }));
+        in_time.map(|fired| fired.since(self.scheduled_at).0)
     }
 
     /// The request that it goes back to, in words: its own name where there is none.
