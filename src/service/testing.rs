@@ -17,7 +17,10 @@ use escapement_domain::command::{
     AttemptOutcome, AttemptResult, Command, Due, Offers, Origin, Programs, Report, Request,
 };
 use escapement_domain::identifier::{ExecutionId, Incarnation, NodeId, TaskId};
+use escapement_domain::replica::Replica;
+use escapement_domain::task::plan::{self, Delay, Timetable};
 use escapement_domain::task::sealed::Sealed;
+use escapement_domain::task::state::{Phase, Task};
 use escapement_domain::timestamp::Timestamp;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -32,6 +35,8 @@ use crate::store::MemoryStorage;
 
 /// 2026-03-01T12:00:00Z, when every test begins.
 pub(crate) const NOW: Timestamp = Timestamp(1_772_366_400_000);
+/// Looks at what is due, until nothing is.
+const ROUNDS: usize = 10_000;
 const WORKER: (NodeId, Incarnation) = (NodeId(1), Incarnation(11));
 
 /// How the way to the leader is.
@@ -313,6 +318,32 @@ impl TestNode {
         self.scheduler(Request::Fire(vec![due]));
     }
 
+    /// Settles everything that is due, as the wheel would.
+    pub(crate) fn settle(&self) {
+        let now = self.service.now();
+        for _ in 0..ROUNDS {
+            let (mut due, mut moved) = (Vec::new(), Vec::new());
+            self.machine.read(|replica| {
+                for task in replica.tasks().iter() {
+                    let first =
+                        task.next_moved().filter(|(to, _)| *to <= now && task.phase() == Phase::Active);
+                    if let Some((_, at)) = first {
+                        moved.push((task.slot, at));
+                    } else {
+                        let (revision, timetable) = (replica.revision(task), timetable_of(task, replica));
+                        due.extend(plan::due(task, revision, &timetable, now, Delay::Jittered, 100));
+                    }
+                }
+            });
+            if due.is_empty() && moved.is_empty() {
+                return;
+            }
+            self.scheduler(Request::FireMoved(moved));
+            self.scheduler(Request::Fire(due));
+        }
+        panic!("something is due for ever");
+    }
+
     /// The running attempt of an execution ends.
     pub(crate) fn end(&self, execution: ExecutionId, outcome: AttemptOutcome) {
         let (tenant, token) = self.machine.read(|replica| {
@@ -333,6 +364,13 @@ impl TestNode {
     pub(crate) fn fail(&self, execution: ExecutionId) {
         self.end(execution, AttemptOutcome::Failed { error: "exit code 1".into(), result: None });
     }
+}
+
+/// How a task is planned.
+pub(crate) fn timetable_of(task: &Task, replica: &Replica) -> Timetable {
+    let definition = task.definition.open_definition().expect("readable");
+    let calendars = replica.calendars().named_by(task);
+    Timetable::compile(&definition, task.id, task.created_at, calendars).expect("sound")
 }
 
 /// Somebody of a tenant.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::api::{items, text};
-use crate::harness::definitions::{await_count, every_second, noop, with};
+use crate::harness::definitions::{await_count, every_second, executions, noop, with};
 use crate::harness::development::Development;
 use crate::harness::program::{ask, escapement};
 use crate::harness::wait::{instant_in, now_ms, until};
@@ -64,4 +64,39 @@ fn what_an_outage_cost_is_a_miss_and_ends_with_one() {
     let missed = with_status(&account, "missed");
     assert!(missed.len() >= 2 && missed.iter().all(|fire| fire["reason"] == "passed_over"), "{account}");
     assert!(ask(&api, &arguments, None).expect(1).out.contains("missed"));
+}
+
+#[test]
+fn one_that_was_skipped_and_one_that_was_moved_are_accounted_for() {
+    let development = Development::start();
+    let api = development.api();
+    let from = instant_in(0);
+    let beat = json!({ "type": "interval", "every": "2s", "anchor": "2026-01-01T00:00:00Z" });
+    let task = api.create_id(&noop("beat", &beat));
+    let path = format!("/api/scheduled-tasks/{task}");
+    let fires = api.get(&format!("{path}/next?count=8"))["fires"].clone();
+    let [skipped, moved, after] =
+        [4, 5, 6].map(|place: usize| fires[place].as_str().expect("an instant").to_owned());
+    let to = moved.replace(".000Z", ".700Z");
+    let occurrences = format!("{path}/occurrences");
+    api.post(&occurrences, &json!({ "at": skipped, "do": "skip" })).expect(200);
+    api.post(&occurrences, &json!({ "at": moved, "do": "move", "to": to })).expect(200);
+    until("the occurrence after them has run", || {
+        executions(&api, &task).iter().any(|one| one["scheduled_at"] == json!(after))
+    });
+    let range = ["audit", "fires", "--from", &from, "--to", &after, "--task", &task, "--output", "json"];
+    let account = ask(&api, &range, None).expect(0).json();
+    let of = |at: &str| -> Vec<Value> {
+        items(&account).into_iter().filter(|fire| fire["at"] == json!(at)).collect()
+    };
+    let told = |fire: &Value| (text(fire, "status"), text(fire, "reason"));
+    assert_eq!(told(&of(&skipped)[0]), ("skipped".into(), "by_hand".into()), "{account}");
+    assert_eq!(told(&of(&moved)[0]), ("skipped".into(), "moved".into()), "{account}");
+    let ran = &of(&to)[0];
+    assert!(["on_time", "late"].contains(&text(ran, "status").as_str()), "{account}");
+    assert_eq!(ran["moved_from"], json!(moved), "{account}");
+    let shown = ask(&api, &["task", "explain", &task, "--at", &skipped], None).expect(0).out;
+    assert!(shown.contains("it was skipped by hand"), "{shown}");
+    let shown = ask(&api, &["task", "explain", &task, "--at", &to], None).expect(0).out;
+    assert!(shown.contains(&format!("moved here by hand from {moved}: it fired")), "{shown}");
 }

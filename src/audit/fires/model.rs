@@ -2,27 +2,21 @@
 //! owe nothing. Whatever the account finds amiss is a fault of one of the two.
 
 use escapement_actors::intent::Intent;
-use escapement_domain::command::{Change, Programs, Request};
+use escapement_domain::command::{Change, Programs};
 use escapement_domain::identifier::TaskId;
-use escapement_domain::replica::Replica;
 use escapement_domain::schedule::calendar::{Calendar, CalendarMode};
-use escapement_domain::task::plan::{self, Delay, Timetable};
-use escapement_domain::task::state::{Phase, Task};
 use escapement_domain::timestamp::{Span, Timestamp};
 use serde_json::json;
 
 use super::{Fire, FireStatus, Range, Totals};
 use crate::security::Role;
 use crate::service::fires::FiresQuery;
-use crate::service::testing::{NOW, TestNode, caller};
+use crate::service::testing::{NOW, TestNode, caller, timetable_of};
 use crate::service::validation::Checked;
 use crate::service::{Caller, ServiceError, json as text};
 
 /// Lives that are lived.
 const SEEDS: u64 = 60;
-
-/// Looks at what is due, until nothing is.
-const ROUNDS: usize = 10_000;
 
 /// A generator of choices: the same seed makes the same life.
 struct Choices(u64);
@@ -92,7 +86,7 @@ fn on_a_calendar(choices: &mut Choices) -> Intent {
 fn on_an_occurrence(node: &TestNode, task: TaskId, choices: &mut Choices) -> Option<Intent> {
     let (coming, changed) = node.machine.read(|replica| {
         let task = replica.tasks().iter().find(|other| other.id == task).expect("there");
-        let timetable = timetable(task, replica);
+        let timetable = timetable_of(task, replica);
         let coming = std::iter::successors(task.next, |at| timetable.next_after(*at)).take(4);
         (coming.collect::<Vec<_>>(), task.overrides.keys().copied().collect::<Vec<_>>())
     });
@@ -101,37 +95,6 @@ fn on_an_occurrence(node: &TestNode, task: TaskId, choices: &mut Choices) -> Opt
     let to = Timestamp(node.service.now().0 + 60_000 * i64::try_from(choices.below(60)).expect("small"));
     let change = choices.of(&[Change::Skip, Change::Move { to }, Change::Move { to }, Change::Restore]);
     Some(Intent::ChangeOccurrence { task, at, change })
-}
-
-fn timetable(task: &Task, replica: &Replica) -> Timetable {
-    let definition = task.definition.open_definition().expect("readable");
-    let calendars = replica.calendars().named_by(task);
-    Timetable::compile(&definition, task.id, task.created_at, calendars).expect("sound")
-}
-
-/// Settles everything that is due, as the wheel would.
-fn settle(node: &TestNode) {
-    let now = node.service.now();
-    for _ in 0..ROUNDS {
-        let (mut due, mut moved) = (Vec::new(), Vec::new());
-        node.machine.read(|replica| {
-            for task in replica.tasks().iter() {
-                let first = task.next_moved().filter(|(to, _)| *to <= now && task.phase() == Phase::Active);
-                if let Some((_, at)) = first {
-                    moved.push((task.slot, at));
-                } else {
-                    let (revision, timetable) = (replica.revision(task), timetable(task, replica));
-                    due.extend(plan::due(task, revision, &timetable, now, Delay::Jittered, 100));
-                }
-            }
-        });
-        if due.is_empty() && moved.is_empty() {
-            return;
-        }
-        node.scheduler(Request::FireMoved(moved));
-        node.scheduler(Request::Fire(due));
-    }
-    panic!("something is due for ever");
 }
 
 /// Ends some of what runs.
@@ -174,7 +137,10 @@ async fn change(node: &TestNode, ada: &Caller, task: TaskId, choices: &mut Choic
 /// A refusal changes nothing, and is none of the account's.
 fn refusable(done: Result<(), ServiceError>) {
     match done {
-        Ok(()) | Err(ServiceError::Rejected(_) | ServiceError::Invalid { .. }) => {}
+        Ok(())
+        | Err(
+            ServiceError::Rejected(_) | ServiceError::Invalid { .. } | ServiceError::NoSuchCalendar { .. },
+        ) => {}
         Err(error) => panic!("{error}"),
     }
 }
@@ -187,7 +153,7 @@ async fn live(seed: u64) -> Vec<Fire> {
     let mut tasks = Vec::new();
     for _ in 0..40 {
         node.advance(i64::try_from(choices.below(600_000)).expect("small"));
-        settle(&node);
+        node.settle();
         end_some(&node, &mut choices);
         if tasks.len() < 3 {
             let checked = checked(&node, &mut choices);
@@ -203,7 +169,7 @@ async fn live(seed: u64) -> Vec<Fire> {
             }
         }
         tasks = left;
-        settle(&node);
+        node.settle();
     }
     let range = Range { from: NOW.minus(Span::hours(1)), to: node.service.now().plus(Span::hours(1)) };
     let query = FiresQuery { range, task: None, after: None, limit: 100_000 };

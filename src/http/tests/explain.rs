@@ -126,6 +126,101 @@ async fn an_earlier_definition_answers_for_its_time_and_a_deleted_task_is_explai
     assert_eq!(explain(&api, &task, None).await["schedule"], "every 1d");
 }
 
+/// A task of every full hour that a calendar keeps from running at 14:00; 15:00 is skipped, and 16:00 moved to 16:30.
+async fn changed_by_hand(api: &Api) -> (Value, String) {
+    let lunch = json!({ "windows": ["14:00-15:00"] });
+    api.ask(Ask::of(Method::PUT, "/api/calendars/lunch").json(&lunch)).await.expect(201);
+    let trigger = json!({ "type": "interval", "every": "1h", "anchor": "2026-01-01T00:00:00Z" });
+    let fields = json!({ "trigger": trigger, "overlap": "allow", "calendars": ["lunch"] });
+    let task = api.create(with(manual("hourly"), fields)).await;
+    let path = format!("/api/scheduled-tasks/{}", text(&task, "id"));
+    let changes = [
+        json!({ "at": hour(3).to_string(), "do": "skip" }),
+        json!({ "at": hour(4).to_string(), "do": "move", "to": half_past_four() }),
+    ];
+    for change in changes {
+        api.post(&format!("{path}/occurrences"), &change).await.expect(200);
+    }
+    (task, path)
+}
+
+fn half_past_four() -> String {
+    hour(4).plus(Span::minutes(30)).to_string()
+}
+
+#[actix_web::test]
+async fn what_a_calendar_or_a_hand_will_make_of_coming_instants_is_told() {
+    let api = Api::start();
+    let (task, _) = changed_by_hand(&api).await;
+    let told = explain(&api, &task, None).await;
+    assert_eq!(told["schedule"], "every 1h, counted from 2026-01-01T00:00:00.000Z; not on lunch");
+    let next: Vec<(String, Option<&str>)> = told["next"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|coming| (text(coming, "at"), coming["note"].as_str()))
+        .collect();
+    let (to, from) =
+        (format!("moved by hand to {}", half_past_four()), format!("moved by hand from {}", hour(4)));
+    let expected = [
+        (hour(1).to_string(), None),
+        (hour(3).to_string(), Some("skipped by hand")),
+        (hour(4).to_string(), Some(to.as_str())),
+        (half_past_four(), Some(from.as_str())),
+        (hour(5).to_string(), None),
+    ];
+    assert_eq!(next[..5], expected);
+    for (instant, status, words) in [
+        (hour(1), "pending", "it is to come, in 1h"),
+        (hour(2), "pending", "will not run: the calendar `lunch` does not allow it"),
+        (hour(3), "pending", "will not run: skipped by hand"),
+        (hour(4), "pending", &format!("will not run then: {to}")),
+        (hour(4).plus(Span::minutes(30)), "pending", &format!("moved here by hand from {}", hour(4))),
+    ] {
+        check(&explain(&api, &task, Some(instant)).await, status, words);
+    }
+}
+
+#[actix_web::test]
+async fn what_a_calendar_or_a_hand_made_of_past_instants_is_told() {
+    let api = Api::start();
+    api.node.worker(Programs::Any);
+    let (task, path) = changed_by_hand(&api).await;
+    for _ in 0..10 {
+        api.node.advance(1_800_000);
+        api.node.settle();
+    }
+    let half = hour(4).plus(Span::minutes(30));
+    let expected = [
+        (hour(1), "on_time", "it fired on time".to_owned()),
+        (hour(2), "skipped", "the calendar `lunch` does not allow it".to_owned()),
+        (hour(3), "skipped", "it was skipped by hand".to_owned()),
+        (hour(4), "skipped", format!("it was moved by hand to {half}")),
+        (half, "on_time", format!("moved here by hand from {}: it fired on time", hour(4))),
+    ];
+    for (instant, status, words) in &expected {
+        check(&explain(&api, &task, Some(*instant)).await, status, words);
+    }
+    // What the calendar holds now does not change what was.
+    let never = json!({ "days": ["2020-01-01"] });
+    api.ask(Ask::of(Method::PUT, "/api/calendars/lunch").json(&never)).await.expect(200);
+    for (instant, status, words) in &expected {
+        check(&explain(&api, &task, Some(*instant)).await, status, words);
+    }
+    let three = json!({ "from": hour(3).to_string(), "to": hour(3).to_string() });
+    api.post(&format!("{path}/backfill"), &three).await.expect(200);
+    check(&explain(&api, &task, Some(hour(3))).await, "skipped", "by hand; a backfill ran it: execution");
+    let account = format!("/api/audit/fires?from={NOW}&to={}", Timestamp(hour(5).0 + 1));
+    let account = api.get(&format!("{account}&task={}", text(&task, "id"))).await.expect(200);
+    let told: Vec<(&str, Option<&str>)> = super::items(&account)
+        .iter()
+        .map(|fire| (fire["status"].as_str().expect("a status"), fire["reason"].as_str()))
+        .collect();
+    let skipped = |reason| ("skipped", Some(reason));
+    let ran = ("on_time", None);
+    assert_eq!(told, [ran, skipped("calendar"), skipped("by_hand"), skipped("moved"), ran, ran], "{account}");
+}
+
 #[actix_web::test]
 async fn an_explanation_is_a_read_of_ones_own_tenant() {
     let api = Api::start();
