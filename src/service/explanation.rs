@@ -128,8 +128,9 @@ impl Service {
             clock,
             state: task.as_ref().map(|task| task.phase().into()),
             next,
-            waits_for: task
-                .map_or_else(Vec::new, |task| self.parts.machine.read(|replica| waits(&task, replica, now))),
+            waits_for: task.map_or_else(Vec::new, |task| {
+                self.parts.machine.read(|replica| waits(&task, fires.first().copied(), replica, now))
+            }),
             instant,
         })
     }

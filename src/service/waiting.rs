@@ -7,7 +7,7 @@ use escapement_domain::schedule::jitter_of;
 use escapement_domain::task::definition::Overlap;
 use escapement_domain::task::rules::{Requirement, Timing};
 use escapement_domain::task::state::{Phase, Task};
-use escapement_domain::timestamp::Timestamp;
+use escapement_domain::timestamp::{Span, Timestamp};
 
 /// Open executions of a task that are told.
 const EXECUTIONS_MAX: usize = 100;
@@ -29,9 +29,9 @@ impl Wait {
     }
 }
 
-/// Lists what a task and its open executions wait for.
-pub(super) fn waits(task: &Task, replica: &Replica, now: Timestamp) -> Vec<Wait> {
-    let mut waits = vec![of_phase(task, now)];
+/// Lists what a task, which fires next for an instant, and its open executions wait for.
+pub(super) fn waits(task: &Task, next: Option<Timestamp>, replica: &Replica, now: Timestamp) -> Vec<Wait> {
+    let mut waits = vec![of_phase(task, next, now)];
     let offered = replica.workers().values().any(|worker| worker.meets(&task.rules.requirement));
     let open = task.open.iter().filter_map(|id| replica.execution(*id)).take(EXECUTIONS_MAX);
     waits.extend(open.map(|open| of_execution(open, task, replica)));
@@ -42,16 +42,17 @@ pub(super) fn waits(task: &Task, replica: &Replica, now: Timestamp) -> Vec<Wait>
     waits
 }
 
-fn of_phase(task: &Task, now: Timestamp) -> Wait {
-    match (task.phase(), task.next) {
+fn of_phase(task: &Task, next: Option<Timestamp>, now: Timestamp) -> Wait {
+    match (task.phase(), next) {
         (Phase::Paused, _) => Wait::of_task(
             "paused",
             format!("it is paused since {}: resume it to let it fire", task.updated_at),
         ),
         (Phase::Finished, _) => Wait::of_task("finished", "it has no instant to come"),
         (Phase::Active, Some(next)) => {
-            let due = next.plus(jitter_of(task.id, next, task.rules.jitter));
-            if due <= now {
+            let moved = task.next_moved().is_some_and(|(to, _)| to == next);
+            let jitter = if moved { Span::ZERO } else { jitter_of(task.id, next, task.rules.jitter) };
+            if next.plus(jitter) <= now {
                 Wait::of_task("due", format!("its instant {next} is due and about to be settled"))
             } else {
                 Wait::of_task("instant", format!("it waits for its next instant, {next}"))
@@ -60,7 +61,10 @@ fn of_phase(task: &Task, now: Timestamp) -> Wait {
         (Phase::Active, None) if task.rules.timing == Timing::Unscheduled => {
             Wait::of_task("trigger", "it has no schedule: it waits to be run")
         }
-        (Phase::Active, None) => Wait::of_task("finished", "it has no instant to come"),
+        (Phase::Active, None) => Wait::of_task(
+            "suppressed",
+            "a calendar forbids its instants to come, or they were skipped by hand",
+        ),
     }
 }
 

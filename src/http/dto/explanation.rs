@@ -55,7 +55,7 @@ pub(in crate::http) struct Explanation {
 /// One thing that is waited for.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct Wait {
-    /// `instant`, `due`, `trigger`, `paused`, `finished`, `no_worker`; of an execution `overlap`, `queued`, `workers_busy`,
+    /// `instant`, `due`, `trigger`, `suppressed`, `paused`, `finished`, `no_worker`; of an execution `overlap`, `queued`, `workers_busy`,
     /// `no_worker`, `retry` or `running`.
     reason: &'static str,
     /// A sentence for people.

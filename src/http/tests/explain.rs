@@ -151,7 +151,7 @@ fn half_past_four() -> String {
 #[actix_web::test]
 async fn what_a_calendar_or_a_hand_will_make_of_coming_instants_is_told() {
     let api = Api::start();
-    let (task, _) = changed_by_hand(&api).await;
+    let (task, path) = changed_by_hand(&api).await;
     let told = explain(&api, &task, None).await;
     assert_eq!(told["schedule"], "every 1h, counted from 2026-01-01T00:00:00.000Z; not on lunch");
     let next: Vec<(String, Option<&str>)> = told["next"]
@@ -170,6 +170,14 @@ async fn what_a_calendar_or_a_hand_will_make_of_coming_instants_is_told() {
         (hour(5).to_string(), None),
     ];
     assert_eq!(next[..5], expected);
+    assert!(text(&told["waits_for"][0], "detail").ends_with(&hour(1).to_string()), "{told}");
+    let change = json!({ "at": hour(1).to_string(), "do": "skip" });
+    api.post(&format!("{path}/occurrences"), &change).await.expect(200);
+    let waits = explain(&api, &task, None).await;
+    assert!(text(&waits["waits_for"][0], "detail").ends_with(&half_past_four()), "{waits}");
+    api.post(&format!("{path}/occurrences"), &json!({ "at": hour(1).to_string(), "do": "restore" }))
+        .await
+        .expect(200);
     for (instant, status, words) in [
         (hour(1), "pending", "it is to come, in 1h"),
         (hour(2), "pending", "will not run: the calendar `lunch` does not allow it"),
