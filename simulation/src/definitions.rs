@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use escapement_domain::schedule::calendar::{Calendar, CalendarMode, Window};
 use escapement_domain::task::action::{Action, Completion, HttpAction, ProcessAction, ProcessLimits};
 use escapement_domain::task::definition::{
     Definition, Delivery, Kind, Misfire, MisfirePolicy, Overlap, Retry,
@@ -13,10 +14,12 @@ use escapement_domain::timestamp::{Span, Timestamp};
 
 use crate::chance::Chance;
 
+/// The calendar that some tasks name, whether it is there or not.
+pub const CALENDAR: &str = "quiet";
 /// The program that only some nodes run.
 pub const RARE_PROGRAM: &str = "/bin/rare";
 /// How long an attempt takes at most where others wait for it, in ms.
-const HELD_UP_MS: u64 = 400;
+pub const HELD_UP_MS: u64 = 400;
 
 /// Draws a definition, as somebody would write it at `now`.
 pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
@@ -46,7 +49,7 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
         priority: u8::try_from(chance.below(10)).unwrap_or(0),
         resources: BTreeMap::new(),
         jitter: if chance.per_mille(150) { Span(chance.between(1, 1_500)) } else { Span::ZERO },
-        calendars: Vec::new(),
+        calendars: if chance.per_mille(120) { vec![CALENDAR.to_owned()] } else { Vec::new() },
         labels: BTreeMap::new(),
         start_at: chance.per_mille(80).then(|| now.plus(Span(chance.between(1_000, 30_000)))),
         end_at: chance.per_mille(80).then(|| now.plus(Span(chance.between(60_000, 200_000)))),
@@ -86,6 +89,17 @@ fn trigger(chance: &mut Chance, now: Timestamp, aligned: bool) -> Trigger {
         }
         _ => Trigger::Manual,
     }
+}
+
+/// Draws a calendar with a window of some minutes of every day, about now.
+pub fn draw_calendar(chance: &mut Chance, now: Timestamp) -> Calendar {
+    let minute = |at: i64| u16::try_from(at.rem_euclid(24 * 60)).unwrap_or(0);
+    let from = now.0.div_euclid(60_000) + chance.around(3);
+    let length = i64::from(u8::try_from(chance.between(1, 3)).unwrap_or(1));
+    let window =
+        Window { weekly: false, from: minute(from), to: minute(from + length), timezone: Some("UTC".into()) };
+    let mode = if chance.per_mille(800) { CalendarMode::Exclude } else { CalendarMode::Only };
+    Calendar { description: String::new(), mode, timezone: None, days: Vec::new(), windows: vec![window] }
 }
 
 fn overlap(chance: &mut Chance) -> Overlap {
@@ -181,4 +195,5 @@ pub fn is_plain(definition: &Definition) -> bool {
         && definition.delivery == Delivery::AtLeastOnce
         && definition.jitter == Span::ZERO
         && definition.max_runs.is_none()
+        && definition.calendars.is_empty()
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use escapement::service::TaskState;
+use escapement_domain::command::Change;
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
 use escapement_domain::record::Record;
 use escapement_domain::replica::Replica;
+use escapement_domain::schedule::calendar::Calendar;
 use escapement_domain::task::definition::Definition;
 use escapement_domain::timestamp::Timestamp;
 
@@ -48,6 +50,12 @@ pub enum Wish {
     Cancel(ExecutionId),
     /// An ended execution gets another attempt.
     Retry(ExecutionId),
+    /// A coming occurrence is skipped or moved.
+    ChangeOccurrence(TaskId, Timestamp, Change),
+    /// What should have run in a range of the past runs again, so many at once.
+    Backfill(TaskId, (Timestamp, Timestamp), u32),
+    /// The tenant's calendar is this one from now on.
+    PutCalendar(Box<Calendar>),
     /// How a task stands.
     Read(TaskId),
 }
@@ -90,6 +98,8 @@ pub enum Done {
     Execution(ExecutionId),
     /// It is gone.
     Gone,
+    /// It is as was wanted.
+    Changed,
 }
 
 /// What a client knows of its operation.

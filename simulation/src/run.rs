@@ -53,8 +53,8 @@ pub fn run(order: Order) -> std::io::Result<Verdict> {
         .records
         .iter()
         .map(|record| match &record.event {
-            Event::TaskScheduled { .. } | Event::TaskSkipped { .. } => 1,
-            Event::TaskMissed { count, .. } => u64::from(*count),
+            Event::TaskScheduled { .. } | Event::TaskSkipped { .. } | Event::TaskMoved { .. } => 1,
+            Event::TaskMissed { count, .. } | Event::TaskSuppressed { count, .. } => u64::from(*count),
             _ => 0,
         })
         .sum();

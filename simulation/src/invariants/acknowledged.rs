@@ -76,6 +76,9 @@ pub(super) fn effects(evidence: &Evidence) -> Effects<'_> {
         | Event::TaskResumed { .. }
         | Event::TaskDeleted { .. }
         | Event::TaskReopened { .. }
+        | Event::TaskOccurrenceChanged { .. }
+        | Event::CalendarPut { .. }
+        | Event::BackfillStarted { .. }
         | Event::BulkCommitted { .. } => !record.header.correlation_id.is_empty(),
         Event::TaskScheduled { occurrence, .. } | Event::TaskSkipped { occurrence, .. } => {
             record.header.command.is_some() && matches!(occurrence, Occurrence::Manual(_))
@@ -101,6 +104,10 @@ fn there(operation: &Operation, done: &Done, effects: &[&Record]) -> Option<Stri
         }
         (Wish::Delete(_), Done::Gone) => has(&|event| matches!(event, Event::TaskDeleted { .. })),
         (Wish::Retry(_), Done::Execution(_)) => has(&|event| matches!(event, Event::TaskReopened { .. })),
+        (Wish::ChangeOccurrence(..), Done::Changed) => {
+            has(&|event| matches!(event, Event::TaskOccurrenceChanged { .. }))
+        }
+        (Wish::Backfill(..), Done::Changed) => has(&|event| matches!(event, Event::BackfillStarted { .. })),
         (Wish::Update(..), Done::Task(_)) => has(&|event| matches!(event, Event::TaskUpdated { .. })),
         // To pause what is paused changes nothing; how it stands is judged as a read.
         _ => true,

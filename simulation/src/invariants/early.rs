@@ -1,8 +1,9 @@
 //! Nothing runs before its instant, less the skew that is declared: a report for a day that is not over is wrong.
 
 use escapement_domain::schedule::jitter_of;
+use escapement_domain::timestamp::Span;
 
-use super::story::Lives;
+use super::story::{Fate, Lives};
 use crate::evidence::{Evidence, Wish};
 use crate::profile::SKEW_MS;
 
@@ -11,7 +12,9 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
     for ((_, task), life) in lives {
         for settled in &life.settled {
             let Some(segment) = life.segments.get(settled.segment) else { continue };
-            let jitter = jitter_of(*task, settled.last, segment.definition.jitter);
+            // What was moved by hand has no jitter.
+            let bound = if settled.fate == Fate::Moved { Span::ZERO } else { segment.definition.jitter };
+            let jitter = jitter_of(*task, settled.last, bound);
             // Before a task is changed, what has come is settled and its jitter is waived.
             let waived = evidence.operations.iter().any(|operation| {
                 operation.issued <= settled.at

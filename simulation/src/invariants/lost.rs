@@ -32,6 +32,20 @@ fn walk(evidence: &Evidence, task: TaskId, life: &Life) -> Result<(), String> {
         let mut expected = segment.next.filter(|_| !exhausted(runs));
         let mut expected_at_pause = expected;
         while let Some(some) = settled.next_if(|some| some.segment == place) {
+            if some.fate == Fate::Moved {
+                runs += 1;
+                expected = expected.filter(|_| !exhausted(runs));
+                if expected != some.next {
+                    return Err(format!(
+                        "task {task}: a moved run says {:?}, and {expected:?} is next",
+                        some.next
+                    ));
+                }
+                if some.at <= evidence.quiesced {
+                    expected_at_pause = expected;
+                }
+                continue;
+            }
             if expected != Some(some.first) {
                 return Err(format!("task {task}: {} was settled where {expected:?} was due", some.first));
             }
@@ -70,7 +84,17 @@ fn walk(evidence: &Evidence, task: TaskId, life: &Life) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    moved(evidence, task, life)
+}
+
+/// What was moved has run, or was skipped with a reason, or is not due yet.
+fn moved(evidence: &Evidence, task: TaskId, life: &Life) -> Result<(), String> {
+    let gone = life.deleted.is_some_and(|at| at <= evidence.quiesced) || life.paused_at(evidence.quiesced);
+    let due = |to: &Timestamp| evidence.world_time(*to) + IN_FLIGHT_MS < evidence.quiesced.cast_signed();
+    match life.moved.iter().find(|(_, to)| due(to)).filter(|_| !gone) {
+        Some((at, to)) => Err(format!("task {task}: {at} was moved to {to} and never ran")),
+        None => Ok(()),
+    }
 }
 
 fn open_for_ever(evidence: &Evidence) -> Vec<String> {

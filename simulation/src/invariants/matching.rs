@@ -76,10 +76,14 @@ fn unreported(evidence: &Evidence) -> BTreeSet<(ExecutionId, u64)> {
     unreported
 }
 
-/// Whether somebody may have run the task by hand, or an execution of it again: then its runs cannot be told apart without
+/// Whether somebody may have run the task by hand, moved an occurrence, or run an execution of it again: then its runs cannot be told apart without
 /// names.
 fn by_hand(evidence: &Evidence, task: TaskId) -> bool {
-    evidence.operations.iter().any(|operation| matches!(operation.wish, Wish::Run(run) if run == task))
+    let by_hand = |wish: &Wish| match wish {
+        Wish::Run(run) | Wish::Backfill(run, ..) | Wish::ChangeOccurrence(run, ..) => *run == task,
+        _ => false,
+    };
+    evidence.operations.iter().any(|operation| by_hand(&operation.wish))
         || evidence.records.iter().any(
             |record| matches!(&record.event, Event::TaskReopened { .. } if record.event.task() == Some(task)),
         )

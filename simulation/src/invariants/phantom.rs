@@ -17,7 +17,7 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
         .operations
         .iter()
         .filter_map(|operation| match operation.wish {
-            Wish::Run(task) => Some((operation.number.to_string(), task)),
+            Wish::Run(task) | Wish::Backfill(task, ..) => Some((operation.number.to_string(), task)),
             _ => None,
         })
         .collect();
@@ -34,10 +34,12 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
                     ));
                 }
             }
-            Event::TaskScheduled { task, occurrence: Occurrence::Manual(command), .. }
-                if runs.get(&*record.header.correlation_id) != Some(task) =>
-            {
-                found.push(format!("task {task} was run by hand under {command}, and nobody asked for it"));
+            Event::TaskScheduled {
+                task,
+                occurrence: occurrence @ (Occurrence::Manual(_) | Occurrence::Backfill { .. }),
+                ..
+            } if runs.get(&*record.header.correlation_id) != Some(task) => {
+                found.push(format!("task {task} ran as {occurrence:?}, and nobody asked for it"));
             }
             Event::TaskScheduled { task, .. } => {
                 let life = lives.get(&(record.header.tenant, *task));

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use escapement_domain::command::Change;
 use escapement_domain::event::Event;
 use escapement_domain::execution::state::Occurrence;
 use escapement_domain::identifier::{TaskId, TenantId};
@@ -20,6 +21,8 @@ pub(super) enum Fate {
     Fired,
     /// Skipped or missed, with a reason.
     PassedOver,
+    /// An execution at the time to which its occurrence was moved: no instant of the schedule.
+    Moved,
 }
 
 /// Instants that were settled together.
@@ -67,6 +70,10 @@ pub(super) struct Life {
     pub(super) deleted: Option<u64>,
     /// Whether any of its executions was told to stop.
     pub(super) cancelled: bool,
+    /// Occurrences that were moved and have not run: where to, by their instants.
+    pub(super) moved: BTreeMap<Timestamp, Timestamp>,
+    /// How often it was fired by its schedule.
+    runs: u32,
 }
 
 impl Life {
@@ -92,9 +99,21 @@ impl Life {
         at: u64,
         fate: Fate,
     ) {
+        self.runs += u32::from(fate != Fate::PassedOver);
+        self.let_moved_fall_away();
         let changed = self.phases.last().map_or(0, |(at, _)| *at);
         let segment = self.segments.len().saturating_sub(1);
         self.settled.push(Settled { segment, first, last, count, next, at, changed, fate });
+    }
+}
+
+impl Life {
+    /// With the last run that it may have, nothing that was moved runs any more.
+    fn let_moved_fall_away(&mut self) {
+        let most = self.segments.last().and_then(|segment| segment.definition.max_runs);
+        if most.is_some_and(|most| self.runs >= most) {
+            self.moved.clear();
+        }
     }
 }
 
@@ -124,6 +143,7 @@ fn tell(life: &mut Life, event: &Event, at: u64) {
                 life.segments.push(Segment { from: at, definition, next: *next });
             }
             life.phases.push((at, paused));
+            life.let_moved_fall_away();
         }
         Event::TaskPaused { .. } => life.phases.push((at, true)),
         Event::TaskResumed { .. } => life.phases.push((at, false)),
@@ -134,9 +154,24 @@ fn tell(life: &mut Life, event: &Event, at: u64) {
         Event::TaskSkipped { occurrence: Occurrence::Scheduled(instant), next, .. } => {
             life.settle(*instant, *instant, 1, *next, at, Fate::PassedOver);
         }
-        Event::TaskMissed { first, last, count, next, .. } => {
+        Event::TaskMissed { first, last, count, next, .. }
+        | Event::TaskSuppressed { first, last, count, next, .. } => {
             life.settle(*first, *last, *count, *next, at, Fate::PassedOver);
         }
+        Event::TaskMoved { at: instant, next, .. } => {
+            life.settle(*instant, *instant, 1, *next, at, Fate::PassedOver);
+        }
+        Event::TaskScheduled { occurrence: Occurrence::Moved(instant), scheduled_at, next, .. } => {
+            life.moved.remove(instant);
+            life.settle(*scheduled_at, *scheduled_at, 0, *next, at, Fate::Moved);
+        }
+        Event::TaskSkipped { occurrence: Occurrence::Moved(instant), .. } => {
+            life.moved.remove(instant);
+        }
+        Event::TaskOccurrenceChanged { at: instant, change: Change::Move { to }, .. } => {
+            life.moved.insert(*instant, *to);
+        }
+        Event::TaskOccurrenceChanged { at: instant, .. } => drop(life.moved.remove(instant)),
         Event::TaskCancelRequested { .. } | Event::TaskCancelled { .. } => life.cancelled = true,
         _ => {}
     }

@@ -9,17 +9,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use escapement::security::{Principal, Role};
-use escapement::service::validation::Checked;
+use escapement::service::validation::{BackfillRange, Checked};
 use escapement::service::{BulkOutcome, Caller, Consistency, Service, ServiceError, TaskView};
-use escapement_domain::command::Idempotency;
+use escapement_domain::command::{Change, Idempotency};
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
+use escapement_domain::timestamp::{Span, Timestamp};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
 use super::World;
 use super::host::Call;
-use crate::definitions::draw;
+use crate::chance::Chance;
+use crate::definitions::{Behaviour, CALENDAR, HELD_UP_MS, draw, draw_calendar};
 use crate::evidence::{Done, Knowledge, Operation, Seen, Wish};
 
 /// The tenants for whom clients act.
@@ -86,7 +88,10 @@ impl Client {
             }
             let which = chance.index(known);
             let (task, tenant) = self.tasks[which];
-            let wish = match chance.below(24) {
+            let wish = match chance.below(29) {
+                24 => Wish::PutCalendar(Box::new(draw_calendar(chance, now))),
+                25 | 26 => world.some_change(tenant, task, chance, now).unwrap_or(Wish::Read(task)),
+                27 | 28 => world.some_backfill(tenant, task, chance, now).unwrap_or(Wish::Run(task)),
                 0..=2 => Wish::Update(task, Box::new(draw(chance, now, aligned))),
                 3..=4 => Wish::Pause(task),
                 5..=8 => Wish::Resume(task),
@@ -108,13 +113,34 @@ impl Client {
 }
 
 impl World {
+    /// A change of an occurrence of a task that is to come.
+    fn some_change(&self, tenant: &str, task: TaskId, chance: &mut Chance, now: Timestamp) -> Option<Wish> {
+        let ledger = self.ledger.borrow();
+        let held = ledger.state().task(ledger.state().tenant_number(tenant)?, task)?;
+        let changed = held.overrides.keys().next().copied().filter(|_| chance.per_mille(300));
+        let at = changed.or(held.next)?;
+        let change = match chance.below(8) {
+            0 | 1 => Change::Skip,
+            2 => Change::Restore,
+            _ => Change::Move { to: now.plus(Span(chance.between(200, 20_000))) },
+        };
+        Some(Wish::ChangeOccurrence(task, at, change))
+    }
+
+    /// A backfill of the last seconds of a task whose runs are short, so that it ends with the world.
+    fn some_backfill(&self, tenant: &str, task: TaskId, chance: &mut Chance, now: Timestamp) -> Option<Wish> {
+        let ledger = self.ledger.borrow();
+        let held = ledger.state().task(ledger.state().tenant_number(tenant)?, task)?;
+        let definition = held.definition.open_definition().ok()?;
+        let short =
+            Behaviour::of(&definition.action).takes_ms <= HELD_UP_MS && definition.retry.max_attempts == 1;
+        let range = (now.minus(Span(chance.between(5_000, 40_000))), now.minus(Span(3_000)));
+        let concurrency = u32::try_from(chance.between(1, 4)).unwrap_or(1);
+        short.then_some(Wish::Backfill(task, range, concurrency))
+    }
+
     /// An execution of a tenant: an open one, or any that was ever scheduled.
-    fn some_execution(
-        &self,
-        tenant: &str,
-        chance: &mut crate::chance::Chance,
-        open: bool,
-    ) -> Option<ExecutionId> {
+    fn some_execution(&self, tenant: &str, chance: &mut Chance, open: bool) -> Option<ExecutionId> {
         let ledger = self.ledger.borrow();
         let number = ledger.state().tenant_number(tenant)?;
         if open {
@@ -268,6 +294,16 @@ fn serve(service: Service, operation: Operation) -> LocalBoxFuture<'static, Know
                 service.cancel_execution(&caller, id).await.map(|row| Done::Execution(row.id))
             }
             Wish::Retry(id) => service.retry_execution(&caller, id).await.map(|row| Done::Execution(row.id)),
+            Wish::ChangeOccurrence(id, at, change) => {
+                service.change_occurrence(&caller, id, at, change).await.map(|()| Done::Changed)
+            }
+            Wish::Backfill(id, (from, to), concurrency) => {
+                let range = BackfillRange { from, to, concurrency };
+                service.backfill(&caller, id, range).await.map(|_| Done::Changed)
+            }
+            Wish::PutCalendar(calendar) => {
+                service.put_calendar(&caller, CALENDAR, *calendar).await.map(|_| Done::Changed)
+            }
             Wish::Read(id) => match service.task(&caller, id).await {
                 Err(ServiceError::NoSuchTask) => Ok(Done::Absent),
                 seen => seen.map(task),

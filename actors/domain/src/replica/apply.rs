@@ -8,6 +8,7 @@ use super::window::Recalled;
 use crate::answer::{Accepted, Answer, Rejection};
 use crate::command::{Client, Command, Origin, Request};
 use crate::event::Event;
+use crate::execution::state::Occurrence;
 use crate::identifier::TenantId;
 use crate::limits::{GRANTS_PER_COMMAND_MAX, TENANTS_MAX};
 use crate::record::{Record, RecordHeader, StreamLink};
@@ -107,6 +108,14 @@ impl<'a> Step<'a> {
 
     /// What the scheduler does goes back to the request that its execution goes back to.
     fn correlation_of(&self, event: &Event) -> Arc<str> {
+        let backfill = match event {
+            Event::TaskScheduled { occurrence: Occurrence::Backfill { backfill, .. }, .. } => Some(backfill),
+            Event::BackfillEnded { backfill, .. } => Some(backfill),
+            _ => None,
+        };
+        if let Some(backfill) = backfill.and_then(|backfill| self.replica.backfills.get(backfill)) {
+            return backfill.correlation_id.clone();
+        }
         event
             .execution()
             .and_then(|execution| self.replica.executions.get(&execution))

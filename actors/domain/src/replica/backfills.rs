@@ -39,6 +39,8 @@ pub struct Backfill {
     pub open: u32,
     /// Instants that are not run yet, oldest first.
     pub left: VecDeque<Timestamp>,
+    /// The request that all of its executions go back to.
+    pub correlation_id: Arc<str>,
 }
 
 impl Replica {
@@ -62,6 +64,7 @@ impl Replica {
                     concurrency: *concurrency,
                     open: 0,
                     left: instants.iter().copied().collect(),
+                    correlation_id: record.header.correlation_id.clone(),
                 };
                 self.backfills.insert(*backfill, started);
             }

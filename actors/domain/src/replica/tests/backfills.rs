@@ -33,6 +33,16 @@ fn the_end_of_one_execution_begins_the_next() {
 }
 
 #[test]
+fn every_execution_of_a_backfill_goes_back_to_its_request() {
+    let mut world = World::with_worker(8);
+    let task = world.create(1, &definition(), None);
+    backfill(&mut world, task, 2, 1).expect("begins");
+    let first = world.only_open();
+    world.report(first.id, AttemptOutcome::Succeeded(None)).expect("heard");
+    assert_eq!(&*world.only_open().correlation_id, "request");
+}
+
+#[test]
 fn a_backfill_and_the_overlap_policy_leave_each_other_alone() {
     let mut world = World::new();
     let task = world.create(1, &Definition { overlap: Overlap::Skip, ..definition() }, Some(1_000_100));
