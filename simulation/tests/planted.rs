@@ -44,7 +44,8 @@ fn entries_that_are_acknowledged_before_they_are_synced_are_found() {
 
 #[test]
 fn a_deposed_leader_that_goes_on_is_found() {
-    check_found(Plant::Program(Bug::DeposedLeader), Profile::Storm, 104, &["overlap"]);
+    // It keeps leases alive: work runs beside its successor's, or for a task that was deleted meanwhile.
+    check_found(Plant::Program(Bug::DeposedLeader), Profile::Storm, 104, &["overlap", "phantom"]);
 }
 
 #[test]
