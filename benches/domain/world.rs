@@ -11,7 +11,7 @@ use escapement_domain::identifier::{CommandId, Incarnation, NodeId, TaskId};
 use escapement_domain::record::Record;
 use escapement_domain::replica::Replica;
 use escapement_domain::task::action::{Action, Operation};
-use escapement_domain::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
+use escapement_domain::task::definition::{Definition, Overlap};
 use escapement_domain::task::rules::Rules;
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::task::trigger::Trigger;
@@ -132,26 +132,12 @@ impl World {
 
 /// A definition as people write them, of usual size.
 pub(crate) fn definition(number: usize) -> Definition {
+    let trigger = Trigger::Interval { every: Span::seconds(1), anchor: None };
+    let action = Action::Builtin { operation: Operation::Noop, parameters: None };
     Definition {
-        name: format!("nightly-{number}"),
-        description: String::new(),
-        kind: Kind::Generic,
-        trigger: Trigger::Interval { every: Span::seconds(1), anchor: None },
-        action: Action::Builtin { operation: Operation::Noop, parameters: None },
-        timeout: Span::minutes(5),
-        retry: Retry::NONE,
-        circuit_breaker: None,
-        misfire: Misfire::default(),
         overlap: Overlap::Allow,
-        delivery: Delivery::AtLeastOnce,
-        priority: 5,
-        resources: BTreeMap::new(),
-        jitter: Span::ZERO,
-        calendars: Vec::new(),
         labels: BTreeMap::from([("team".into(), "qa".into())]),
-        start_at: None,
-        end_at: None,
-        max_runs: None,
+        ..Definition::new(format!("nightly-{number}"), trigger, action)
     }
 }
 

@@ -15,7 +15,7 @@ use escapement_domain::identifier::{CommandId, Incarnation, NodeId, TaskId, Tena
 use escapement_domain::record::Hash;
 use escapement_domain::replica::Replica;
 use escapement_domain::task::action::{Action, Completion, HttpAction};
-use escapement_domain::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
+use escapement_domain::task::definition::{Definition, Kind, Overlap, Retry};
 use escapement_domain::task::rules::Rules;
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::task::trigger::{Dst, Trigger};
@@ -29,36 +29,24 @@ const NOW: i64 = 1_700_000_000_000;
 const WORKER: (NodeId, Incarnation) = (NodeId(1), Incarnation(11));
 
 fn definition() -> Definition {
+    let trigger = Trigger::Cron {
+        expression: "0 2 * * 1-5".into(),
+        timezone: "Europe/Berlin".into(),
+        dst: Dst::default(),
+    };
+    let action = Action::Http(HttpAction {
+        method: "POST".into(),
+        url: "https://runner.example/suites/7".into(),
+        headers: BTreeMap::new(),
+        body: Some("{\"suite\":7}".into()),
+        completion: Completion::Response,
+    });
     Definition {
-        name: "nightly, \"quoted\"".into(),
-        description: String::new(),
         kind: Kind::TestExecution,
-        trigger: Trigger::Cron {
-            expression: "0 2 * * 1-5".into(),
-            timezone: "Europe/Berlin".into(),
-            dst: Dst::default(),
-        },
-        action: Action::Http(HttpAction {
-            method: "POST".into(),
-            url: "https://runner.example/suites/7".into(),
-            headers: BTreeMap::new(),
-            body: Some("{\"suite\":7}".into()),
-            completion: Completion::Response,
-        }),
         timeout: Span::minutes(10),
         retry: Retry::DEFAULT,
-        circuit_breaker: None,
-        misfire: Misfire::default(),
         overlap: Overlap::Allow,
-        delivery: Delivery::AtLeastOnce,
-        priority: 5,
-        resources: BTreeMap::new(),
-        jitter: Span::ZERO,
-        calendars: Vec::new(),
-        labels: BTreeMap::new(),
-        start_at: None,
-        end_at: None,
-        max_runs: None,
+        ..Definition::new("nightly, \"quoted\"", trigger, action)
     }
 }
 

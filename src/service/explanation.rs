@@ -18,13 +18,13 @@ use escapement_domain::identifier::{TaskId, TenantId};
 use escapement_domain::record::Record;
 use escapement_domain::replica::Replica;
 use escapement_domain::schedule::{LocalClock, Occasion};
+use escapement_domain::task::coming::Fires;
 use escapement_domain::task::definition::Definition;
 use escapement_domain::task::state::{Override, Phase, Task};
 use escapement_domain::timestamp::Timestamp;
 
 use super::Service;
 use super::caller::Caller;
-use super::coming::Fires;
 use super::events::first_position;
 use super::failure::ServiceError;
 use super::fires::Source;

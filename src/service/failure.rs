@@ -5,6 +5,7 @@ use std::sync::Arc;
 use escapement_actors::intent::SubmitError;
 use escapement_domain::answer::Rejection;
 use escapement_domain::codec::CodecError;
+use escapement_domain::task::plan::TimetableError;
 
 use super::cluster::ClusterError;
 use super::history::HistoryError;
@@ -77,6 +78,12 @@ impl ServiceError {
     /// Something is as it never should be.
     pub(super) fn broken(detail: impl Into<String>) -> Self {
         Self::Broken { detail: detail.into() }
+    }
+}
+
+impl From<TimetableError> for ServiceError {
+    fn from(error: TimetableError) -> Self {
+        Self::broken(error.to_string())
     }
 }
 

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use escapement_domain::identifier::TenantId;
 use escapement_domain::replica::calendars::Calendars;
 use escapement_domain::replica::slots::Slots;
-use escapement_domain::schedule::ScheduleError;
-use escapement_domain::schedule::forecast::{Forecast, Peak, Steps};
+use escapement_domain::task::forecast::{Forecast, Peak, Steps};
 use escapement_domain::timestamp::Span;
 
 use super::Service;
@@ -126,8 +125,7 @@ async fn count(
 ) -> Result<(), ServiceError> {
     for turn in slots.chunks(TASKS_PER_TURN) {
         for task in turn.iter().filter_map(|slot| tasks.get(*slot)) {
-            let open = || task.definition.open_definition().map_err(ServiceError::from);
-            forecast.add(task, calendars.named_by(task), open)?;
+            forecast.add(task, calendars.named_by(task))?;
         }
         tokio::task::yield_now().await;
         while forecast.is_full() && forecast.count_some() {
@@ -138,11 +136,4 @@ async fn count(
         tokio::task::yield_now().await;
     }
     Ok(())
-}
-
-impl From<ScheduleError> for ServiceError {
-    /// It was accepted once: this node is older than the one that did, or its zone data is.
-    fn from(error: ScheduleError) -> Self {
-        Self::broken(error.to_string())
-    }
 }

@@ -13,7 +13,6 @@ mod bulk;
 mod calendars;
 pub mod caller;
 pub mod cluster;
-mod coming;
 mod consistency;
 mod events;
 pub mod executions;

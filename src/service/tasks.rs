@@ -7,13 +7,13 @@ use escapement_domain::answer::Accepted;
 use escapement_domain::identifier::{ExecutionId, TaskId};
 use escapement_domain::schedule::calendar::Calendar;
 use escapement_domain::schedule::{LocalClock, Occasion};
+use escapement_domain::task::coming::Fires;
 use escapement_domain::task::rules::Timing;
 use escapement_domain::task::state::Task;
 
 use super::Service;
 use super::calendars::of_task;
 use super::caller::{Caller, Consistency};
-use super::coming::Fires;
 use super::failure::ServiceError;
 use super::history::ExecutionRow;
 use super::json::Node;

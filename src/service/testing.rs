@@ -368,9 +368,7 @@ impl TestNode {
 
 /// How a task is planned.
 pub(crate) fn timetable_of(task: &Task, replica: &Replica) -> Timetable {
-    let definition = task.definition.open_definition().expect("readable");
-    let calendars = replica.calendars().named_by(task);
-    Timetable::compile(&definition, task.id, task.created_at, calendars).expect("sound")
+    Timetable::of(task, replica.calendars().named_by(task)).expect("sound")
 }
 
 /// Somebody of a tenant.

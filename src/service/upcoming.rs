@@ -9,13 +9,13 @@ use std::collections::BinaryHeap;
 use escapement_domain::identifier::{TaskId, TenantId};
 use escapement_domain::replica::calendars::Calendars;
 use escapement_domain::replica::slots::Slots;
+use escapement_domain::task::coming::Fires;
 use escapement_domain::task::definition::Kind;
 use escapement_domain::task::state::Phase;
 use escapement_domain::timestamp::Timestamp;
 
 use super::Service;
 use super::caller::Caller;
-use super::coming::Fires;
 use super::failure::ServiceError;
 use crate::security::Permission;
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use escapement_domain::identifier::TaskId;
 use escapement_domain::schedule::calendar::Calendar;
+use escapement_domain::task::coming::Fires;
 use escapement_domain::task::definition::Definition;
 use escapement_domain::task::state::{LastExecution, Phase, Task};
 use escapement_domain::timestamp::Timestamp;
 
-use super::coming::Fires;
 use super::failure::ServiceError;
 
 /// Whether a task fires.

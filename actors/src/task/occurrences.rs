@@ -11,7 +11,6 @@ use escapement_domain::timestamp::Timestamp;
 
 use super::drafting::unschedulable;
 use crate::intent::SubmitError;
-use crate::wheel::timetables::timetable_of;
 
 /// How a task is planned.
 pub(super) struct Planned {
@@ -26,7 +25,8 @@ impl Planned {
     /// # Errors
     /// [`SubmitError::Unschedulable`] when this node cannot read or plan its definition.
     pub(super) fn of(task: &Task, replica: &Replica) -> Result<Self, SubmitError> {
-        let timetable = timetable_of(task, replica).map_err(|error| unschedulable("", error.to_string()))?;
+        let timetable = Timetable::of(task, replica.calendars().named_by(task))
+            .map_err(|error| unschedulable("", error.to_string()))?;
         Ok(Self { timetable, changed: task.overrides.keys().copied().collect() })
     }
 
@@ -71,11 +71,8 @@ impl Planned {
         if to > now {
             return Err(unschedulable("/to", format!("{to} is not past; what is to come runs by itself")));
         }
-        let next =
-            |after: Timestamp| self.timetable.next_allowed_after(after).filter(|instant| *instant <= to);
-        let first = next(Timestamp(from.0.saturating_sub(1)));
-        let instants: Vec<Timestamp> =
-            std::iter::successors(first, |instant| next(*instant)).take(BACKFILL_INSTANTS_MAX + 1).collect();
+        let allowed = self.timetable.allowed(from, to);
+        let instants: Vec<Timestamp> = allowed.take(BACKFILL_INSTANTS_MAX + 1).collect();
         match instants.as_slice() {
             [] => Err(unschedulable("/from", format!("the task has no occurrence from {from} to {to}"))),
             [.., last] if instants.len() > BACKFILL_INSTANTS_MAX => {

@@ -9,14 +9,13 @@ use escapement_domain::command::{Client, Command, Due, Origin, Request};
 use escapement_domain::identifier::TaskId;
 use escapement_domain::limits::{COMMAND_BYTES_MAX, FIRES_PER_COMMAND_MAX};
 use escapement_domain::replica::window::Recalled;
-use escapement_domain::task::plan::{self, Delay};
+use escapement_domain::task::plan::{self, Delay, Timetable};
 use escapement_domain::timestamp::Timestamp;
 
 use super::drafting::unschedulable;
 use crate::intent::SubmitError;
 use crate::machine::Machine;
 use crate::ports::Log;
-use crate::wheel::timetables::timetable_of;
 use crate::worker::clocks::ClockWatch;
 
 /// Stamps and proposes.
@@ -86,7 +85,7 @@ impl Proposer {
         let overdue = self.machine.read(|replica| {
             let task = replica.task(replica.tenant_number(tenant)?, task)?;
             let revision = replica.revision(task);
-            match timetable_of(task, replica) {
+            match Timetable::of(task, replica.calendars().named_by(task)) {
                 Ok(timetable) => Some(match plan::gap(task, revision, &timetable, at) {
                     Some(gap) => vec![gap],
                     None => plan::due(task, revision, &timetable, at, Delay::Waived, FIRES_PER_COMMAND_MAX),

@@ -189,8 +189,8 @@ impl WheelActor {
             self.counters.batches.fetch_add(1, Ordering::Relaxed);
             let instants = items.iter().filter(|item| item.passed.is_none()).map(|item| item.due).collect();
             let fire = Fire { tasks, instants };
-            self.propose(Request::Fire(items), ctx, move |actor, answer, ctx| {
-                actor.fires_answered(&fire, answer, ctx)
+            self.propose(Request::Fire(items), ctx, move |actor, answer, _| {
+                actor.fires_answered(&fire, answer);
             });
         }
     }
@@ -253,48 +253,46 @@ impl WheelActor {
         }));
     }
 
-    fn fires_answered(&mut self, fire: &Fire, answer: Result<Answer, SubmitError>, _: &mut Context<Self>) {
-        let now = self.parts.clock.now();
-        let Some(turning) = &mut self.turning else { return };
-        turning.fires_in_flight -= 1;
-        let committed = answer.is_ok();
-        let timers = &mut turning.timers;
-        self.parts.machine.read(|replica| {
-            for (slot, first) in &fire.tasks {
-                let unchanged = replica.tasks().get(*slot).is_some_and(|task| task.next == Some(*first));
-                let earliest = if committed && unchanged { now.plus(STUCK) } else { Timestamp::MIN };
-                timers.give_back(*slot, replica, earliest);
-            }
-        });
-        if let Ok(Answer { outcome: Ok(Accepted::Settled { fired, .. }), .. }) = &answer {
-            self.counters.fired.fetch_add(u64::from(*fired), Ordering::Relaxed);
-            // Where all were skipped, or had been settled before, nothing was late.
-            if *fired > 0 {
-                let lateness: Vec<Span> = fire.instants.iter().map(|instant| now.since(*instant)).collect();
-                self.parts.observer.fired(*fired, &lateness);
-            }
+    fn fires_answered(&mut self, fire: &Fire, answer: Result<Answer, SubmitError>) {
+        let still_due = |task: &Task, first| task.next == Some(first);
+        let fired = self.give_back(&fire.tasks, &answer, still_due);
+        // Where all were skipped, or had been settled before, nothing was late.
+        if fired > 0 {
+            let now = self.parts.clock.now();
+            let lateness: Vec<Span> = fire.instants.iter().map(|instant| now.since(*instant)).collect();
+            self.parts.observer.fired(fired, &lateness);
         }
         self.note(answer.err());
     }
 
     fn moved_answered(&mut self, moved: &[(u32, Timestamp)], answer: Result<Answer, SubmitError>) {
+        let still_due = |task: &Task, at| task.next_moved().is_some_and(|(_, first)| first == at);
+        self.give_back(moved, &answer, still_due);
+        self.note(answer.err());
+    }
+
+    /// Gives back the tasks of a fire that was answered, each with what it was about: one that is `still_due` although the fire
+    /// was committed rests. Returns how many fired.
+    fn give_back(
+        &mut self,
+        tasks: &[(u32, Timestamp)],
+        answer: &Result<Answer, SubmitError>,
+        still_due: impl Fn(&Task, Timestamp) -> bool,
+    ) -> u32 {
         let now = self.parts.clock.now();
-        let Some(turning) = &mut self.turning else { return };
+        let Some(turning) = &mut self.turning else { return 0 };
         turning.fires_in_flight -= 1;
-        let committed = answer.is_ok();
         let timers = &mut turning.timers;
         self.parts.machine.read(|replica| {
-            for (slot, at) in moved {
-                let first = replica.tasks().get(*slot).and_then(Task::next_moved);
-                let unchanged = first.is_some_and(|(_, first)| first == *at);
-                let earliest = if committed && unchanged { now.plus(STUCK) } else { Timestamp::MIN };
+            for (slot, instant) in tasks {
+                let unchanged = replica.tasks().get(*slot).is_some_and(|task| still_due(task, *instant));
+                let earliest = if answer.is_ok() && unchanged { now.plus(STUCK) } else { Timestamp::MIN };
                 timers.give_back(*slot, replica, earliest);
             }
         });
-        if let Ok(Answer { outcome: Ok(Accepted::Settled { fired, .. }), .. }) = &answer {
-            self.counters.fired.fetch_add(u64::from(*fired), Ordering::Relaxed);
-        }
-        self.note(answer.err());
+        let Ok(Answer { outcome: Ok(Accepted::Settled { fired, .. }), .. }) = answer else { return 0 };
+        self.counters.fired.fetch_add(u64::from(*fired), Ordering::Relaxed);
+        *fired
     }
 
     fn retries_answered(&mut self, waits: &[Wait], answer: Result<Answer, SubmitError>) {

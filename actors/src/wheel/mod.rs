@@ -16,7 +16,7 @@ mod pace;
 mod planning;
 mod replanning;
 mod timers;
-pub(crate) mod timetables;
+mod timetables;
 mod upkeep;
 
 use std::fmt;

@@ -8,12 +8,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use escapement_domain::command::Due;
 use escapement_domain::limits::FIRES_PER_COMMAND_MAX;
 use escapement_domain::replica::Replica;
-use escapement_domain::task::definition::MisfirePolicy;
-use escapement_domain::task::plan::{self, Delay};
+use escapement_domain::task::plan::{self, Delay, TimetableError};
 use escapement_domain::task::state::{Phase, Task};
 use escapement_domain::timestamp::Timestamp;
 
-use super::timetables::{TimetableError, Timetables};
+use super::timetables::Timetables;
 
 /// Instants of one task in one command, so that one task that catches up does not crowd out the others.
 const INSTANTS_PER_TASK_MAX: usize = 64;
@@ -65,7 +64,7 @@ impl Batch {
         let limit = self.room().min(INSTANTS_PER_TASK_MAX);
         let Some(mut items) = items(task, replica, timetables, now, limit) else { return Planned::Failed };
         // What is made good after its grace has a place in the row for each instant.
-        let made_good = |item: &Due| item.passed.is_none() && is_made_good(task, item.due, now);
+        let made_good = |item: &Due| item.passed.is_none() && plan::is_made_good(task, item.due, now);
         if let Some(place) = items.iter().position(made_good) {
             items.truncate(place + 1);
         }
@@ -78,12 +77,7 @@ impl Batch {
 
 /// Whether what a task has due next is run although its grace is over.
 pub(super) fn catches_up(task: &Task, now: Timestamp) -> bool {
-    task.next.is_some_and(|next| is_made_good(task, next, now))
-}
-
-fn is_made_good(task: &Task, instant: Timestamp, now: Timestamp) -> bool {
-    let misfire = &task.rules.misfire;
-    now.since(instant) > misfire.grace && misfire.policy != MisfirePolicy::Skip
+    task.next.is_some_and(|next| plan::is_made_good(task, next, now))
 }
 
 /// What is due of a task; `None`, said aloud, when that cannot be told.

@@ -9,12 +9,12 @@ use std::time::Duration;
 use escapement_domain::command::{Command, Origin, Replanned, Request};
 use escapement_domain::limits::REPLANS_PER_COMMAND_MAX;
 use escapement_domain::replica::Replica;
+use escapement_domain::task::plan::Timetable;
 use escapement_domain::task::rules::Timing;
 use escapement_domain::task::state::Task;
 use tokio::sync::watch;
 
 use super::WheelParts;
-use super::timetables::timetable_of;
 use crate::ports::Leadership;
 
 /// The pause after a proposal without an answer.
@@ -62,7 +62,7 @@ fn look(replica: &Replica, from: u32) -> Option<(Vec<Replanned>, u32)> {
 
 fn anew(task: &Task, replica: &Replica) -> Option<Replanned> {
     let before = task.next.filter(|_| task.rules.timing == Timing::Recurring)?;
-    let timetable = match timetable_of(task, replica) {
+    let timetable = match Timetable::of(task, replica.calendars().named_by(task)) {
         Ok(timetable) => timetable,
         Err(error) => {
             tracing::error!(task = %task.id, %error, "a task cannot be planned anew");

@@ -20,7 +20,7 @@ use escapement_domain::execution::state::Execution;
 use escapement_domain::identifier::{CommandId, ExecutionId, NodeId, TaskId};
 use escapement_domain::schedule::ZONE_DATA;
 use escapement_domain::task::action::{Action, Completion, HttpAction, Operation};
-use escapement_domain::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
+use escapement_domain::task::definition::Definition;
 use escapement_domain::task::state::Task;
 use escapement_domain::task::trigger::{IfPast, Trigger};
 use escapement_domain::timestamp::{Span, Timestamp};
@@ -299,27 +299,8 @@ impl Cast {
 
 /// A definition that does nothing, by a trigger.
 pub(crate) fn noop(trigger: Trigger) -> Definition {
-    Definition {
-        name: "a task".into(),
-        description: String::new(),
-        kind: Kind::Generic,
-        trigger,
-        action: Action::Builtin { operation: Operation::Noop, parameters: None },
-        timeout: Span::minutes(5),
-        retry: Retry::NONE,
-        circuit_breaker: None,
-        misfire: Misfire::default(),
-        overlap: Overlap::Skip,
-        delivery: Delivery::AtLeastOnce,
-        priority: 5,
-        resources: BTreeMap::new(),
-        jitter: Span::ZERO,
-        calendars: Vec::new(),
-        labels: BTreeMap::new(),
-        start_at: None,
-        end_at: None,
-        max_runs: None,
-    }
+    let action = Action::Builtin { operation: Operation::Noop, parameters: None };
+    Definition::new("a task", trigger, action)
 }
 
 /// A definition whose attempts the playbook plays.

@@ -1,13 +1,11 @@
 //! What became of instants, told from made-up logs. Minutes are counted from the creation of the task.
 
-use std::collections::BTreeMap;
-
 use escapement_domain::event::{Event, SkipReason};
 use escapement_domain::execution::state::Occurrence;
 use escapement_domain::identifier::{CommandId, ExecutionId, TaskId, TenantId};
 use escapement_domain::record::{Hash, Record, RecordHeader};
 use escapement_domain::task::action::{Action, Operation};
-use escapement_domain::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
+use escapement_domain::task::definition::Definition;
 use escapement_domain::task::rules::Rules;
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::task::trigger::{Dst, IfPast, Trigger};
@@ -28,27 +26,8 @@ fn minute(minute: i64) -> Timestamp {
 }
 
 fn definition(trigger: Trigger) -> Definition {
-    Definition {
-        name: "n".into(),
-        description: String::new(),
-        kind: Kind::Generic,
-        trigger,
-        action: Action::Builtin { operation: Operation::Noop, parameters: None },
-        timeout: Span::minutes(5),
-        retry: Retry::NONE,
-        circuit_breaker: None,
-        misfire: Misfire::default(),
-        overlap: Overlap::Skip,
-        delivery: Delivery::AtLeastOnce,
-        priority: 5,
-        resources: BTreeMap::new(),
-        jitter: Span::ZERO,
-        calendars: Vec::new(),
-        labels: BTreeMap::new(),
-        start_at: None,
-        end_at: None,
-        max_runs: None,
-    }
+    let action = Action::Builtin { operation: Operation::Noop, parameters: None };
+    Definition::new("n", trigger, action)
 }
 
 fn every(minutes: u64) -> Definition {

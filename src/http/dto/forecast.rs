@@ -1,6 +1,6 @@
 //! The fires to come.
 
-use escapement_domain::schedule::forecast::Peak;
+use escapement_domain::task::forecast::Peak;
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -53,10 +53,6 @@ pub const KINDS: [(&str, Kind); 5] = [
 /// Fields of an answer that may be sent back and mean nothing.
 const READ_ONLY: [&str; 8] =
     ["id", "tenant", "owner", "version", "created_at", "updated_at", "next_fire_at", "last_execution"];
-/// How long one attempt may take, unless the task says so.
-const TIMEOUT_DEFAULT: Span = Span::minutes(5);
-/// The priority of a task that does not say.
-const PRIORITY_DEFAULT: u8 = 5;
 
 /// What the check needs to know of the world.
 #[derive(Clone, Debug)]
@@ -255,12 +251,12 @@ fn policies(fields: &mut Fields<'_>, faults: &mut Faults) -> Policies {
     let priority = fields.read("priority", faults, priority);
     let jitter = fields.read("jitter", faults, |field, faults| field.span(Span::ZERO..=SPAN_MAX, faults));
     Policies {
-        timeout: timeout.unwrap_or(TIMEOUT_DEFAULT),
+        timeout: timeout.unwrap_or(Definition::TIMEOUT),
         retry: retry.unwrap_or(Retry::NONE),
         misfire: misfire.unwrap_or_default(),
         overlap: overlap.unwrap_or_default(),
         delivery: delivery.unwrap_or_default(),
-        priority: priority.and_then(|found| u8::try_from(found).ok()).unwrap_or(PRIORITY_DEFAULT),
+        priority: priority.and_then(|found| u8::try_from(found).ok()).unwrap_or(Definition::PRIORITY),
         jitter: jitter.unwrap_or(Span::ZERO),
     }
 }

@@ -22,7 +22,7 @@ mod error;
 mod evaluation;
 mod expression;
 mod field;
-pub mod forecast;
+mod rhythm;
 mod special;
 mod spread;
 mod timezone;
@@ -35,6 +35,8 @@ pub use self::description::describe;
 pub use self::error::{ScheduleError, ScheduleFault};
 pub use self::expression::EXPRESSION_BYTES_MAX;
 pub use self::spread::jitter_of;
+
+pub(crate) use self::rhythm::Rhythm;
 
 use self::cron::Cron;
 use self::evaluation::ClockRules;

@@ -53,6 +53,39 @@ pub struct Definition {
     pub max_runs: Option<u32>,
 }
 
+impl Definition {
+    /// A definition that says no more than it must: everything else is as if a client had left it out.
+    #[must_use]
+    pub fn new(name: impl Into<String>, trigger: Trigger, action: Action) -> Self {
+        Self {
+            name: name.into(),
+            description: String::new(),
+            kind: Kind::default(),
+            trigger,
+            action,
+            timeout: Self::TIMEOUT,
+            retry: Retry::NONE,
+            circuit_breaker: None,
+            misfire: Misfire::default(),
+            overlap: Overlap::default(),
+            delivery: Delivery::default(),
+            priority: Self::PRIORITY,
+            resources: BTreeMap::new(),
+            jitter: Span::ZERO,
+            calendars: Vec::new(),
+            labels: BTreeMap::new(),
+            start_at: None,
+            end_at: None,
+            max_runs: None,
+        }
+    }
+
+    /// How long an attempt may take unless the definition says.
+    pub const TIMEOUT: Span = Span::minutes(5);
+    /// The priority unless the definition says.
+    pub const PRIORITY: u8 = 5;
+}
+
 /// What sort of work a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum Kind {

@@ -5,8 +5,10 @@
 //! [`schedule`](crate::schedule)), and everything about other tasks (that is [`replica`](crate::replica)).
 
 pub mod action;
+pub mod coming;
 pub mod decide;
 pub mod definition;
+pub mod forecast;
 pub mod plan;
 pub mod rules;
 pub mod sealed;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use super::definition::{Definition, MisfirePolicy};
 use super::rules::Timing;
 use super::state::{Phase, Task};
+use crate::codec::CodecError;
 use crate::command::{Due, Passed, PassedCause};
 use crate::schedule::calendar::Calendar;
-use crate::schedule::{OVERDUE_STEPS_MAX, Schedule, ScheduleError, jitter_of};
+use crate::schedule::{OVERDUE_STEPS_MAX, Rhythm, Schedule, ScheduleError, jitter_of};
 use crate::timestamp::Timestamp;
 
 /// How many instants are looked at to find one that the calendars allow.
@@ -45,6 +46,15 @@ impl Timetable {
         })
     }
 
+    /// Compiles the timetable of a task; `calendars` are those that it names.
+    ///
+    /// # Errors
+    /// [`TimetableError`]; only another program can help.
+    pub fn of(task: &Task, calendars: Vec<Arc<Calendar>>) -> Result<Self, TimetableError> {
+        let definition = task.definition.open_definition()?;
+        Ok(Self::compile(&definition, task.id, task.created_at, calendars)?)
+    }
+
     /// The first instant strictly after `after`, within `start_at` and `end_at`, whatever the calendars say.
     #[must_use]
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
@@ -69,6 +79,22 @@ impl Timetable {
             .find(|instant| wanted(*instant))
     }
 
+    /// How the schedule's instants follow each other.
+    pub(super) fn rhythm(&self) -> Rhythm {
+        self.schedule.rhythm()
+    }
+
+    /// When the last instant may be, if that is bounded.
+    pub(super) fn end_at(&self) -> Option<Timestamp> {
+        self.end_at
+    }
+
+    /// The instants from `from` to `to`, both included, that no calendar forbids.
+    pub fn allowed(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let next = move |after: Timestamp| self.next_allowed_after(after).filter(|instant| *instant <= to);
+        std::iter::successors(next(Timestamp(from.0.saturating_sub(1))), move |instant| next(*instant))
+    }
+
     /// The place, among the calendars that the definition names, of the first that forbids an instant.
     #[must_use]
     pub fn forbidden_by(&self, instant: Timestamp) -> Option<u8> {
@@ -90,6 +116,18 @@ impl Timetable {
     fn within(&self, next: Option<Timestamp>) -> Option<Timestamp> {
         next.filter(|next| self.end_at.is_none_or(|end| *next <= end))
     }
+}
+
+/// Why a task has no timetable. Its definition was accepted once, so this node is older than the one that accepted it,
+/// or its zone data is.
+#[derive(Debug, thiserror::Error)]
+pub enum TimetableError {
+    /// Its definition cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] CodecError),
+    /// Its definition cannot be scheduled.
+    #[error(transparent)]
+    Unschedulable(#[from] ScheduleError),
 }
 
 /// How long after its instant an occurrence is due.
@@ -127,6 +165,13 @@ pub fn due(
         items.push(item);
     }
     items
+}
+
+/// Whether an instant of a task is run, if it is, although its grace is over.
+#[must_use]
+pub fn is_made_good(task: &Task, instant: Timestamp, now: Timestamp) -> bool {
+    let misfire = &task.rules.misfire;
+    now.since(instant) > misfire.grace && misfire.policy != MisfirePolicy::Skip
 }
 
 /// What passed while a task was paused, to be settled before its definition changes: everything up to the next

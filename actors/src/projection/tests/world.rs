@@ -16,7 +16,7 @@ use escapement_domain::execution::state::{Execution, Status};
 use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use escapement_domain::record::{ChainHead, Record};
 use escapement_domain::task::action::{Action, Operation};
-use escapement_domain::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
+use escapement_domain::task::definition::{Definition, Delivery, Overlap, Retry};
 use escapement_domain::task::rules::Rules;
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::task::state::Stream;
@@ -276,27 +276,9 @@ fn outcome(number: u8) -> AttemptOutcome {
 }
 
 pub(in super::super) fn definition() -> Definition {
-    Definition {
-        name: "nightly".into(),
-        description: String::new(),
-        kind: Kind::Generic,
-        trigger: Trigger::Interval { every: Span::seconds(1), anchor: None },
-        action: Action::Builtin { operation: Operation::Noop, parameters: None },
-        timeout: Span::minutes(5),
-        retry: Retry::NONE,
-        circuit_breaker: None,
-        misfire: Misfire::default(),
-        overlap: Overlap::Allow,
-        delivery: Delivery::AtLeastOnce,
-        priority: 5,
-        resources: BTreeMap::new(),
-        jitter: Span::ZERO,
-        calendars: Vec::new(),
-        labels: BTreeMap::new(),
-        start_at: None,
-        end_at: None,
-        max_runs: None,
-    }
+    let action = Action::Builtin { operation: Operation::Noop, parameters: None };
+    let trigger = Trigger::Interval { every: Span::seconds(1), anchor: None };
+    Definition { overlap: Overlap::Allow, ..Definition::new("nightly", trigger, action) }
 }
 
 pub(in super::super) fn kind(number: u8) -> Definition {

@@ -23,7 +23,7 @@ use crate::execution::state::{Execution, Status};
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::record::Record;
 use crate::task::action::{Action, Operation};
-use crate::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
+use crate::task::definition::{Definition, Delivery, Misfire, Overlap, Retry};
 use crate::task::plan::{self, Delay, Timetable};
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
@@ -216,27 +216,9 @@ impl World {
 }
 
 pub(super) fn definition() -> Definition {
-    Definition {
-        name: "nightly".into(),
-        description: String::new(),
-        kind: Kind::Generic,
-        trigger: Trigger::Interval { every: Span::seconds(1), anchor: None },
-        action: Action::Builtin { operation: Operation::Noop, parameters: None },
-        timeout: Span::minutes(5),
-        retry: Retry::NONE,
-        circuit_breaker: None,
-        misfire: Misfire::default(),
-        overlap: Overlap::Allow,
-        delivery: Delivery::AtLeastOnce,
-        priority: 5,
-        resources: std::collections::BTreeMap::new(),
-        jitter: Span::ZERO,
-        calendars: Vec::new(),
-        labels: std::collections::BTreeMap::new(),
-        start_at: None,
-        end_at: None,
-        max_runs: None,
-    }
+    let action = Action::Builtin { operation: Operation::Noop, parameters: None };
+    let trigger = Trigger::Interval { every: Span::seconds(1), anchor: None };
+    Definition { overlap: Overlap::Allow, ..Definition::new("nightly", trigger, action) }
 }
 
 pub(super) fn new_task(id: u128, definition: &Definition, next: Option<i64>) -> NewTask {

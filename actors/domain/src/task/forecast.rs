@@ -10,15 +10,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::calendar::Calendar;
-use super::cron::Cron;
-use super::evaluation::ClockRules;
-use super::{Plan, Schedule, ScheduleError, jitter_of};
+use super::plan::{Timetable, TimetableError};
+use super::rules::Timing;
+use super::state::Task;
 use crate::identifier::TaskId;
-use crate::task::definition::Definition;
-use crate::task::plan::Timetable;
-use crate::task::rules::Timing;
-use crate::task::state::Task;
+use crate::schedule::calendar::Calendar;
+use crate::schedule::{Rhythm, jitter_of};
 use crate::timestamp::{Span, Timestamp};
 
 /// Rows of instants that are gathered before they are walked through.
@@ -88,32 +85,13 @@ impl Peak {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Series {
     rhythm: Rhythm,
-    calendars: Vec<String>,
+    calendars: Vec<Arc<str>>,
     first: Timestamp,
     /// The first instant that is not of the series any more.
     until: Timestamp,
     left: u32,
     /// Whose instants are fired how much later at most: no two tasks have the same.
     jitter: Option<(TaskId, Span)>,
-}
-
-/// How the instants of a series follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rhythm {
-    Once,
-    Every(Span),
-    /// With the number of the zone.
-    Cron(Cron, usize, ClockRules),
-}
-
-impl Rhythm {
-    fn of(schedule: &Schedule) -> Self {
-        match schedule.0 {
-            Plan::Never | Plan::Once(_) => Self::Once,
-            Plan::Interval { every, .. } => Self::Every(every),
-            Plan::Cron { cron, tz, rules } => Self::Cron(cron, tz as usize, rules),
-        }
-    }
 }
 
 /// Tasks with the same series.
@@ -153,17 +131,11 @@ impl Forecast {
         }
     }
 
-    /// Adds a task that is active, with the calendars that it names. `open` opens its definition, which is only done where
-    /// it decides something.
+    /// Adds a task that is active, with the calendars that it names. Its definition is opened only where it decides something.
     ///
     /// # Errors
-    /// That of `open`, or [`ScheduleError`].
-    pub fn add<E: From<ScheduleError>>(
-        &mut self,
-        task: &Task,
-        calendars: Vec<Arc<Calendar>>,
-        open: impl FnOnce() -> Result<Definition, E>,
-    ) -> Result<(), E> {
+    /// [`TimetableError`].
+    pub fn add(&mut self, task: &Task, calendars: Vec<Arc<Calendar>>) -> Result<(), TimetableError> {
         let (jitter, end) = (task.rules.jitter, self.steps.end());
         let mut series = Series {
             rhythm: Rhythm::Once,
@@ -178,15 +150,14 @@ impl Forecast {
         let mut timetable = None;
         let narrowed = !calendars.is_empty();
         if (task.rules.timing == Timing::Recurring || narrowed) && series.first < end {
-            let definition = open()?;
-            let compiled = Timetable::compile(&definition, task.id, task.created_at, calendars)?;
+            let compiled = Timetable::of(task, calendars)?;
             if series.first < earliest || narrowed {
                 let before = Timestamp(earliest.max(series.first).0 - 1);
                 series.first = compiled.next_allowed_after(before).unwrap_or(end);
             }
-            series.until = definition.end_at.map_or(end, |last| end.min(last.plus(Span(1))));
-            series.rhythm = Rhythm::of(&Schedule::compile(&definition.trigger, task.id, task.created_at)?);
-            series.calendars = definition.calendars;
+            series.until = compiled.end_at().map_or(end, |last| end.min(last.plus(Span(1))));
+            series.rhythm = compiled.rhythm();
+            series.calendars.clone_from(&task.rules.calendars);
             timetable = Some(compiled);
         }
         if !(earliest..series.until).contains(&series.first) {

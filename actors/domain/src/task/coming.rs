@@ -4,17 +4,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use escapement_domain::schedule::calendar::Calendar;
-use escapement_domain::task::plan::Timetable;
-use escapement_domain::task::rules::Timing;
-use escapement_domain::task::state::{Override, Phase, Task};
-use escapement_domain::timestamp::Timestamp;
-
-use super::failure::ServiceError;
+use super::plan::{Timetable, TimetableError};
+use super::rules::Timing;
+use super::state::{Override, Phase, Task};
+use crate::schedule::calendar::Calendar;
+use crate::timestamp::Timestamp;
 
 /// The fires of one task, in order; none unless it is active.
 #[derive(Debug)]
-pub(super) struct Fires {
+pub struct Fires {
     timetable: Option<Timetable>,
     /// The next instant of the schedule that fires.
     next: Option<Timestamp>,
@@ -27,7 +25,10 @@ pub(super) struct Fires {
 
 impl Fires {
     /// Looks at a task and the calendars that it names.
-    pub(super) fn of(task: &Task, calendars: Vec<Arc<Calendar>>) -> Result<Self, ServiceError> {
+    ///
+    /// # Errors
+    /// [`TimetableError`]; only another program can help.
+    pub fn of(task: &Task, calendars: Vec<Arc<Calendar>>) -> Result<Self, TimetableError> {
         let active = task.phase() == Phase::Active;
         let next = task.next.filter(|_| active);
         let changed: Vec<Timestamp> = task.overrides.keys().copied().collect();
@@ -41,13 +42,8 @@ impl Fires {
             .collect();
         moved.sort_unstable();
         let is_single = task.rules.timing != Timing::Recurring && calendars.is_empty();
-        let timetable = if next.is_none() || is_single {
-            None
-        } else {
-            let definition = task.definition.open_definition()?;
-            let compiled = Timetable::compile(&definition, task.id, task.created_at, calendars);
-            Some(compiled.map_err(|error| ServiceError::broken(error.to_string()))?)
-        };
+        let alone = next.is_none() || is_single;
+        let timetable = if alone { None } else { Some(Timetable::of(task, calendars)?) };
         let left = task.rules.max_runs.map_or(u32::MAX, |most| most.saturating_sub(task.runs));
         let mut fires = Self { timetable, next, changed, moved: moved.into(), left };
         fires.pass_over();

@@ -8,7 +8,7 @@ use super::*;
 use crate::identifier::TenantId;
 use crate::schedule::calendar::CalendarMode;
 use crate::task::action::{Action, Operation};
-use crate::task::definition::{Delivery, Kind, Misfire, Overlap, Retry};
+use crate::task::definition::Definition;
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
 use crate::task::state::Stream;
@@ -20,27 +20,8 @@ const CREATED: Timestamp = Timestamp(1_774_000_000_123);
 const DAY: Span = Span::hours(24);
 
 fn definition(trigger: Trigger) -> Definition {
-    Definition {
-        name: "some".into(),
-        description: String::new(),
-        kind: Kind::Generic,
-        trigger,
-        action: Action::Builtin { operation: Operation::Noop, parameters: None },
-        timeout: Span::minutes(5),
-        retry: Retry::NONE,
-        circuit_breaker: None,
-        misfire: Misfire::default(),
-        overlap: Overlap::Skip,
-        delivery: Delivery::AtLeastOnce,
-        priority: 5,
-        resources: BTreeMap::new(),
-        jitter: Span::ZERO,
-        calendars: Vec::new(),
-        labels: BTreeMap::new(),
-        start_at: None,
-        end_at: None,
-        max_runs: None,
-    }
+    let action = Action::Builtin { operation: Operation::Noop, parameters: None };
+    Definition::new("some", trigger, action)
 }
 
 fn cron(expression: &str, timezone: &str) -> Definition {
@@ -93,9 +74,7 @@ fn named(definition: &Definition) -> Vec<Arc<Calendar>> {
 fn forecast(tasks: &[(Task, Definition)], steps: Steps, instants_max: u64) -> Forecast {
     let mut forecast = Forecast::new(NOW, steps, instants_max);
     for (task, definition) in tasks {
-        forecast
-            .add(task, named(definition), || Ok::<_, ScheduleError>(definition.clone()))
-            .expect("it compiles");
+        forecast.add(task, named(definition)).expect("it compiles");
     }
     while forecast.count_some() {}
     forecast
