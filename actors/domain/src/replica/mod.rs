@@ -10,14 +10,17 @@
 
 mod apply;
 pub mod backfills;
+mod breakers;
 mod bulk;
 pub mod calendars;
 mod evolve;
 mod executions;
+mod gates;
 pub mod placement;
 pub mod slots;
 pub mod snapshot;
 mod tasks;
+mod users;
 pub mod window;
 mod workers;
 
@@ -35,8 +38,9 @@ use crate::timestamp::Timestamp;
 use backfills::Backfill;
 use bulk::Bulk;
 use calendars::Calendars;
-use placement::{Condition, Queue, Workers};
+use placement::{Condition, Interned, Queue, Workers};
 use slots::Slots;
+use users::Users;
 use window::Window;
 
 /// The name of the tenant to which the cluster's own events belong; no client can carry it.
@@ -53,6 +57,8 @@ pub struct Replica {
     executions: BTreeMap<ExecutionId, Arc<Execution>>,
     reopened: BTreeMap<ExecutionId, (u64, Timestamp)>,
     queue: Queue,
+    claims: Interned,
+    pool_users: Users,
     workers: Workers,
     /// Starts of workers that were lost, and when, for as long as commands are remembered.
     gone: BTreeMap<(NodeId, Incarnation), Timestamp>,
@@ -87,6 +93,8 @@ impl Default for Replica {
             executions: BTreeMap::new(),
             reopened: BTreeMap::new(),
             queue: Queue::default(),
+            claims: Interned::default(),
+            pool_users: Users::default(),
             workers: Workers::new(),
             gone: BTreeMap::new(),
             window: Window::default(),

@@ -51,6 +51,8 @@ pub struct Definition {
     pub end_at: Option<Timestamp>,
     /// The task is finished after so many fires.
     pub max_runs: Option<u32>,
+    /// How many of its executions may run at once; more of them wait in the queue.
+    pub max_concurrent: Option<u32>,
 }
 
 impl Definition {
@@ -77,6 +79,7 @@ impl Definition {
             start_at: None,
             end_at: None,
             max_runs: None,
+            max_concurrent: None,
         }
     }
 
@@ -131,7 +134,7 @@ impl Retry {
 }
 
 /// When to stop calling a target that keeps failing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CircuitBreaker {
     /// How many failures in a row open it.
     pub failure_threshold: u32,

@@ -1,8 +1,11 @@
 //! The rules of the replicated state, one claim a test.
 
 mod backfills;
+mod breakers;
 mod calendars;
 mod exactly_once;
+mod fairness;
+mod gates;
 mod overlap_and_misfire;
 mod overrides;
 mod placement;
