@@ -1,6 +1,7 @@
 //! The rules of the replicated state, one claim a test.
 
 mod backfills;
+mod bounds;
 mod breakers;
 mod calendars;
 mod exactly_once;
