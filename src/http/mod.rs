@@ -6,6 +6,7 @@
 //! Absent on purpose: rules, permissions, and everything that a simulated client would miss.
 
 mod audit;
+mod breakers;
 mod bulk;
 mod calendars;
 mod cluster;
@@ -13,6 +14,7 @@ mod cursor;
 mod dto;
 mod executions;
 mod front;
+mod gates;
 mod occurrences;
 mod openapi;
 mod problem;

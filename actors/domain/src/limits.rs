@@ -65,6 +65,8 @@ pub const POOLS_MAX: usize = 1_000;
 pub const LIMITS_MAX: usize = 1_000;
 /// Pools that one task asks for shares of.
 pub const RESOURCES_PER_TASK_MAX: usize = 16;
+/// Failures in a row that a breaker may wait for.
+pub const FAILURE_THRESHOLD_MAX: u32 = 1_000;
 /// The most that a pool or a limit can hold.
 pub const CAPACITY_MAX: u32 = 1_000_000;
 /// Targets of one tenant of which something is remembered.

@@ -7,6 +7,7 @@ mod executions;
 mod explain;
 mod fires;
 mod forecast;
+mod gates;
 mod occurrences;
 mod openapi;
 mod server;

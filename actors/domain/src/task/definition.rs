@@ -142,6 +142,11 @@ pub struct CircuitBreaker {
     pub open_for: Span,
 }
 
+impl CircuitBreaker {
+    /// What a given breaker takes for the fields it leaves out.
+    pub const DEFAULT: Self = Self { failure_threshold: 5, open_for: Span::minutes(1) };
+}
+
 /// What happens to instants that nobody fired in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Misfire {
