@@ -80,9 +80,9 @@ pub struct OutcomeLabels {
 
 /// The labels of the breakers' gauge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct BreakerLabels {
+struct BreakerLabels {
     /// Whether their targets are called.
-    pub state: &'static str,
+    state: &'static str,
 }
 
 /// The labels of the HTTP requests' counter.

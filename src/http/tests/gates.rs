@@ -217,7 +217,7 @@ async fn a_breaker_opens_by_failures_and_is_set_by_hand() {
     let opened: Vec<&Value> =
         items(&events).iter().filter(|event| event["type"] == "BreakerOpened").collect();
     assert_eq!((opened.len(), &opened[0]["data"]["failures"]), (2, &json!(2)));
-    assert_eq!(opened[1]["actor"], "ann", "who set it by hand");
+    assert_eq!(opened[1]["actor"], "ada", "who set it by hand");
 }
 
 #[actix_web::test]
@@ -259,7 +259,7 @@ async fn the_priority_of_what_waits_is_changed_by_hand() {
     let events = api.get("/api/audit/events").await.expect(200);
     let changed =
         items(&events).iter().find(|event| event["type"] == "TaskPriorityChanged").expect("audited");
-    assert_eq!((&changed["data"]["priority"], &changed["actor"]), (&json!(9), &json!("ann")));
+    assert_eq!((&changed["data"]["priority"], &changed["actor"]), (&json!(9), &json!("ada")));
     api.node.worker(Programs::Any);
     patch(&json!({ "priority": 1 })).await.problem(409, "wrong_status");
     api.node.end(id_of(&waits), AttemptOutcome::Succeeded(None));
