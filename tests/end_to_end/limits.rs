@@ -152,7 +152,9 @@ fn what_waits_goes_by_priority_and_the_priority_is_changed_by_hand() {
     let blocker = run(&api, &api.create_id(&long("blocker", json!({}))));
     await_status(&api, &blocker, "running");
     let queued: Vec<String> = (0..3)
-        .map(|number| run(&api, &api.create_id(&with(noop("n", &manual()), json!({ "priority": 4 + number })))))
+        .map(|number| {
+            run(&api, &api.create_id(&with(noop("n", &manual()), json!({ "priority": 4 + number }))))
+        })
         .collect();
     let told = ask(&api, &["execution", "priority", &queued[0], "9"], None).expect(0).out;
     assert_eq!(told, format!("execution {} has priority 9 now\n", queued[0]));
@@ -164,7 +166,8 @@ fn what_waits_goes_by_priority_and_the_priority_is_changed_by_hand() {
         .map(|id| await_status(&api, id, "succeeded")["log_index"].as_i64().map(|_| id))
         .map(|id| {
             let events = items(&api.get("/api/audit/events?limit=1000"));
-            let of = |event: &&Value| event["type"] == "TaskStarted" && event["data"]["execution_id"] == json!(id);
+            let of =
+                |event: &&Value| event["type"] == "TaskStarted" && event["data"]["execution_id"] == json!(id);
             events.iter().find(of).and_then(|event| event["seq"].as_i64()).expect("it was granted")
         })
         .collect();

@@ -23,15 +23,6 @@ fn answered(event: &Event) -> Option<bool> {
 }
 
 impl Replica {
-    /// Counts the failures of a target in a row. Comes before the execution is closed.
-    pub(super) fn hear_of_target(&mut self, record: &Record) {
-        let Some(answered) = answered(&record.event) else { return };
-        let open = record.event.execution().and_then(|execution| self.executions.get(&execution));
-        if let Some(open) = open {
-            self.queue.heard(open, answered, record.header.at);
-        }
-    }
-
     pub(super) fn evolve_breaker(&mut self, record: &Record) {
         let (tenant, at) = (record.header.tenant, record.header.at);
         match &record.event {

@@ -285,7 +285,6 @@ impl Replica {
 
     fn evolve_execution(&mut self, record: &Record) {
         let at = record.header.at;
-        self.hear_of_target(record);
         match &record.event {
             Event::TaskStarted { execution, node, incarnation, .. } => {
                 let grant = Grant { node: *node, incarnation: *incarnation, token: record.header.sequence };
@@ -333,7 +332,8 @@ impl Replica {
     }
 
     fn move_to(&mut self, id: ExecutionId, stage: Stage, change: impl FnOnce(&mut Execution)) {
-        self.let_go(id);
+        let answered = matches!(stage, Stage::Retrying { .. }).then_some(false);
+        self.let_go(id, answered);
         let Some(open) = self.executions.get_mut(&id) else { return };
         let open = Arc::make_mut(open);
         open.stage = stage;
@@ -350,13 +350,16 @@ impl Replica {
         }
     }
 
-    /// Takes an execution out of the queue or out of its worker's hands.
-    fn let_go(&mut self, id: ExecutionId) {
+    /// Takes an execution out of the queue or out of its worker's hands; `answered` says what its target did, if it did.
+    fn let_go(&mut self, id: ExecutionId, answered: Option<bool>) {
         let Some(open) = self.executions.get(&id) else { return };
         match open.stage {
             Stage::Queued => self.queue.remove(open),
             Stage::Running(grant) => {
                 self.queue.release(open);
+                if let Some(answered) = answered {
+                    self.queue.heard(open, answered, self.logged);
+                }
                 let key = (grant.node, grant.incarnation);
                 let Some(worker) = self.workers.get_mut(&key) else { return };
                 worker.held.remove(&id);
@@ -369,7 +372,12 @@ impl Replica {
     }
 
     fn close(&mut self, id: ExecutionId, status: Status, at: Timestamp) {
-        self.let_go(id);
+        let answered = match status {
+            Status::Succeeded => Some(true),
+            Status::Failed | Status::TimedOut => Some(false),
+            _ => None,
+        };
+        self.let_go(id, answered);
         let Some(open) = self.executions.remove(&id) else { return };
         self.backfill_went_on(open.occurrence);
         let Some(task) = self.tasks.get_mut(open.slot).filter(|task| task.id == open.task) else { return };

@@ -91,10 +91,13 @@ impl Party {
         if !self.tracks.get(&key).is_some_and(|track| track.knows(&side)) {
             self.add(&key, &side);
         }
-        if let Some(track) = self.tracks.get_mut(&key)
-            && track.push(&side, execution.turn, execution.id)
-        {
-            self.touch(key);
+        if let Some(track) = self.tracks.get_mut(&key) {
+            let went = track.may_go();
+            let another = track.push(&side, execution.turn, execution.id);
+            // Another first of what may go, as before, concerns nobody unless it stands in a line.
+            if another && (!went || !key.demands.is_empty()) {
+                self.touch(key);
+            }
         }
         self.waiting[level] == 1 && self.shares[level].running == 0
     }
@@ -117,6 +120,7 @@ impl Party {
         let before = track.head();
         let Some(side_ended) = track.remove(&side, execution.turn) else { return false };
         let (another, track_ended) = (track.head() != before, track.length == 0);
+        let another = another && (!track.may_go() || !key.demands.is_empty());
         self.waiting[usize::from(key.level)] -= 1;
         if track_ended {
             self.tracks.remove(&key);
@@ -251,11 +255,10 @@ impl Party {
         self.changed.extend(self.seats.keys().cloned());
     }
 
-    /// Looks at the lanes of a level again.
-    pub(super) fn touch_level(&mut self, level: u8) {
-        let from = (level, Requirement::Builtin);
-        let lanes = self.seats.range(from..).take_while(|((other, _), _)| *other == level);
-        self.changed.extend(lanes.map(|(lane, _)| lane.clone()));
+    /// Its seats at a level, with the share under which it sits there.
+    pub(super) fn seats_at(&mut self, level: u8) -> impl Iterator<Item = (&Requirement, &mut Share)> {
+        let seats = self.seats.range_mut((level, Requirement::Builtin)..);
+        seats.take_while(move |((other, _), _)| *other == level).map(|((_, lane), share)| (lane, share))
     }
 
     /// Says which tracks may pass their gates. `staffed` says whether any worker could carry such an attempt out: what nobody

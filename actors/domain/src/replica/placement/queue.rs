@@ -100,7 +100,7 @@ impl Queue {
         party.hold(execution);
         party.granted(execution);
         party.shares[usize::from(level)].since = last;
-        party.touch_level(level);
+        self.move_seats(tenant, level);
         self.seat(tenant);
     }
 
@@ -109,7 +109,7 @@ impl Queue {
         let tenant = execution.tenant;
         let Some(party) = self.parties.get_mut(&tenant) else { return };
         party.release(execution);
-        party.touch_level(level_of(execution));
+        self.move_seats(tenant, level_of(execution));
         self.seat(tenant);
     }
 
@@ -118,6 +118,20 @@ impl Queue {
         let changed = change(self.parties.entry(tenant).or_default());
         self.seat(tenant);
         changed
+    }
+
+    /// Moves a tenant among the others at a level, now that it runs more or less there.
+    fn move_seats(&mut self, tenant: TenantId, level: u8) {
+        let Some(party) = self.parties.get_mut(&tenant) else { return };
+        let share = party.share(level);
+        for (requirement, seat) in party.seats_at(level) {
+            if let Some(lane) = self.lanes.get_mut(requirement) {
+                let level = &mut lane.levels[usize::from(level)];
+                level.remove(&(*seat, tenant));
+                level.insert((share, tenant));
+            }
+            *seat = share;
+        }
     }
 
     /// Seats a tenant in the lanes of which something may go, and nowhere else.
@@ -172,19 +186,18 @@ impl Queue {
             .collect();
         let level =
             self.rounds.level(|level| open.iter().any(|(_, lane, _)| !lane.levels[level].is_empty()))?;
-        let firsts = open.iter().filter_map(|(requirement, lane, worker)| {
-            lane.levels[level].first().map(|(share, tenant)| (*share, *tenant, *requirement, *worker))
-        });
-        let firsts: Vec<_> = firsts.collect();
-        let (_, tenant, ..) = firsts.iter().min_by_key(|(share, tenant, ..)| (*share, *tenant))?;
-        let party = self.parties.get(tenant)?;
-        let level = u8::try_from(level).ok()?;
-        firsts
-            .iter()
-            .filter(|(_, other, ..)| other == tenant)
+        let firsts = || {
+            open.iter().filter_map(|(requirement, lane, worker)| {
+                lane.levels[level].first().map(|(share, tenant)| (*share, *tenant, *requirement, *worker))
+            })
+        };
+        let (_, tenant, ..) = firsts().min_by_key(|(share, tenant, ..)| (*share, *tenant))?;
+        let (party, below_highest) = (self.parties.get(&tenant)?, u8::try_from(level).ok()?);
+        firsts()
+            .filter(|(_, other, ..)| *other == tenant)
             .filter_map(|(_, _, requirement, worker)| {
-                let (turn, execution) = party.first_of(&(level, (*requirement).clone()))?;
-                Some((turn, execution, *worker))
+                let (turn, execution) = party.first_of(&(below_highest, requirement.clone()))?;
+                Some((turn, execution, worker))
             })
             .min_by_key(|(turn, ..)| *turn)
             .map(|(_, execution, worker)| (execution, worker))
