@@ -44,7 +44,6 @@ impl Queue {
     }
 
     /// What waits at a gate or would have to pass it, in no order, and how many that are.
-    #[must_use]
     pub fn waiting_at(&self, tenant: TenantId, gate: &Gate) -> (usize, impl Iterator<Item = ExecutionId>) {
         let party = self.parties.get(&tenant);
         let tracks = party.into_iter().flat_map(|party| &party.tracks);

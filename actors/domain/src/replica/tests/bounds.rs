@@ -50,10 +50,10 @@ pub(super) fn probed_once(world: &World) {
                 let guard = rules.claims.as_ref().and_then(|claims| claims.guard.as_ref());
                 guards.insert(*task, guard.is_some());
             }
-            Event::TaskScheduled { task, execution, .. } | Event::TaskReopened { task, execution, .. } => {
-                if guards.get(task) == Some(&true) {
-                    guarded.insert(*execution);
-                }
+            Event::TaskScheduled { task, execution, .. } | Event::TaskReopened { task, execution, .. }
+                if guards.get(task) == Some(&true) =>
+            {
+                guarded.insert(*execution);
             }
             Event::TaskStarted { execution, .. } if guarded.contains(execution) => match state {
                 "closed" => {}
