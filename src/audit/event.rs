@@ -10,7 +10,7 @@ use escapement_domain::identifier::{ExecutionId, TaskId};
 use serde_json::{Map, Value, json};
 
 use super::definition::{calendar_json, instant, sealed_definition, sealed_text};
-use super::gate::gate_data;
+use super::placing::placing_data;
 
 /// Tells what happened.
 pub(super) fn event_data(event: &Event) -> Value {
@@ -43,13 +43,7 @@ pub(super) fn event_data(event: &Event) -> Value {
             json!({ "calendar": name, "version": version, "definition": calendar_json(calendar) })
         }
         Event::CalendarDeleted { name } => json!({ "calendar": name }),
-        Event::GatePut { .. }
-        | Event::GateDeleted { .. }
-        | Event::QueuePaused { .. }
-        | Event::QueueResumed { .. }
-        | Event::BreakerOpened { .. }
-        | Event::BreakerHalfOpened { .. }
-        | Event::BreakerClosed { .. } => gate_data(event),
+        Event::Placement(placing) => placing_data(placing),
         Event::ZoneDataAdopted { version } => json!({ "version": version }),
         Event::WorkerJoined { .. }
         | Event::WorkerDraining { .. }

@@ -12,8 +12,9 @@ mod definition;
 mod event;
 mod export;
 pub mod fires;
-mod gate;
+
 pub mod json;
+mod placing;
 mod replay;
 mod verify;
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Request};
 use super::failure::Failure;
-use super::gate::ListOptions;
+use super::listing::ListOptions;
 use super::screen::{Screen, exactly_when, field, optional, when};
 use super::table::{Sheet, Table};
 use super::zone::Zone;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::client::{Client, Request};
 use super::document::read_json;
 use super::failure::Failure;
+use super::listing::ListOptions;
 use super::screen::{Screen, exactly_when, field, note, optional, when};
 use super::table::{Sheet, Table};
 use super::zone::Zone;
@@ -72,17 +73,6 @@ pub(super) struct CalendarName {
     name: String,
 }
 
-/// Which calendars to list.
-#[derive(Debug, Args)]
-pub(super) struct ListOptions {
-    /// How many to show at most, up to 1000
-    #[arg(long, default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    limit: u32,
-    /// Where the page before ended
-    #[arg(long)]
-    cursor: Option<String>,
-}
-
 impl CalendarName {
     fn path(&self) -> [&str; 3] {
         ["api", "calendars", &self.name]
@@ -97,12 +87,7 @@ impl CalendarCommand {
                 let answer = client.ask(&Request::put(calendar.path()).keyed()?.body(body)).await?;
                 screen.answer(&answer, put)
             }
-            Self::List(options) => {
-                let request = Request::get(["api", "calendars", ""])
-                    .query("limit", Some(options.limit))
-                    .query("cursor", options.cursor.as_ref());
-                screen.list(&client.ask(&request).await?, table)
-            }
+            Self::List(options) => screen.list(&client.ask(&options.request("calendars")).await?, table),
             Self::Show(calendar) => screen.answer(&client.ask(&Request::get(calendar.path())).await?, sheet),
             Self::Delete(calendar) => {
                 client.ask(&Request::delete(calendar.path()).keyed()?).await?;

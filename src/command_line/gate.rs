@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Request};
 use super::failure::Failure;
+use super::listing::ListOptions;
 use super::screen::{Screen, exactly_when, field, note, optional, when};
 use super::table::{Sheet, Table};
 use super::zone::Zone;
@@ -92,17 +93,6 @@ pub(super) struct LimitName {
     name: String,
 }
 
-/// Which of them to list.
-#[derive(Debug, Args)]
-pub(super) struct ListOptions {
-    /// How many to show at most, up to 1000
-    #[arg(long, default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    limit: u32,
-    /// Where the page before ended
-    #[arg(long)]
-    cursor: Option<String>,
-}
-
 impl PoolName {
     fn path(&self) -> [&str; 3] {
         ["api", "pools", &self.name]
@@ -112,13 +102,6 @@ impl PoolName {
 impl LimitName {
     fn path(&self) -> [&str; 4] {
         ["api", "limits", &self.kind, &self.name]
-    }
-}
-
-impl ListOptions {
-    /// The request for a page of a list.
-    pub(super) fn request(&self, list: &str) -> Request {
-        Request::get(["api", list, ""]).query("limit", Some(self.limit)).query("cursor", self.cursor.as_ref())
     }
 }
 

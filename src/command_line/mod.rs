@@ -21,6 +21,7 @@ mod fetching;
 mod fires;
 mod forecast;
 mod gate;
+mod listing;
 mod logs;
 mod occurrence;
 mod problem;

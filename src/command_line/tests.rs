@@ -76,22 +76,6 @@ fn every_command_of_the_contract_is_understood() {
         "calendar list --limit 10 --cursor c",
         "calendar show de-holidays",
         "calendar delete de-holidays",
-        "pool put staging --capacity 4",
-        "pool list --limit 10 --cursor c",
-        "pool show staging",
-        "pool delete staging",
-        "limit put label team=qa --max-concurrent 5",
-        "limit list",
-        "limit show queue ios",
-        "limit delete tenant acme",
-        "breaker list",
-        "breaker show http:runner.example",
-        "breaker open http:runner.example",
-        "breaker close process:/usr/bin/true",
-        "queue list",
-        "queue pause ios",
-        "queue resume ios",
-        "execution priority ID 9",
         "execution list --task ID --status timed_out",
         "execution show ID",
         "execution logs ID --follow --attempt 2",
@@ -121,6 +105,30 @@ fn every_command_of_the_contract_is_understood() {
         "bench memory --tasks 10",
         "bench restart --tasks 10 --nodes 1",
         "bench creates --address http://127.0.0.1:7070",
+    ] {
+        good(line);
+    }
+}
+
+#[test]
+fn what_decides_who_runs_when_is_understood() {
+    for line in [
+        "pool put staging --capacity 4",
+        "pool list --limit 10 --cursor c",
+        "pool show staging",
+        "pool delete staging",
+        "limit put label team=qa --max-concurrent 5",
+        "limit list",
+        "limit show queue ios",
+        "limit delete tenant acme",
+        "breaker list",
+        "breaker show http:runner.example",
+        "breaker open http:runner.example",
+        "breaker close process:/usr/bin/true",
+        "queue list",
+        "queue pause ios",
+        "queue resume ios",
+        "execution priority ID 9",
     ] {
         good(line);
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use escapement_domain::event::Event;
+use escapement_domain::event::{Event, Placing};
 use escapement_domain::identifier::TenantId;
 use escapement_domain::limits::RETRIES_PER_COMMAND_MAX;
 use escapement_domain::record::Record;
@@ -29,7 +29,7 @@ impl Breakers {
 
     /// Waits for the end of what was opened.
     pub(super) fn hear(&mut self, record: &Record) {
-        if let Event::BreakerOpened { target, until: Some(until), .. } = &record.event {
+        if let Event::Placement(Placing::BreakerOpened { target, until: Some(until), .. }) = &record.event {
             self.0.insert((*until, record.header.tenant, target.clone()));
         }
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use escapement_domain::event::Event;
+use escapement_domain::event::{Event, Placing};
 use escapement_domain::identifier::{ExecutionId, TaskId, TenantId};
 use escapement_domain::replica::placement::Gate;
 use escapement_domain::task::claims::Claims;
@@ -44,16 +44,18 @@ impl Books {
                 let claims = self.tasks.get(&(tenant, *task)).cloned().flatten();
                 self.open.insert(*execution, (tenant, *task, claims));
             }
-            Event::GatePut { gate: Gate::Pool(name), capacity, .. } => {
+            Event::Placement(Placing::GatePut { gate: Gate::Pool(name), capacity, .. }) => {
                 self.pools.insert((tenant, name.clone()), *capacity);
             }
-            Event::BreakerOpened { target, .. } => {
+            Event::Placement(Placing::BreakerOpened { target, .. }) => {
                 self.closed_to.insert((tenant, target.clone()), (false, None));
             }
-            Event::BreakerHalfOpened { target } => {
+            Event::Placement(Placing::BreakerHalfOpened { target }) => {
                 self.closed_to.insert((tenant, target.clone()), (true, None));
             }
-            Event::BreakerClosed { target, .. } => drop(self.closed_to.remove(&(tenant, target.clone()))),
+            Event::Placement(Placing::BreakerClosed { target, .. }) => {
+                self.closed_to.remove(&(tenant, target.clone()));
+            }
             Event::TaskStarted { execution, .. } => {
                 let Some(claimant) = self.open.get(execution).cloned() else { return };
                 self.running.insert(*execution, claimant.clone());

@@ -2,6 +2,7 @@
 //!
 //! Variants are only ever appended. Bodies that can hold secrets sit in a [`Sealed`] envelope.
 
+mod placing;
 mod reason;
 mod subject;
 
@@ -9,13 +10,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::placing::Placing;
 pub use self::reason::{AttemptEnded, RequeueCause, SkipReason};
 
 use crate::answer::Answer;
 use crate::command::{Change, Idempotency, NewTask, Offers};
 use crate::execution::state::{CancelCause, Occurrence, Status};
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
-use crate::replica::placement::Gate;
 use crate::schedule::calendar::Calendar;
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
@@ -442,30 +443,6 @@ pub enum Event {
         /// Its name.
         name: Arc<str>,
     },
-    /// A pool or a limit is there, or has another capacity now.
-    GatePut {
-        /// Which.
-        gate: Gate,
-        /// Its version now, from 1.
-        version: u32,
-        /// How much there is.
-        capacity: u32,
-    },
-    /// A pool or a limit is gone.
-    GateDeleted {
-        /// Which.
-        gate: Gate,
-    },
-    /// Nothing more of a queue is granted.
-    QueuePaused {
-        /// Which.
-        queue: Arc<str>,
-    },
-    /// Something of a queue is granted again.
-    QueueResumed {
-        /// Which.
-        queue: Arc<str>,
-    },
     /// An execution in the queue has another priority.
     TaskPriorityChanged {
         /// The task.
@@ -475,27 +452,6 @@ pub enum Event {
         /// From 0 to 9.
         priority: u8,
     },
-    /// A target is not called for a while.
-    BreakerOpened {
-        /// The target.
-        target: Arc<str>,
-        /// How many attempts had failed in a row.
-        failures: u32,
-        /// The execution whose attempt was the last of them; none if somebody opened it by hand.
-        execution: Option<ExecutionId>,
-        /// When one attempt may try; never by itself if somebody opened it by hand.
-        until: Option<Timestamp>,
-    },
-    /// One attempt at a time may try a target.
-    BreakerHalfOpened {
-        /// The target.
-        target: Arc<str>,
-    },
-    /// A target is called again.
-    BreakerClosed {
-        /// The target.
-        target: Arc<str>,
-        /// The execution whose attempt tried it; none if somebody closed it by hand.
-        execution: Option<ExecutionId>,
-    },
+    /// Something that decides who gets which attempt is another.
+    Placement(Placing),
 }

@@ -2,7 +2,6 @@
 
 use super::Event;
 use crate::identifier::{ExecutionId, TaskId};
-use crate::replica::placement::Gate;
 
 impl Event {
     /// The name of the event in the log, streams and notifications.
@@ -48,16 +47,8 @@ impl Event {
             Self::BackfillEnded { .. } => "BackfillEnded",
             Self::CalendarPut { .. } => "CalendarPut",
             Self::CalendarDeleted { .. } => "CalendarDeleted",
-            Self::GatePut { gate: Gate::Pool(_), .. } => "PoolPut",
-            Self::GatePut { .. } => "LimitPut",
-            Self::GateDeleted { gate: Gate::Pool(_) } => "PoolDeleted",
-            Self::GateDeleted { .. } => "LimitDeleted",
-            Self::QueuePaused { .. } => "QueuePaused",
-            Self::QueueResumed { .. } => "QueueResumed",
+            Self::Placement(placing) => placing.name(),
             Self::TaskPriorityChanged { .. } => "TaskPriorityChanged",
-            Self::BreakerOpened { .. } => "BreakerOpened",
-            Self::BreakerHalfOpened { .. } => "BreakerHalfOpened",
-            Self::BreakerClosed { .. } => "BreakerClosed",
         }
     }
 
@@ -114,7 +105,7 @@ impl Event {
             | Self::TaskResultRefused { execution, .. }
             | Self::TaskPriorityChanged { execution, .. }
             | Self::TaskReopened { execution, .. } => Some(*execution),
-            Self::BreakerOpened { execution, .. } | Self::BreakerClosed { execution, .. } => *execution,
+            Self::Placement(placing) => placing.execution(),
             _ => None,
         }
     }

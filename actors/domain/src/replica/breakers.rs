@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use super::Replica;
 use super::apply::{Step, within};
 use super::placement::BreakerState;
 use crate::answer::{Accepted, Rejection};
-use crate::event::Event;
+use crate::event::{Event, Placing};
 use crate::execution::state::Execution;
 use crate::identifier::TenantId;
 use crate::limits::{BREAKERS_MAX, RETRIES_PER_COMMAND_MAX};
-use crate::record::Record;
 use crate::timestamp::Timestamp;
 
 /// Whether an event says that a target did what it was asked, or failed; `None` if it says neither.
@@ -19,24 +17,6 @@ fn answered(event: &Event) -> Option<bool> {
         Event::TaskCompleted { .. } => Some(true),
         Event::TaskRetry { .. } | Event::TaskFailed { .. } | Event::TaskTimedOut { .. } => Some(false),
         _ => None,
-    }
-}
-
-impl Replica {
-    pub(super) fn evolve_breaker(&mut self, record: &Record) {
-        let (tenant, at) = (record.header.tenant, record.header.at);
-        match &record.event {
-            Event::BreakerOpened { target, until, .. } => {
-                self.queue.set_breaker(tenant, target, BreakerState::Open { until: *until }, at);
-            }
-            Event::BreakerHalfOpened { target } => {
-                self.queue.set_breaker(tenant, target, BreakerState::HalfOpen { probe: None }, at);
-            }
-            Event::BreakerClosed { target, .. } => {
-                self.queue.set_breaker(tenant, target, BreakerState::Closed, at);
-            }
-            _ => {}
-        }
     }
 }
 
@@ -56,10 +36,13 @@ impl Step<'_> {
         let closed = matches!(state, None | Some(BreakerState::Closed));
         let execution = Some(open.id);
         if probed && answered {
-            self.record(tenant, Event::BreakerClosed { target, execution });
+            self.record(tenant, Event::Placement(Placing::BreakerClosed { target, execution }));
         } else if !answered && (probed || closed && failures >= guard.breaker.failure_threshold) {
             let until = Some(self.at.plus(guard.breaker.open_for));
-            self.record(tenant, Event::BreakerOpened { target, failures, execution, until });
+            self.record(
+                tenant,
+                Event::Placement(Placing::BreakerOpened { target, failures, execution, until }),
+            );
         }
     }
 
@@ -72,7 +55,7 @@ impl Step<'_> {
         for (tenant, target, until) in due {
             let state = self.replica.queue.breaker(*tenant, target).map(|known| known.state);
             if state == Some(BreakerState::Open { until: Some(*until) }) && *until <= self.at {
-                self.record(*tenant, Event::BreakerHalfOpened { target: target.clone() });
+                self.record(*tenant, Event::Placement(Placing::BreakerHalfOpened { target: target.clone() }));
             }
         }
         Ok(Accepted::Done)
@@ -93,10 +76,13 @@ impl Step<'_> {
                     let limit = BREAKERS_MAX as u64;
                     return Err(Rejection::TooMany { what: "breakers".into(), limit });
                 }
-                let event = Event::BreakerOpened { target, failures, execution, until: None };
+                let event =
+                    Event::Placement(Placing::BreakerOpened { target, failures, execution, until: None });
                 self.record(self.tenant, event);
             }
-            (_, false) => self.record(self.tenant, Event::BreakerClosed { target, execution }),
+            (_, false) => {
+                self.record(self.tenant, Event::Placement(Placing::BreakerClosed { target, execution }))
+            }
         }
         Ok(Accepted::Done)
     }

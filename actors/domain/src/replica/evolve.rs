@@ -11,8 +11,9 @@ use super::{Replica, Tenant};
 use crate::command::Change;
 use crate::event::{Event, RequeueCause};
 use crate::execution::state::{Execution, Grant, Occurrence, Stage, Status};
-use crate::identifier::ExecutionId;
+use crate::identifier::{ExecutionId, TenantId};
 use crate::record::{ChainHead, Record};
+use crate::task::rules::Rules;
 use crate::task::state::{LastExecution, Override, Stream, Task};
 use crate::timestamp::Timestamp;
 
@@ -39,13 +40,7 @@ impl Replica {
             | Event::TaskReplanned { .. } => self.evolve_occurrence(record),
             Event::BackfillStarted { .. } | Event::BackfillEnded { .. } => self.evolve_backfill(record),
             Event::CalendarPut { .. } | Event::CalendarDeleted { .. } => self.evolve_calendar(record),
-            Event::GatePut { .. }
-            | Event::GateDeleted { .. }
-            | Event::QueuePaused { .. }
-            | Event::QueueResumed { .. } => self.evolve_gate(record),
-            Event::BreakerOpened { .. } | Event::BreakerHalfOpened { .. } | Event::BreakerClosed { .. } => {
-                self.evolve_breaker(record)
-            }
+            Event::Placement(placing) => self.evolve_placement(record, placing),
             Event::ZoneDataAdopted { version } => self.zone_data = version.clone(),
             Event::WorkerJoined { .. } | Event::WorkerDraining { .. } | Event::WorkerLost { .. } => {
                 self.evolve_worker(&record.event, header.at);
@@ -90,8 +85,7 @@ impl Replica {
         match &record.event {
             Event::TaskCreated { slot, task, owner, rules, definition, created_at, next, paused } => {
                 self.revisions += 1;
-                let mut rules = (**rules).clone();
-                self.claims.share(&mut rules);
+                let rules = self.take_up(tenant, rules);
                 let created = Task {
                     id: *task,
                     slot: *slot,
@@ -106,32 +100,23 @@ impl Replica {
                     runs: 0,
                     created_at: *created_at,
                     updated_at: at,
-                    rules: Arc::new(rules),
+                    rules,
                     definition: definition.clone(),
                     open: Vec::new(),
                     overrides: BTreeMap::new(),
                     last_execution: None,
                     stream: Stream::default(),
                 };
-                self.calendars.name(tenant, &created.rules.calendars);
-                self.pool_users.name(tenant, created.rules.pools());
                 self.task_slots.insert((tenant, *task), *slot);
                 self.tasks.put(*slot, created);
             }
             Event::TaskUpdated { slot, version, rules, definition, next, .. } => {
                 self.revisions += 1;
-                let revision = self.revisions;
+                let (revision, rules) = (self.revisions, self.take_up(tenant, rules));
                 let Some(task) = self.tasks.get_mut(*slot) else { return };
-                self.calendars.unname(tenant, &task.rules.calendars);
-                self.calendars.name(tenant, &rules.calendars);
-                self.pool_users.unname(tenant, task.rules.pools());
-                self.pool_users.name(tenant, rules.pools());
+                let former = std::mem::replace(&mut task.rules, rules);
                 task.version = *version;
                 task.revision = revision;
-                self.claims.forget(&task.rules);
-                let mut rules = (**rules).clone();
-                self.claims.share(&mut rules);
-                task.rules = Arc::new(rules);
                 task.definition = definition.clone();
                 task.next = *next;
                 task.updated_at = at;
@@ -140,6 +125,7 @@ impl Replica {
                     task.next = None;
                     let_moved_fall_away(task);
                 }
+                self.give_up(tenant, &former);
             }
             Event::TaskPaused { slot, .. } => {
                 if let Some(task) = self.tasks.get_mut(*slot) {
@@ -156,14 +142,28 @@ impl Replica {
             Event::TaskDeleted { slot, task } => {
                 self.task_slots.remove(&(tenant, *task));
                 if let Some(gone) = self.tasks.take(*slot) {
-                    self.calendars.unname(tenant, &gone.rules.calendars);
-                    self.pool_users.unname(tenant, gone.rules.pools());
-                    self.claims.forget(&gone.rules);
+                    self.give_up(tenant, &gone.rules);
                 }
                 self.backfills.retain(|_, backfill| backfill.task != *task);
             }
             _ => {}
         }
+    }
+
+    /// Notes what the rules of a task name, and shares what others have too.
+    fn take_up(&mut self, tenant: TenantId, rules: &Rules) -> Arc<Rules> {
+        self.calendars.name(tenant, &rules.calendars);
+        self.pool_users.name(tenant, rules.pools());
+        let mut rules = rules.clone();
+        self.claims.share(&mut rules);
+        Arc::new(rules)
+    }
+
+    /// Notes that a task no longer has these rules.
+    fn give_up(&mut self, tenant: TenantId, rules: &Rules) {
+        self.calendars.unname(tenant, &rules.calendars);
+        self.pool_users.unname(tenant, rules.pools());
+        self.claims.forget(rules);
     }
 
     fn evolve_occurrence(&mut self, record: &Record) {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::Replica;
 use super::apply::Step;
-use super::placement::Gate;
+use super::placement::{BreakerState, Gate};
 use crate::answer::{Accepted, Rejection};
-use crate::event::Event;
+use crate::event::{Event, Placing};
 use crate::execution::state::Status;
 use crate::identifier::{ExecutionId, TenantId};
 use crate::limits::{LIMITS_MAX, PAUSED_QUEUES_MAX, POOLS_MAX, RESOURCES_PER_TASK_MAX};
@@ -20,17 +20,25 @@ impl Replica {
         self.pool_users.of(tenant, name)
     }
 
-    pub(super) fn evolve_gate(&mut self, record: &Record) {
+    pub(super) fn evolve_placement(&mut self, record: &Record, placing: &Placing) {
         let (tenant, at) = (record.header.tenant, record.header.at);
         let open = self.executions.values().map(|open| &**open).filter(|open| open.tenant == tenant);
-        match &record.event {
-            Event::GatePut { gate, version, capacity } => {
+        match placing {
+            Placing::GatePut { gate, version, capacity } => {
                 self.queue.put_gate(tenant, gate, (*capacity, *version, at), open);
             }
-            Event::GateDeleted { gate } => self.queue.delete_gate(tenant, gate, open),
-            Event::QueuePaused { queue } => self.queue.pause(tenant, queue),
-            Event::QueueResumed { queue } => self.queue.resume(tenant, queue),
-            _ => {}
+            Placing::GateDeleted { gate } => self.queue.delete_gate(tenant, gate, open),
+            Placing::QueuePaused { queue } => self.queue.pause(tenant, queue),
+            Placing::QueueResumed { queue } => self.queue.resume(tenant, queue),
+            Placing::BreakerOpened { target, until, .. } => {
+                self.queue.set_breaker(tenant, target, BreakerState::Open { until: *until }, at);
+            }
+            Placing::BreakerHalfOpened { target } => {
+                self.queue.set_breaker(tenant, target, BreakerState::HalfOpen { probe: None }, at);
+            }
+            Placing::BreakerClosed { target, .. } => {
+                self.queue.set_breaker(tenant, target, BreakerState::Closed, at);
+            }
         }
     }
 }
@@ -54,7 +62,10 @@ impl Step<'_> {
                 1
             }
         };
-        self.record(self.tenant, Event::GatePut { gate: gate.clone(), version, capacity });
+        self.record(
+            self.tenant,
+            Event::Placement(Placing::GatePut { gate: gate.clone(), version, capacity }),
+        );
         Ok(Accepted::Gate { version })
     }
 
@@ -71,7 +82,7 @@ impl Step<'_> {
                 tasks => return Err(Rejection::PoolInUse { name: name.clone(), tasks }),
             }
         }
-        self.record(self.tenant, Event::GateDeleted { gate: gate.clone() });
+        self.record(self.tenant, Event::Placement(Placing::GateDeleted { gate: gate.clone() }));
         Ok(Accepted::Done)
     }
 
@@ -101,9 +112,11 @@ impl Step<'_> {
                     let limit = PAUSED_QUEUES_MAX as u64;
                     return Err(Rejection::TooMany { what: "paused queues".into(), limit });
                 }
-                self.record(self.tenant, Event::QueuePaused { queue: queue.clone() });
+                self.record(self.tenant, Event::Placement(Placing::QueuePaused { queue: queue.clone() }));
             }
-            (true, false) => self.record(self.tenant, Event::QueueResumed { queue: queue.clone() }),
+            (true, false) => {
+                self.record(self.tenant, Event::Placement(Placing::QueueResumed { queue: queue.clone() }))
+            }
             _ => {}
         }
         Ok(Accepted::Done)

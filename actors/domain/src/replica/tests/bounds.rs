@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::event::Placing;
 use crate::execution::state::Stage;
 use crate::replica::placement::{Gate, WaitsFor, Worker};
 
@@ -60,9 +61,9 @@ pub(super) fn probed_once(world: &World) {
                 "half open" => assert_eq!(probing.replace(*execution), None, "two probes"),
                 _ => panic!("granted while it is open"),
             },
-            Event::BreakerOpened { .. } => state = "open",
-            Event::BreakerClosed { .. } => state = "closed",
-            Event::BreakerHalfOpened { .. } => (state, probing) = ("half open", None),
+            Event::Placement(Placing::BreakerOpened { .. }) => state = "open",
+            Event::Placement(Placing::BreakerClosed { .. }) => state = "closed",
+            Event::Placement(Placing::BreakerHalfOpened { .. }) => (state, probing) = ("half open", None),
             Event::TaskResultRefused { .. } | Event::TaskCancelRequested { .. } => {}
             other if other.execution().is_some() && other.execution() == probing => probing = None,
             _ => {}

@@ -134,7 +134,9 @@ impl Player {
     }
 
     fn command(&mut self, step: &Move) -> Option<Command> {
-        self.client_command_of(step).or_else(|| self.scheduler_command_of(step))
+        self.client_command_of(step)
+            .or_else(|| self.scheduler_command_of(step))
+            .or_else(|| self.placing_command_of(step))
     }
 
     /// What a client sends.
@@ -188,22 +190,6 @@ impl Player {
             Move::CancelBackfill(task) => {
                 let (backfill, _) = self.world.replica.backfills_of(id(*task)).next()?;
                 let request = Request::CancelBackfill { task: id(*task), backfill };
-                Some(self.world.client_command("acme", request))
-            }
-            Move::PutGate(which, capacity) => {
-                let request = Request::PutGate { gate: gate(*which), capacity: u32::from(*capacity) };
-                Some(self.world.client_command("acme", request))
-            }
-            Move::DeleteGate(which) => {
-                Some(self.world.client_command("acme", Request::DeleteGate { gate: gate(*which) }))
-            }
-            Move::SetPriority(which, priority) => {
-                let execution = self.pick(*which)?.id;
-                let request = Request::SetPriority { execution, priority: *priority };
-                Some(self.world.client_command("acme", request))
-            }
-            Move::SetBreaker(open) => {
-                let request = Request::SetBreaker { target: TARGET.into(), open: *open };
                 Some(self.world.client_command("acme", request))
             }
             Move::Run(task) => Some(self.world.client_command("acme", Request::RunTask { task: id(*task) })),
@@ -277,6 +263,34 @@ impl Player {
                 let due = self.world.open().iter().map(|open| (open.id, open.attempts)).collect();
                 self.scheduler(Request::RetriesDue(due))
             }
+            Move::Continue => self.scheduler(Request::Continue),
+            Move::Later(millis) => {
+                self.world.now += i64::from(*millis);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// What somebody does to pools, limits, breakers and priorities, and what the wheel does to breakers.
+    fn placing_command_of(&mut self, step: &Move) -> Option<Command> {
+        match step {
+            Move::PutGate(which, capacity) => {
+                let request = Request::PutGate { gate: gate(*which), capacity: u32::from(*capacity) };
+                Some(self.world.client_command("acme", request))
+            }
+            Move::DeleteGate(which) => {
+                Some(self.world.client_command("acme", Request::DeleteGate { gate: gate(*which) }))
+            }
+            Move::SetPriority(which, priority) => {
+                let execution = self.pick(*which)?.id;
+                let request = Request::SetPriority { execution, priority: *priority };
+                Some(self.world.client_command("acme", request))
+            }
+            Move::SetBreaker(open) => {
+                let request = Request::SetBreaker { target: TARGET.into(), open: *open };
+                Some(self.world.client_command("acme", request))
+            }
             Move::BreakersDue => {
                 let open = self.world.replica.queue().breakers().filter_map(|(tenant, target, known)| {
                     match known.state {
@@ -286,11 +300,6 @@ impl Player {
                 });
                 let due = open.collect();
                 self.scheduler(Request::BreakersDue(due))
-            }
-            Move::Continue => self.scheduler(Request::Continue),
-            Move::Later(millis) => {
-                self.world.now += i64::from(*millis);
-                None
             }
             _ => None,
         }

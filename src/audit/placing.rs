@@ -1,37 +1,36 @@
 //! What happened to pools, limits, queues and breakers, as a readable JSON object.
 
-use escapement_domain::event::Event;
+use escapement_domain::event::Placing;
 use escapement_domain::replica::placement::Gate;
 use serde_json::{Value, json};
 
 use super::definition::instant;
 
-pub(super) fn gate_data(event: &Event) -> Value {
-    match event {
-        Event::GatePut { gate: Gate::Pool(name), version, capacity } => {
+pub(super) fn placing_data(placing: &Placing) -> Value {
+    match placing {
+        Placing::GatePut { gate: Gate::Pool(name), version, capacity } => {
             json!({ "pool": name, "version": version, "capacity": capacity })
         }
-        Event::GateDeleted { gate: Gate::Pool(name) } => json!({ "pool": name }),
-        Event::GatePut { gate, version, capacity } => {
+        Placing::GateDeleted { gate: Gate::Pool(name) } => json!({ "pool": name }),
+        Placing::GatePut { gate, version, capacity } => {
             let (kind, name) = limit_name(gate);
             json!({ "kind": kind, "name": name, "version": version, "max_concurrent": capacity })
         }
-        Event::GateDeleted { gate } => {
+        Placing::GateDeleted { gate } => {
             let (kind, name) = limit_name(gate);
             json!({ "kind": kind, "name": name })
         }
-        Event::QueuePaused { queue } | Event::QueueResumed { queue } => json!({ "queue": queue }),
-        Event::BreakerOpened { target, failures, execution, until } => json!({
+        Placing::QueuePaused { queue } | Placing::QueueResumed { queue } => json!({ "queue": queue }),
+        Placing::BreakerOpened { target, failures, execution, until } => json!({
             "breaker": target,
             "failures": failures,
             "execution_id": execution.map(|execution| execution.to_string()),
             "until": instant(*until),
         }),
-        Event::BreakerHalfOpened { target } => json!({ "breaker": target }),
-        Event::BreakerClosed { target, execution } => {
+        Placing::BreakerHalfOpened { target } => json!({ "breaker": target }),
+        Placing::BreakerClosed { target, execution } => {
             json!({ "breaker": target, "execution_id": execution.map(|execution| execution.to_string()) })
         }
-        _ => Value::Null,
     }
 }
 
