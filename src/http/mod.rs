@@ -11,6 +11,7 @@ mod calendars;
 mod cluster;
 mod cursor;
 mod dto;
+mod elsewhere;
 mod executions;
 mod front;
 mod occurrences;

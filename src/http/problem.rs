@@ -21,6 +21,8 @@ use crate::service::validation::Fault;
 
 /// The content type of a problem.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+/// The code of a question that this node cannot answer until its history is complete.
+const HISTORY_INCOMPLETE: &str = "history_incomplete";
 /// Seconds after which it may be tried again.
 const RETRY_AFTER_SECONDS: &str = "1";
 
@@ -109,6 +111,11 @@ impl Problem {
     /// A bulk of which none was created, because some cannot be.
     pub(super) fn invalid_bulk(faults: Vec<Fault>) -> Self {
         Self { detail: "none was created: some cannot be accepted".into(), ..Self::invalid(faults) }
+    }
+
+    /// Whether it is that history is not all here.
+    pub(super) fn is_incomplete_history(&self) -> bool {
+        self.code == HISTORY_INCOMPLETE
     }
 
     /// Nothing is there.
@@ -354,7 +361,7 @@ impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Self {
         match error {
             HistoryError::Incomplete => Self::passing(
-                "history_incomplete",
+                HISTORY_INCOMPLETE,
                 "History incomplete",
                 "this node is still completing its history; ask another one, or try again",
             ),

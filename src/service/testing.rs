@@ -83,12 +83,12 @@ struct TestLog {
 impl TestLog {
     fn append(&self, command: Vec<u8>) -> Answer {
         let index = self.index.fetch_add(1, Ordering::SeqCst) + 1;
-        let answers = self.machine.apply(index, &[Bytes::from(command)]);
+        let answers = self.machine.apply(index, &[Bytes::from(command)]).expect("of this version");
         while self.machine.read(|replica| replica.left_over()) {
             let at = self.clock.now();
             let more = Command { at, origin: Origin::Scheduler, request: Request::Continue };
             let index = self.index.fetch_add(1, Ordering::SeqCst) + 1;
-            self.machine.apply(index, &[Bytes::from(more.encode())]);
+            self.machine.apply(index, &[Bytes::from(more.encode())]).expect("of this version");
         }
         Answer::decode(&answers[0]).expect("an answer")
     }
@@ -150,6 +150,8 @@ impl Leader for TestLeader {
 pub(crate) struct TestCluster {
     pub(crate) told: Mutex<Vec<String>>,
     pub(crate) refuse: Mutex<Option<ClusterError>>,
+    /// Where the APIs of further nodes listen.
+    pub(crate) others: Mutex<Vec<String>>,
 }
 
 impl TestCluster {
@@ -162,18 +164,20 @@ impl TestCluster {
 
 impl Cluster for TestCluster {
     fn status(&self) -> BoxFuture<'static, ClusterStatus> {
-        let node = NodeStatus {
-            id: NodeId(1),
-            role: "leader",
+        let node = |(id, api): (u64, String)| NodeStatus {
+            id: NodeId(id),
+            role: if id == 1 { "leader" } else { "follower" },
             voter: true,
-            api: "127.0.0.1:7070".into(),
+            api,
             peer: "127.0.0.1:7170".into(),
             applied: Some(7),
             lag: Some(0),
             zone_data: Some("2025b".into()),
             clock_offset_ms: Some(0),
         };
-        async { ClusterStatus { leader: Some(NodeId(1)), term: 1, nodes: vec![node] } }.boxed()
+        let others = self.others.lock().clone();
+        let nodes = (1..).zip(std::iter::once("127.0.0.1:7070".to_owned()).chain(others)).map(node).collect();
+        async { ClusterStatus { leader: Some(NodeId(1)), term: 1, nodes } }.boxed()
     }
 
     fn add_node(

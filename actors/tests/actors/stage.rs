@@ -127,7 +127,7 @@ impl Shared {
     pub(crate) fn apply(&self, command: &[u8]) -> Answer {
         let index = self.index.fetch_add(1, Ordering::Relaxed) + 1;
         self.applied.lock().push(Command::decode(command).expect("what is proposed can be read"));
-        let answers = self.machine.apply(index, &[Bytes::copy_from_slice(command)]);
+        let answers = self.machine.apply(index, &[Bytes::copy_from_slice(command)]).expect("of this version");
         Answer::decode(answers.first().expect("one answer a command")).expect("an answer can be read")
     }
 

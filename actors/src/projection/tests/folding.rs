@@ -47,7 +47,7 @@ proptest! {
             let projections = Projections::start(machine.clone(), storage.clone()).expect("empty");
             let cut = cut % expected_world.entries.len();
             for (place, (index, commands)) in expected_world.entries.iter().enumerate().take(cut) {
-                machine.apply(*index, commands);
+                machine.apply(*index, commands).expect("of this version");
                 if place == cut / 3 {
                     projections.synced(*index).await.expect("synced");
                 } else if place % 16 == 0 {
@@ -116,7 +116,7 @@ fn a_record_that_comes_again_and_differs_stops_the_node() {
         let (index, _) = world.entries[0];
         let mut other = World::default();
         other.join(77);
-        machine.apply(index, &other.entries[0].1);
+        machine.apply(index, &other.entries[0].1).expect("of this version");
         let failure = projections.failed().await;
         assert!(matches!(&*failure, Failure::Diverged { sequence: 1, .. }), "{failure}");
         assert!(projections.synced(index).await.is_err(), "nothing is promised any more");

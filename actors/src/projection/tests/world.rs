@@ -65,7 +65,7 @@ impl World {
         // Logs have gaps where entries of Raft's own are.
         self.index += 1 + self.index % 3;
         let entry = vec![Bytes::from(command.encode())];
-        let answers = self.machine.apply(self.index, &entry);
+        let answers = self.machine.apply(self.index, &entry).expect("of this version");
         self.entries.push((self.index, entry));
         Answer::decode(&answers[0]).expect("an answer")
     }
@@ -199,7 +199,7 @@ impl World {
     /// Another machine that applies the same entries.
     pub(in super::super) fn replayed_on(&self, machine: &Machine, from: u64) {
         for (index, commands) in self.entries.iter().filter(|(index, _)| *index > from) {
-            machine.apply(*index, commands);
+            machine.apply(*index, commands).expect("of this version");
         }
     }
 
