@@ -77,6 +77,8 @@ pub enum Accepted {
         /// Its version.
         version: u32,
     },
+    /// A worker outside the cluster has these executions, each under a fencing token.
+    Leased(Vec<(ExecutionId, u64)>),
 }
 
 /// Why a command was not carried out. A rejection is a committed answer: the same command will get it again.
@@ -181,6 +183,9 @@ pub enum Rejection {
     /// The task has no such backfill, or it has ended.
     #[error("there is no such backfill")]
     NoSuchBackfill,
+    /// Another token is valid for the execution, or none.
+    #[error("the lease is no longer valid: the attempt has ended or is in other hands")]
+    StaleLease,
     /// The bytes in the log are not a command that this version can read.
     #[error("unreadable: {detail}")]
     Unreadable {

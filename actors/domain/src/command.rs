@@ -14,7 +14,7 @@ use crate::limits::COMMAND_BYTES_MAX;
 use crate::schedule::calendar::Calendar;
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Span, Timestamp};
 
 /// One proposal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,6 +232,50 @@ pub enum Request {
         /// The version.
         version: Arc<str>,
     },
+    /// A worker outside the cluster takes executions from a queue.
+    Lease {
+        /// The queue.
+        queue: Arc<str>,
+        /// What the worker calls itself.
+        worker: Arc<str>,
+        /// At most so many.
+        most: u32,
+        /// How long its lease holds from each sign of life.
+        lease: Span,
+    },
+    /// A worker outside the cluster says how an attempt ended.
+    CompleteAttempt {
+        /// The execution.
+        execution: ExecutionId,
+        /// The fencing token under which the worker has it.
+        token: u64,
+        /// How it ended.
+        outcome: AttemptOutcome,
+    },
+    /// Whoever has an attempt says how far it is.
+    ReportProgress {
+        /// The execution.
+        execution: ExecutionId,
+        /// The fencing token under which the worker has it.
+        token: u64,
+        /// How much is done, from 0 to 100.
+        percent: Option<u8>,
+        /// A sentence for people.
+        message: Option<Arc<str>>,
+    },
+    /// Attempts of workers outside the cluster are over: nothing was heard of the worker, or it took too long.
+    EndLeases(Vec<LeaseEnd>),
+}
+
+/// The end of a lease that the worker did not bring about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseEnd {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The fencing token of the attempt.
+    pub token: u64,
+    /// Whether the attempt took too long; its lease ran out otherwise.
+    pub timed_out: bool,
 }
 
 /// What becomes of one coming occurrence.

@@ -13,7 +13,7 @@ pub use self::reason::{AttemptEnded, RequeueCause, SkipReason};
 
 use crate::answer::Answer;
 use crate::command::{Change, Idempotency, NewTask, Offers};
-use crate::execution::state::{CancelCause, Occurrence, Status};
+use crate::execution::state::{CancelCause, Holder, Occurrence, Status};
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::schedule::calendar::Calendar;
 use crate::task::rules::Rules;
@@ -146,10 +146,8 @@ pub enum Event {
         execution: ExecutionId,
         /// Which attempt, counted from 1.
         attempt: u32,
-        /// The worker's node.
-        node: NodeId,
-        /// The worker's start.
-        incarnation: Incarnation,
+        /// Who has it.
+        holder: Holder,
     },
     /// An attempt failed and another one will be made.
     TaskRetry {
@@ -440,5 +438,18 @@ pub enum Event {
     CalendarDeleted {
         /// Its name.
         name: Arc<str>,
+    },
+    /// Whoever has an attempt says how far it is.
+    TaskProgress {
+        /// The task.
+        task: TaskId,
+        /// The execution.
+        execution: ExecutionId,
+        /// The fencing token of the attempt.
+        token: u64,
+        /// How much is done, from 0 to 100.
+        percent: Option<u8>,
+        /// A sentence for people.
+        message: Option<Arc<str>>,
     },
 }

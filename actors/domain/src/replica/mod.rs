@@ -14,6 +14,7 @@ mod bulk;
 pub mod calendars;
 mod evolve;
 mod executions;
+mod leases;
 pub mod placement;
 pub mod slots;
 pub mod snapshot;
@@ -21,7 +22,7 @@ mod tasks;
 pub mod window;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,8 @@ pub struct Replica {
     reopened: BTreeMap<ExecutionId, (u64, Timestamp)>,
     queue: Queue,
     workers: Workers,
+    /// Executions that workers outside the cluster have.
+    leased: BTreeSet<ExecutionId>,
     /// Starts of workers that were lost, and when, for as long as commands are remembered.
     gone: BTreeMap<(NodeId, Incarnation), Timestamp>,
     window: Window,
@@ -88,6 +91,7 @@ impl Default for Replica {
             reopened: BTreeMap::new(),
             queue: Queue::default(),
             workers: Workers::new(),
+            leased: BTreeSet::new(),
             gone: BTreeMap::new(),
             window: Window::default(),
             bulks: BTreeMap::new(),
@@ -169,6 +173,11 @@ impl Replica {
     #[must_use]
     pub fn workers(&self) -> &Workers {
         &self.workers
+    }
+
+    /// Executions that workers outside the cluster have, in order of their names.
+    pub fn leased(&self) -> impl Iterator<Item = &Arc<Execution>> {
+        self.leased.iter().filter_map(|id| self.executions.get(id))
     }
 
     /// The remembered answers.

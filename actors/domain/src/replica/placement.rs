@@ -5,12 +5,13 @@
 //! and of equals the one on the lowest node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Offers, Programs};
 use crate::execution::state::Execution;
-use crate::identifier::{ExecutionId, Incarnation, NodeId};
+use crate::identifier::{ExecutionId, Incarnation, NodeId, TenantId};
 use crate::limits::PRIORITY_MAX;
 use crate::planted::{self, Bug};
 use crate::task::rules::Requirement;
@@ -19,6 +20,8 @@ use crate::task::rules::Requirement;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
     lanes: BTreeMap<Requirement, BTreeMap<Turn, ExecutionId>>,
+    /// What waits for workers outside the cluster, which take it themselves.
+    leasable: BTreeMap<(TenantId, Arc<str>), BTreeMap<Turn, ExecutionId>>,
     length: usize,
 }
 
@@ -38,9 +41,13 @@ impl Turn {
 impl Queue {
     /// Puts an execution into its place.
     pub fn push(&mut self, execution: &Execution) {
-        let lane = match self.lanes.get_mut(&execution.rules.requirement) {
-            Some(lane) => lane,
-            None => self.lanes.entry(execution.rules.requirement.clone()).or_default(),
+        let requirement = &execution.rules.requirement;
+        let lane = match requirement {
+            Requirement::Queue(queue) => self.leasable.entry((execution.tenant, queue.clone())).or_default(),
+            _ => match self.lanes.get_mut(requirement) {
+                Some(lane) => lane,
+                None => self.lanes.entry(requirement.clone()).or_default(),
+            },
         };
         if lane.insert(Turn::of(execution), execution.id).is_none() {
             self.length += 1;
@@ -49,6 +56,17 @@ impl Queue {
 
     /// Takes an execution out, if it is there.
     pub fn remove(&mut self, execution: &Execution) {
+        if let Requirement::Queue(queue) = &execution.rules.requirement {
+            let key = (execution.tenant, queue.clone());
+            let Some(lane) = self.leasable.get_mut(&key) else { return };
+            if lane.remove(&Turn::of(execution)).is_some() {
+                self.length -= 1;
+            }
+            if lane.is_empty() {
+                self.leasable.remove(&key);
+            }
+            return;
+        }
         let Some(lane) = self.lanes.get_mut(&execution.rules.requirement) else { return };
         if lane.remove(&Turn::of(execution)).is_some() {
             self.length -= 1;
@@ -56,6 +74,18 @@ impl Queue {
         if lane.is_empty() {
             self.lanes.remove(&execution.rules.requirement);
         }
+    }
+
+    /// What is next in a queue of a tenant, for a worker outside the cluster.
+    #[must_use]
+    pub fn next_of(&self, tenant: TenantId, queue: &Arc<str>) -> Option<ExecutionId> {
+        self.leasable.get(&(tenant, queue.clone()))?.values().next().copied()
+    }
+
+    /// How many wait in a queue of a tenant.
+    #[must_use]
+    pub fn waiting_in(&self, tenant: TenantId, queue: &Arc<str>) -> usize {
+        self.leasable.get(&(tenant, queue.clone())).map_or(0, BTreeMap::len)
     }
 
     /// How many wait.

@@ -119,6 +119,8 @@ impl Replica {
         let calendars: Kept = read_part("snapshot calendars", reader)?;
         let zone_data = read_part("snapshot zone data", reader)?;
         let tasks = Slots::from_chunks(chunks);
+        let outside = |open: &Execution| open.grant().is_some_and(|grant| grant.of_node().is_none());
+        let leased = executions.values().filter(|open| outside(open)).map(|open| open.id).collect();
         let mut queue = Queue::default();
         executions.values().filter(|open| open.stage == Stage::Queued).for_each(|open| queue.push(open));
         Ok(Self {
@@ -138,6 +140,7 @@ impl Replica {
             reopened,
             queue,
             workers: workers.into_iter().collect(),
+            leased,
             gone,
             window,
             bulks: bulks.into_iter().collect(),

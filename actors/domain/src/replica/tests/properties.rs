@@ -187,7 +187,7 @@ impl Player {
             Move::Repeat => self.last.clone(),
             Move::Report(which, how) => {
                 let open = self.pick(*which)?;
-                let grant = *open.grant()?;
+                let grant = open.grant()?.clone();
                 let outcome = match how {
                     0 => AttemptOutcome::Succeeded(None),
                     1 => AttemptOutcome::TimedOut,
@@ -195,17 +195,12 @@ impl Player {
                     3 => AttemptOutcome::HandedBack,
                     _ => failed(),
                 };
-                self.report(&open, grant.token, (grant.node, grant.incarnation), outcome)
+                self.report(&open, grant.token, grant.of_node()?, outcome)
             }
             Move::StaleReport(which) => {
                 let open = self.pick(*which)?;
-                let grant = *open.grant()?;
-                self.report(
-                    &open,
-                    grant.token - 1,
-                    (grant.node, grant.incarnation),
-                    AttemptOutcome::Succeeded(None),
-                )
+                let grant = open.grant()?.clone();
+                self.report(&open, grant.token - 1, grant.of_node()?, AttemptOutcome::Succeeded(None))
             }
             Move::Join(node) => {
                 self.starts += 1;
@@ -320,8 +315,8 @@ fn held_once(world: &World) {
         assert!(worker.held.len() <= worker.slots as usize);
         for id in &worker.held {
             let grant =
-                *world.replica.execution(*id).expect("held executions are open").grant().expect("running");
-            assert_eq!((grant.node, grant.incarnation), *key);
+                world.replica.execution(*id).expect("held executions are open").grant().expect("running");
+            assert_eq!(grant.of_node(), Some(*key));
             held += 1;
         }
     }
