@@ -14,6 +14,7 @@ mod dto;
 mod elsewhere;
 mod executions;
 mod front;
+mod leasing;
 mod occurrences;
 mod openapi;
 mod problem;

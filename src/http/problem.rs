@@ -321,6 +321,7 @@ impl From<Rejection> for Problem {
             Rejection::TaskExists => conflict("task_exists", "Task exists"),
             Rejection::Outdated => conflict("outdated", "Outdated"),
             Rejection::Incomplete { .. } => conflict("incomplete", "Incomplete"),
+            Rejection::StaleLease => conflict("stale_lease", "Stale lease"),
             Rejection::UnknownWorker => conflict("unknown_worker", "Unknown worker"),
             Rejection::KeyReused => unprocessable("idempotency_key_reused", "Idempotency key reused"),
             Rejection::TooMany { .. } => unprocessable("limit_reached", "Limit reached"),

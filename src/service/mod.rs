@@ -23,6 +23,7 @@ mod forecast;
 pub mod group;
 pub mod history;
 pub mod json;
+pub mod leasing;
 mod listing;
 mod occurrences;
 mod submitting;
@@ -43,6 +44,7 @@ use std::time::Duration;
 
 use escapement_actors::machine::Machine;
 use escapement_actors::ports::{Clock, Entropy, Leader, Log};
+use escapement_actors::queue_watch::QueueWatch;
 use escapement_domain::timestamp::Timestamp;
 
 pub use self::backfills::BackfillView;
@@ -58,7 +60,7 @@ pub use self::listing::{TaskFilter, TaskPage};
 pub use self::upcoming::Upcoming;
 pub use self::view::{TaskState, TaskView};
 pub use self::waiting::Wait;
-pub use self::workers::{WorkerState, WorkerView};
+pub use self::workers::{OutsideWorkerView, WorkerState, WorkerView};
 
 /// How long the question whether this node can serve waits for a majority.
 const READY_WAIT: Duration = Duration::from_secs(1);
@@ -68,6 +70,8 @@ const READY_WAIT: Duration = Duration::from_secs(1);
 pub struct ServiceParts {
     /// The replicated state.
     pub machine: Arc<Machine>,
+    /// Those who wait for work in a queue here.
+    pub queues: QueueWatch,
     /// The log of this node.
     pub log: Arc<dyn Log>,
     /// The leader, wherever it is.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use escapement_actors::intent::{Intent, Renewal, Renewed, Submission, SubmitError};
+use escapement_actors::intent::{Heard, Heartbeat, Intent, Renewal, Renewed, Submission, SubmitError};
 use escapement_actors::machine::Machine;
 use escapement_actors::ports::{Clock, Entropy, Leader, Leadership, Log, Silent};
 use escapement_actors::projection::Projections;
+use escapement_actors::queue_watch::QueueWatch;
 use escapement_actors::task::{Front, FrontParts, IDLE};
 use escapement_actors::worker::clocks::ClockWatch;
 use escapement_domain::answer::Answer;
@@ -119,6 +120,7 @@ impl Log for TestLog {
 
 struct TestLeader {
     front: Front,
+    machine: Arc<Machine>,
     way: Arc<Mutex<Way>>,
 }
 
@@ -142,6 +144,19 @@ impl Leader for TestLeader {
 
     fn renew(&self, _: Renewal) -> BoxFuture<'static, Result<Renewed, SubmitError>> {
         async { Err(SubmitError::Busy) }.boxed()
+    }
+
+    fn heartbeat(&self, heartbeat: Heartbeat) -> BoxFuture<'static, Result<Heard, SubmitError>> {
+        let heard = self.machine.read(|replica| {
+            let Some(open) = replica.execution(heartbeat.execution) else { return Heard::NoSuchExecution };
+            match open.grant() {
+                Some(grant) if grant.token == heartbeat.token => {
+                    Heard::Until { lease_millis: 30_000, cancel: open.cancelling.is_some() }
+                }
+                _ => Heard::Stale,
+            }
+        });
+        async move { Ok(heard) }.boxed()
     }
 }
 
@@ -274,8 +289,9 @@ impl TestNode {
         let (cluster, outputs) = (Arc::<TestCluster>::default(), Arc::<TestOutputs>::default());
         let service = Service::new(ServiceParts {
             machine: machine.clone(),
+            queues: QueueWatch::start(&machine),
             log: log.clone(),
-            leader: Arc::new(TestLeader { front, way: way.clone() }),
+            leader: Arc::new(TestLeader { front, machine: machine.clone(), way: way.clone() }),
             clock: clock.clone(),
             entropy: Arc::new(Counting(AtomicU64::new(1))),
             read_models: Arc::new(projections),

@@ -32,7 +32,9 @@ impl Wait {
 /// Lists what a task, which fires next for an instant, and its open executions wait for.
 pub(super) fn waits(task: &Task, next: Option<Timestamp>, replica: &Replica, now: Timestamp) -> Vec<Wait> {
     let mut waits = vec![of_phase(task, next, now)];
-    let offered = replica.workers().values().any(|worker| worker.meets(&task.rules.requirement));
+    // Workers outside the cluster come and go unannounced.
+    let outside = matches!(task.rules.requirement, Requirement::Queue(_));
+    let offered = outside || replica.workers().values().any(|worker| worker.meets(&task.rules.requirement));
     let open = task.open.iter().filter_map(|id| replica.execution(*id)).take(EXECUTIONS_MAX);
     waits.extend(open.map(|open| of_execution(open, task, replica)));
     if task.open.is_empty() && !offered && task.phase() != Phase::Finished {
@@ -84,11 +86,15 @@ fn of_execution(open: &Execution, task: &Task, replica: &Replica) -> Wait {
             let attempt = open.attempts;
             (
                 "running",
-                format!("attempt {attempt} runs on node {}; {next} (overlap: {})", grant.node, overlap(task)),
+                format!("attempt {attempt} runs on {}; {next} (overlap: {})", grant.holder, overlap(task)),
             )
         }
         Stage::Queued => {
             let requirement = &open.rules.requirement;
+            if let Requirement::Queue(queue) = requirement {
+                let detail = format!("it waits for a worker to lease it from the queue {queue}");
+                return of_open(open, "queue", detail);
+            }
             let mut fit = replica.workers().values().filter(|worker| worker.meets(requirement)).peekable();
             let offer = offer(requirement);
             if fit.peek().is_none() {
@@ -100,6 +106,10 @@ fn of_execution(open: &Execution, task: &Task, replica: &Replica) -> Wait {
             }
         }
     };
+    of_open(open, reason, detail)
+}
+
+fn of_open(open: &Execution, reason: &'static str, detail: String) -> Wait {
     Wait { reason, detail: format!("execution {}: {detail}", open.id), execution: Some(open.id) }
 }
 

@@ -133,6 +133,15 @@ async fn propose(proposer: &Proposer, client: &Client, intent: &Intent) -> Resul
         Intent::RunTask { task } => Request::RunTask { task: *task },
         Intent::CancelExecution { execution, .. } => Request::CancelExecution { execution: *execution },
         Intent::RetryExecution(reopening) => Request::RetryExecution(reopening.clone()),
+        Intent::CompleteAttempt { execution, token, outcome, .. } => {
+            Request::CompleteAttempt { execution: *execution, token: *token, outcome: outcome.clone() }
+        }
+        Intent::ReportProgress { execution, token, percent, message, .. } => Request::ReportProgress {
+            execution: *execution,
+            token: *token,
+            percent: *percent,
+            message: message.clone(),
+        },
         Intent::ChangeOccurrence { task, at: instant, change } => {
             let planned = planned(proposer, client, *task).await?;
             planned.map_or(Ok(()), |planned| planned.has_occurrence(*instant, *change, at))?;
@@ -150,7 +159,8 @@ async fn propose(proposer: &Proposer, client: &Client, intent: &Intent) -> Resul
         | Intent::StageTasks { .. }
         | Intent::CommitStaged { .. }
         | Intent::PutCalendar { .. }
-        | Intent::DeleteCalendar { .. } => {
+        | Intent::DeleteCalendar { .. }
+        | Intent::Lease { .. } => {
             return Err(SubmitError::Stopped { reason: "the request went astray".into() });
         }
     };

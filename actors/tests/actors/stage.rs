@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use escapement_actors::intent::{Renewal, Renewed, Submission, SubmitError};
+use escapement_actors::intent::{Heard, Heartbeat, Renewal, Renewed, Submission, SubmitError};
 use escapement_actors::machine::Machine;
 use escapement_actors::ports::{Clock, Entropy, Leader, Leadership, Log};
 use escapement_actors::task::Front;
@@ -314,6 +314,13 @@ impl Leader for StageLeader {
     fn renew(&self, renewal: Renewal) -> BoxFuture<'static, Result<Renewed, SubmitError>> {
         match self.directory.leader(self.from) {
             Ok((_, leases)) => leases.renew(renewal),
+            Err(error) => std::future::ready(Err(error)).boxed(),
+        }
+    }
+
+    fn heartbeat(&self, heartbeat: Heartbeat) -> BoxFuture<'static, Result<Heard, SubmitError>> {
+        match self.directory.leader(self.from) {
+            Ok((_, leases)) => leases.heartbeat(heartbeat),
             Err(error) => std::future::ready(Err(error)).boxed(),
         }
     }

@@ -9,6 +9,7 @@ pub(super) mod execution;
 pub(super) mod explanation;
 pub(super) mod fires;
 pub(super) mod forecast;
+pub(super) mod leasing;
 pub(super) mod occurrence;
 pub(super) mod task;
 pub(super) mod trigger;

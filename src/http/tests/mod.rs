@@ -8,6 +8,7 @@ mod executions;
 mod explain;
 mod fires;
 mod forecast;
+mod leasing;
 mod occurrences;
 mod openapi;
 mod server;

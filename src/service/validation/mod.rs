@@ -8,6 +8,7 @@ mod action;
 mod calendar;
 mod duration;
 mod fields;
+mod leasing;
 mod membership;
 mod nearest;
 mod occurrence;
@@ -35,6 +36,7 @@ pub use self::calendar::{
 };
 pub(crate) use self::duration::parse as parse_span;
 pub use self::fields::{Fault, Faults};
+pub use self::leasing::{Completion, completion, heartbeat, lease_request, progress};
 pub use self::membership::{new_node, successor};
 pub use self::nearest::guess;
 pub use self::occurrence::{BackfillRange, backfill_range, occurrence_change};

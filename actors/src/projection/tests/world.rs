@@ -134,7 +134,7 @@ impl World {
     }
 
     pub(in super::super) fn report(&mut self, open: &Execution, outcome: AttemptOutcome) {
-        let Some(grant) = open.grant().copied() else { return };
+        let Some(grant) = open.grant().cloned() else { return };
         self.reports += 1;
         let result = AttemptResult {
             execution: open.id,
@@ -144,7 +144,7 @@ impl World {
             finished_at: Timestamp(self.now - 1),
             outcome,
         };
-        let (node, incarnation) = (grant.node, grant.incarnation);
+        let (node, incarnation) = grant.of_node().expect("a node's");
         let report = Report { node, incarnation, sequence: self.reports, results: vec![result] };
         // A report of a worker that was lost meanwhile is refused, and recorded as such.
         let _ = self.scheduler(Request::Report(report));
