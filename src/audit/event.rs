@@ -176,15 +176,7 @@ fn execution_data(event: &Event) -> Value {
     };
     match event {
         Event::TaskStarted { task, execution, attempt, holder } => {
-            let more = match holder {
-                Holder::Node { node, incarnation } => {
-                    json!({ "attempt": attempt, "worker": node.0, "incarnation": incarnation.to_string() })
-                }
-                Holder::Outside { worker, lease } => {
-                    json!({ "attempt": attempt, "worker": &**worker, "lease": lease.to_string() })
-                }
-            };
-            of(task, execution, more)
+            of(task, execution, started_data(*attempt, holder))
         }
         Event::TaskProgress { task, execution, token, percent, message } => {
             let message = message.as_deref();
@@ -263,6 +255,17 @@ fn offered(offers: &Offers) -> Value {
         Programs::Listed(programs) => json!(programs.iter().map(|program| &**program).collect::<Vec<&str>>()),
     };
     json!({ "http": offers.http, "builtin": offers.builtin, "programs": programs })
+}
+
+fn started_data(attempt: u32, holder: &Holder) -> Value {
+    match holder {
+        Holder::Node { node, incarnation } => {
+            json!({ "attempt": attempt, "worker": node.0, "incarnation": incarnation.to_string() })
+        }
+        Holder::Outside { worker, lease } => {
+            json!({ "attempt": attempt, "worker": &**worker, "lease": lease.to_string() })
+        }
+    }
 }
 
 fn attempt_ended(ended: &AttemptEnded) -> Value {

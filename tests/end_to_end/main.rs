@@ -21,6 +21,7 @@ mod harness;
 mod membership;
 mod overlap;
 mod processes;
+mod queues;
 mod recovery;
 mod storage;
 mod surface;
