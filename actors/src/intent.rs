@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use escapement_domain::command::{AttemptOutcome, Change, Client, Offers, Reopening};
 use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId};
+use escapement_domain::replica::placement::Gate;
 use escapement_domain::schedule::calendar::Calendar;
 use escapement_domain::task::definition::Definition;
 use escapement_domain::timestamp::{Span, Timestamp};
@@ -156,6 +157,41 @@ pub enum Intent {
         /// A sentence for people.
         message: Option<Arc<str>>,
     },
+    /// A pool or a limit, new or with another capacity.
+    PutGate {
+        /// Which.
+        gate: Gate,
+        /// How much there is.
+        capacity: u32,
+    },
+    /// No such pool or limit any more.
+    DeleteGate {
+        /// Which.
+        gate: Gate,
+    },
+    /// Nothing more of a queue is granted, or something is again.
+    PauseQueue {
+        /// Which.
+        queue: Arc<str>,
+        /// Whether it is paused.
+        paused: bool,
+    },
+    /// A target is not called any more, or is again.
+    SetBreaker {
+        /// The target.
+        target: Arc<str>,
+        /// Whether its breaker is open.
+        open: bool,
+    },
+    /// An execution in the queue has another priority.
+    SetPriority {
+        /// Which.
+        execution: ExecutionId,
+        /// Its task.
+        task: TaskId,
+        /// From 0 to 9.
+        priority: u8,
+    },
 }
 
 impl Intent {
@@ -175,7 +211,11 @@ impl Intent {
             | Self::CommitStaged { .. }
             | Self::PutCalendar { .. }
             | Self::DeleteCalendar { .. }
-            | Self::Lease { .. } => None,
+            | Self::Lease { .. }
+            | Self::PutGate { .. }
+            | Self::DeleteGate { .. }
+            | Self::PauseQueue { .. }
+            | Self::SetBreaker { .. } => None,
             Self::UpdateTask { task, .. }
             | Self::PauseTask { task }
             | Self::ResumeTask { task }
@@ -186,6 +226,7 @@ impl Intent {
             | Self::CancelBackfill { task, .. }
             | Self::CompleteAttempt { task, .. }
             | Self::ReportProgress { task, .. }
+            | Self::SetPriority { task, .. }
             | Self::CancelExecution { task, .. } => Some(*task),
             Self::RetryExecution(reopening) => Some(reopening.task),
         }

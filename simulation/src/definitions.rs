@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use escapement_domain::schedule::calendar::{Calendar, CalendarMode, Window};
 use escapement_domain::task::action::{Action, Completion, HttpAction, ProcessAction, ProcessLimits};
 use escapement_domain::task::definition::{
-    Definition, Delivery, Kind, Misfire, MisfirePolicy, Overlap, Retry,
+    CircuitBreaker, Definition, Delivery, Kind, Misfire, MisfirePolicy, Overlap, Retry,
 };
 use escapement_domain::task::trigger::{Dst, IfPast, Trigger};
 use escapement_domain::timestamp::{Span, Timestamp};
@@ -16,6 +16,8 @@ use crate::chance::Chance;
 
 /// The calendar that some tasks name, whether it is there or not.
 pub const CALENDAR: &str = "quiet";
+/// The pool of which some tasks ask for shares, whether it is there or not.
+pub const POOL: &str = "shared";
 /// The program that only some nodes run.
 pub const RARE_PROGRAM: &str = "/bin/rare";
 /// How long an attempt takes at most where others wait for it, in ms.
@@ -32,8 +34,12 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
         _ => chance.between(5, 400),
     };
     let queues = overlap == Overlap::QueueAll || overlap == Overlap::QueueOne;
-    let takes = if queues || aligned { takes.min(HELD_UP_MS) } else { takes };
+    // What holds up others, of its task or of its tenant, is short.
+    let shares = !plain && chance.per_mille(250);
+    let takes = if queues || aligned || shares { takes.min(HELD_UP_MS) } else { takes };
     let fails = if plain { 0 } else { chance.pick(&[0, 100, 300, 700]) };
+    let fails = if shares { fails.min(300) } else { fails };
+    let claims = if shares { claims(chance) } else { Claims::default() };
     Definition {
         name: "simulated".into(),
         description: String::new(),
@@ -42,18 +48,39 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
         action: action(chance, Behaviour { takes_ms: takes, fails_per_mille: fails }),
         timeout: if chance.per_mille(60) { Span::seconds(1) } else { Span::minutes(5) },
         retry: if plain { Retry::NONE } else { retry(chance) },
-        circuit_breaker: None,
+        circuit_breaker: claims.circuit_breaker,
         misfire: misfire(chance),
         overlap: if plain { Overlap::Allow } else { overlap },
         delivery: if chance.per_mille(300) { Delivery::AtMostOnce } else { Delivery::AtLeastOnce },
         priority: u8::try_from(chance.below(10)).unwrap_or(0),
-        resources: BTreeMap::new(),
+        resources: claims.resources,
         jitter: if chance.per_mille(150) { Span(chance.between(1, 1_500)) } else { Span::ZERO },
         calendars: if chance.per_mille(120) { vec![CALENDAR.to_owned()] } else { Vec::new() },
         labels: BTreeMap::new(),
         start_at: chance.per_mille(80).then(|| now.plus(Span(chance.between(1_000, 30_000)))),
         end_at: chance.per_mille(80).then(|| now.plus(Span(chance.between(60_000, 200_000)))),
         max_runs: chance.per_mille(80).then(|| u32::try_from(chance.between(1, 12)).unwrap_or(1)),
+        max_concurrent: claims.max_concurrent,
+    }
+}
+
+/// What a definition asks of others.
+#[derive(Default)]
+struct Claims {
+    resources: BTreeMap<String, u32>,
+    circuit_breaker: Option<CircuitBreaker>,
+    max_concurrent: Option<u32>,
+}
+
+fn claims(chance: &mut Chance) -> Claims {
+    let some = |chance: &mut Chance, most| u32::try_from(chance.between(1, most)).unwrap_or(1);
+    Claims {
+        resources: chance.per_mille(600).then(|| (POOL.to_owned(), some(chance, 2))).into_iter().collect(),
+        circuit_breaker: chance.per_mille(500).then(|| CircuitBreaker {
+            failure_threshold: 1 + some(chance, 3),
+            open_for: Span(chance.between(200, 1_500)),
+        }),
+        max_concurrent: chance.per_mille(300).then(|| some(chance, 2)),
     }
 }
 
@@ -196,4 +223,7 @@ pub fn is_plain(definition: &Definition) -> bool {
         && definition.jitter == Span::ZERO
         && definition.max_runs.is_none()
         && definition.calendars.is_empty()
+        && definition.resources.is_empty()
+        && definition.circuit_breaker.is_none()
+        && definition.max_concurrent.is_none()
 }

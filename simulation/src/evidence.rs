@@ -56,6 +56,8 @@ pub enum Wish {
     Backfill(TaskId, (Timestamp, Timestamp), u32),
     /// The tenant's calendar is this one from now on.
     PutCalendar(Box<Calendar>),
+    /// The tenant's pool has this capacity from now on.
+    PutPool(u32),
     /// How a task stands.
     Read(TaskId),
 }

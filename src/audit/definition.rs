@@ -40,6 +40,7 @@ pub fn definition_json(definition: &Definition) -> Value {
         "start_at": instant(definition.start_at),
         "end_at": instant(definition.end_at),
         "max_runs": definition.max_runs,
+        "max_concurrent": definition.max_concurrent,
     })
 }
 

@@ -10,6 +10,7 @@ use escapement_domain::identifier::{ExecutionId, TaskId};
 use serde_json::{Map, Value, json};
 
 use super::definition::{calendar_json, instant, sealed_definition, sealed_text};
+use super::gate::gate_data;
 
 /// Tells what happened.
 pub(super) fn event_data(event: &Event) -> Value {
@@ -42,6 +43,13 @@ pub(super) fn event_data(event: &Event) -> Value {
             json!({ "calendar": name, "version": version, "definition": calendar_json(calendar) })
         }
         Event::CalendarDeleted { name } => json!({ "calendar": name }),
+        Event::GatePut { .. }
+        | Event::GateDeleted { .. }
+        | Event::QueuePaused { .. }
+        | Event::QueueResumed { .. }
+        | Event::BreakerOpened { .. }
+        | Event::BreakerHalfOpened { .. }
+        | Event::BreakerClosed { .. } => gate_data(event),
         Event::ZoneDataAdopted { version } => json!({ "version": version }),
         Event::WorkerJoined { .. }
         | Event::WorkerDraining { .. }
@@ -186,6 +194,9 @@ fn execution_data(event: &Event) -> Value {
             of(task, execution, json!({ "ended": attempt_ended(ended), "retry_at": until.to_string() }))
         }
         Event::TaskRequeued { task, execution, cause } => of(task, execution, requeue_cause(*cause)),
+        Event::TaskPriorityChanged { task, execution, priority } => {
+            of(task, execution, json!({ "priority": priority }))
+        }
         Event::TaskReleased { task, execution } => of(task, execution, Value::Null),
         Event::TaskCompleted { task, execution, ended, result }
         | Event::TaskFailed { task, execution, ended, result } => {
@@ -299,7 +310,7 @@ fn answer_data(answer: &Answer) -> Value {
         Ok(Accepted::Backfill { backfill, total }) => {
             json!({ "backfill_id": backfill.to_string(), "total": total })
         }
-        Ok(Accepted::Calendar { version }) => json!({ "version": version }),
+        Ok(Accepted::Calendar { version } | Accepted::Gate { version }) => json!({ "version": version }),
         Ok(Accepted::Leased(leased)) => {
             let told = leased.iter().map(
                 |(execution, token)| json!({ "execution_id": execution.to_string(), "fencing_token": token }),

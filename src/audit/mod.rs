@@ -12,6 +12,7 @@ mod definition;
 mod event;
 mod export;
 pub mod fires;
+mod gate;
 pub mod json;
 mod replay;
 mod verify;

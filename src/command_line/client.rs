@@ -59,6 +59,11 @@ impl Request {
         Self::new(Method::PUT, true, path)
     }
 
+    /// Changes a part.
+    pub(crate) fn patch<T: AsRef<str>>(path: impl IntoIterator<Item = T>) -> Self {
+        Self::new(Method::PATCH, true, path)
+    }
+
     /// Removes.
     pub(crate) fn delete<T: AsRef<str>>(path: impl IntoIterator<Item = T>) -> Self {
         Self::new(Method::DELETE, true, path)

@@ -30,6 +30,13 @@ Examples:
 
 A retry is the next attempt of the same execution: its targets see the same Idempotency-Key.";
 
+const PRIORITY_EXAMPLES: &str = "\
+Examples:
+  escapement execution list --status queued
+  escapement execution priority ID 9
+
+Within a priority, tenants get fair shares, and each tenant's executions go in the order of queueing.";
+
 /// Commands on executions.
 #[derive(Debug, Subcommand)]
 pub(super) enum ExecutionCommand {
@@ -45,6 +52,15 @@ pub(super) enum ExecutionCommand {
     /// Make another attempt of an execution that has ended
     #[command(after_long_help = RETRY_EXAMPLES)]
     Retry(ExecutionName),
+    /// Give an execution in the queue another priority
+    #[command(after_long_help = PRIORITY_EXAMPLES)]
+    Priority {
+        #[command(flatten)]
+        execution: ExecutionName,
+        /// From 0, the lowest, to 9
+        #[arg(value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
+        priority: u8,
+    },
 }
 
 /// The execution that is meant.
@@ -113,6 +129,13 @@ impl ExecutionCommand {
             Self::Cancel(execution) => {
                 let answer = client.ask(&Request::post(execution.path(&["cancel"])).keyed()?).await?;
                 screen.answer(&answer, |_, _| format!("execution {} is being cancelled\n", execution.id))
+            }
+            Self::Priority { execution, priority } => {
+                let body = serde_json::json!({ "priority": priority }).to_string();
+                let answer = client.ask(&Request::patch(execution.path(&[])).keyed()?.body(body)).await?;
+                screen.answer(&answer, |_, _| {
+                    format!("execution {} has priority {priority} now\n", execution.id)
+                })
             }
             Self::Retry(execution) => {
                 let answer = client.ask(&Request::post(execution.path(&["retry"])).keyed()?).await?;
@@ -189,6 +212,8 @@ fn sheet(execution: &Value, zone: Zone) -> String {
     for (label, name) in [
         ("attempt", "attempt"),
         ("progress", "progress"),
+        ("priority", "priority"),
+        ("waiting for", "waiting_for"),
         ("reason", "reason"),
         ("error", "error"),
         ("result", "result"),

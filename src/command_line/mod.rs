@@ -6,6 +6,7 @@
 
 mod audit;
 mod backfill;
+mod breaker;
 mod calendar;
 pub(crate) mod client;
 mod cluster;
@@ -19,6 +20,7 @@ pub(crate) mod failure;
 mod fetching;
 mod fires;
 mod forecast;
+mod gate;
 mod logs;
 mod occurrence;
 mod problem;
@@ -106,7 +108,19 @@ enum Command {
     /// Make, read and delete calendars, which narrow the schedules of tasks
     #[command(subcommand)]
     Calendar(calendar::CalendarCommand),
-    /// Look at executions, cancel and retry them
+    /// Make, read and delete pools, of which tasks hold shares while they run
+    #[command(subcommand)]
+    Pool(gate::PoolCommand),
+    /// Limit how many executions with a label, of a queue or of the tenant run at once
+    #[command(subcommand)]
+    Limit(gate::LimitCommand),
+    /// Look at circuit breakers, open and close them
+    #[command(subcommand)]
+    Breaker(breaker::BreakerCommand),
+    /// Look at queues, pause and resume them
+    #[command(subcommand)]
+    Queue(breaker::QueueCommand),
+    /// Look at executions, cancel, retry and hasten them
     #[command(subcommand)]
     Execution(execution::ExecutionCommand),
     /// Try schedules out, without a node, and look at the load to come
@@ -166,6 +180,18 @@ impl CommandLine {
                 ask(&self.connection, async |client| command.run(&client, &mut screen).await)
             }
             Some(Command::Calendar(command)) => {
+                ask(&self.connection, async |client| command.run(&client, &mut screen).await)
+            }
+            Some(Command::Pool(command)) => {
+                ask(&self.connection, async |client| command.run(&client, &mut screen).await)
+            }
+            Some(Command::Limit(command)) => {
+                ask(&self.connection, async |client| command.run(&client, &mut screen).await)
+            }
+            Some(Command::Breaker(command)) => {
+                ask(&self.connection, async |client| command.run(&client, &mut screen).await)
+            }
+            Some(Command::Queue(command)) => {
                 ask(&self.connection, async |client| command.run(&client, &mut screen).await)
             }
             Some(Command::Execution(command)) => {

@@ -356,6 +356,7 @@ fn sheet(task: &Value, zone: Zone) -> String {
     for (label, pointer) in [("starts", "/start_at"), ("ends", "/end_at")] {
         sheet.line(label, exactly_when(task, pointer, zone));
     }
+    sheet.line("runs at once", optional(task, "/max_concurrent"));
     sheet.line("runs at most", optional(task, "/max_runs"));
     for name in ["tenant", "owner", "version"] {
         sheet.line(name, optional(task, &format!("/{name}")));

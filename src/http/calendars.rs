@@ -8,7 +8,7 @@ use super::dto::List;
 use super::dto::calendar::Calendar;
 use super::problem::{Problem, ProblemBody};
 use super::request::{Call, Content};
-use crate::service::validation::{CALENDAR_NAME_BYTES_MAX, calendar};
+use crate::service::validation::calendar;
 
 type Answer = Result<HttpResponse, Problem>;
 
@@ -53,14 +53,12 @@ pub(super) async fn put(call: Call, body: Content) -> Answer {
 pub(super) async fn list(call: Call) -> Answer {
     let mut parameters = call.parameters()?;
     let caller = call.reader(&mut parameters);
-    let limit = parameters.limit();
-    let listing = Listing::new("calendars", caller.tenant());
-    let after = parameters.cursor(|text| name_of(&listing.place(text)?));
+    let page = Listing::new("calendars", caller.tenant()).page(&mut parameters);
     parameters.finish()?;
-    let page = call.service.calendars(&caller, after.as_deref(), limit).await?;
+    let found = call.service.calendars(&caller, page.after(), page.limit()).await?;
     Ok(HttpResponse::Ok().json(List {
-        items: page.items.into_iter().map(Calendar::from).collect::<Vec<_>>(),
-        next_cursor: page.next.map(|next| listing.cursor(&place_of(&next))),
+        items: found.items.into_iter().map(Calendar::from).collect::<Vec<_>>(),
+        next_cursor: found.next.map(|next| page.cursor(&next)),
     }))
 }
 
@@ -97,16 +95,4 @@ pub(super) async fn delete(call: Call, body: Content) -> Answer {
     let caller = call.writer(None)?;
     call.service.delete_calendar(&caller, call.segment("name")).await?;
     Ok(HttpResponse::NoContent().finish())
-}
-
-/// A name as a place in the list: filled up with zeros, which no name holds.
-fn place_of(name: &str) -> [u8; CALENDAR_NAME_BYTES_MAX] {
-    let mut place = [0; CALENDAR_NAME_BYTES_MAX];
-    place.iter_mut().zip(name.bytes()).for_each(|(into, byte)| *into = byte);
-    place
-}
-
-fn name_of(place: &[u8; CALENDAR_NAME_BYTES_MAX]) -> Option<String> {
-    let name = place.split(|byte| *byte == 0).next()?;
-    String::from_utf8(name.to_vec()).ok()
 }

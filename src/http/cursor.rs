@@ -6,10 +6,13 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::dto::List;
+use super::request::Parameters;
+
 /// Bytes of the digest.
 const DIGEST_BYTES: usize = 8;
 /// Bytes of the longest place.
-const PLACE_BYTES_MAX: usize = 128;
+const PLACE_BYTES_MAX: usize = 1_100;
 
 /// A list, as its cursors know it.
 #[derive(Clone, Debug)]
@@ -37,17 +40,28 @@ impl Listing {
 
     /// Reads a cursor of this list; `None` if it is not one.
     pub(super) fn place<const BYTES: usize>(&self, cursor: &str) -> Option<[u8; BYTES]> {
-        const { assert!(BYTES <= PLACE_BYTES_MAX, "a place is short") };
+        self.bytes(cursor)?.try_into().ok()
+    }
+
+    fn bytes(&self, cursor: &str) -> Option<Vec<u8>> {
         let text = cursor.as_bytes();
-        if text.len() != 2 * (BYTES + DIGEST_BYTES) {
+        let allowed = 2 * DIGEST_BYTES..=2 * (PLACE_BYTES_MAX + DIGEST_BYTES);
+        if !allowed.contains(&text.len()) || !text.len().is_multiple_of(2) {
             return None;
         }
         let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         let bytes: Option<Vec<u8>> =
             text.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
-        let bytes = bytes?;
-        let (place, digest) = bytes.split_at(BYTES);
-        (digest == self.digest(place)).then(|| place.try_into().ok()).flatten()
+        let mut place = bytes?;
+        let digest = place.split_off(place.len() - DIGEST_BYTES);
+        (digest == self.digest(&place)).then_some(place)
+    }
+
+    /// Takes `limit` and `cursor` of a list that goes by names.
+    pub(super) fn page(self, parameters: &mut Parameters) -> Page {
+        let limit = parameters.limit();
+        let after = parameters.cursor(|text| String::from_utf8(self.bytes(text)?).ok());
+        Page { listing: self, after, limit }
     }
 
     fn digest(&self, place: &[u8]) -> [u8; DIGEST_BYTES] {
@@ -55,6 +69,41 @@ impl Listing {
         let mut digest = [0; DIGEST_BYTES];
         digest.copy_from_slice(&full[..DIGEST_BYTES]);
         digest
+    }
+}
+
+/// Which page of a list that goes by names.
+pub(super) struct Page {
+    listing: Listing,
+    after: Option<String>,
+    limit: usize,
+}
+
+impl Page {
+    /// The name after which the page begins.
+    pub(super) fn after(&self) -> Option<&str> {
+        self.after.as_deref()
+    }
+
+    /// How many it has at most.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The cursor of the page that begins after a name.
+    pub(super) fn cursor(&self, name: &str) -> String {
+        self.listing.cursor(name.as_bytes())
+    }
+
+    /// The page of a whole list, which is put in the order of its names.
+    pub(super) fn of<T>(&self, whole: Vec<T>, name: impl Fn(&T) -> String) -> List<T> {
+        let mut named: Vec<(String, T)> = whole.into_iter().map(|item| (name(&item), item)).collect();
+        named.retain(|(name, _)| self.after().is_none_or(|after| name.as_str() > after));
+        named.sort_by(|(left, _), (right, _)| left.cmp(right));
+        let more = named.len() > self.limit;
+        named.truncate(self.limit);
+        let next_cursor = named.last().filter(|_| more).map(|(name, _)| self.cursor(name));
+        List { items: named.into_iter().map(|(_, item)| item).collect(), next_cursor }
     }
 }
 

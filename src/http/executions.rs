@@ -8,10 +8,13 @@ use escapement_domain::identifier::ExecutionId;
 use super::cursor::Listing;
 use super::dto::List;
 use super::dto::execution::{Counts, Execution, LogLine, Status, Worker};
+use super::dto::gate::ExecutionChange;
 use super::problem::{Problem, ProblemBody};
 use super::request::{Call, Content};
+use crate::service::Caller;
 use crate::service::executions::LogQuery;
-use crate::service::history::{ExecutionQuery, OutputCursor};
+use crate::service::history::{ExecutionQuery, ExecutionRow, OutputCursor};
+use crate::service::validation::priority;
 
 type Answer = Result<HttpResponse, Problem>;
 
@@ -50,7 +53,7 @@ pub(super) async fn list(call: Call) -> Answer {
     parameters.finish()?;
     let page = call.service.executions(&caller, &query).await?;
     Ok(HttpResponse::Ok().json(List {
-        items: page.items.iter().map(|row| Execution::of(row, caller.tenant())).collect::<Vec<_>>(),
+        items: page.items.iter().map(|row| told(&call, &caller, row)).collect::<Vec<_>>(),
         next_cursor: page.next.map(|next| listing.cursor(&next.0.to_be_bytes())),
     }))
 }
@@ -69,7 +72,32 @@ pub(super) async fn get(call: Call) -> Answer {
     let caller = call.reader(&mut parameters);
     parameters.finish()?;
     let row = call.service.execution(&caller, call.execution()?).await?;
-    Ok(HttpResponse::Ok().json(Execution::of(&row, caller.tenant())))
+    Ok(HttpResponse::Ok().json(told(&call, &caller, &row)))
+}
+
+/// Gives an execution in the queue another priority.
+#[utoipa::path(
+    patch, path = "/api/executions/{id}", tag = "executions",
+    params(("id" = String, Path, description = "The execution's id"), ("Idempotency-Key" = Option<String>, Header, description = "Names the request for an hour")),
+    request_body = ExecutionChange,
+    responses(
+        (status = 200, description = "The execution", body = Execution),
+        (status = 409, description = "It does not wait in the queue", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 422, description = "Fields are wrong", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn change(call: Call, body: Content) -> Answer {
+    call.parameters()?.finish()?;
+    let node = call.required_content(&body)?;
+    let caller = call.writer(Some(node))?;
+    let priority = priority(node).map_err(Problem::invalid)?;
+    let row = call.service.set_priority(&caller, call.execution()?, priority).await?;
+    Ok(HttpResponse::Ok().json(told(&call, &caller, &row)))
+}
+
+/// An execution with what it waits for now.
+pub(super) fn told(call: &Call, caller: &Caller, row: &ExecutionRow) -> Execution {
+    Execution::of(row, caller.tenant(), call.service.standing(row.id))
 }
 
 /// Lists what an execution's attempts wrote.
@@ -127,7 +155,7 @@ pub(super) async fn cancel(call: Call, body: Content) -> Answer {
     call.no_content(&body)?;
     let caller = call.writer(None)?;
     let row = call.service.cancel_execution(&caller, call.execution()?).await?;
-    Ok(HttpResponse::Accepted().json(Execution::of(&row, caller.tenant())))
+    Ok(HttpResponse::Accepted().json(told(&call, &caller, &row)))
 }
 
 /// Gives an ended execution its next attempt.
@@ -145,9 +173,7 @@ pub(super) async fn retry(call: Call, body: Content) -> Answer {
     let caller = call.writer(None)?;
     let row = call.service.retry_execution(&caller, call.execution()?).await?;
     let location = format!("/api/executions/{}", row.id);
-    Ok(HttpResponse::Accepted()
-        .insert_header((LOCATION, location))
-        .json(Execution::of(&row, caller.tenant())))
+    Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(told(&call, &caller, &row)))
 }
 
 /// Counts executions.

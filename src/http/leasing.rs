@@ -7,6 +7,7 @@ use super::dto::execution::Execution;
 use super::dto::leasing::{Completion, Heartbeat, LeaseExtension, LeaseRequest, Leased, ProgressReport};
 use super::problem::{Problem, ProblemBody};
 use super::request::{Call, Content};
+use crate::service::leasing::LeasedExecution;
 use crate::service::validation;
 
 type Answer = Result<HttpResponse, Problem>;
@@ -27,7 +28,9 @@ pub(super) async fn lease(call: Call, body: Content) -> Answer {
     let caller = call.writer(Some(node))?;
     let request = validation::lease_request(call.segment("queue"), node).map_err(Problem::invalid)?;
     let leased = call.service.lease(&caller, &request).await?;
-    let items: Vec<Leased> = leased.iter().map(|leased| Leased::of(leased, caller.tenant())).collect();
+    let tell =
+        |leased: &LeasedExecution| Leased::of(leased, caller.tenant(), call.service.standing(leased.row.id));
+    let items: Vec<Leased> = leased.iter().map(tell).collect();
     Ok(HttpResponse::Ok().json(List::whole(items)))
 }
 
@@ -67,7 +70,7 @@ pub(super) async fn progress(call: Call, body: Content) -> Answer {
     let (caller, id) = (call.writer(Some(node))?, call.execution()?);
     let (token, report) = validation::progress(node).map_err(Problem::invalid)?;
     let row = call.service.report_progress(&caller, id, token, report).await?;
-    Ok(HttpResponse::Ok().json(Execution::of(&row, caller.tenant())))
+    Ok(HttpResponse::Ok().json(Execution::of(&row, caller.tenant(), call.service.standing(id))))
 }
 
 /// Ends an attempt.
@@ -88,5 +91,5 @@ pub(super) async fn complete(call: Call, body: Content) -> Answer {
     let (caller, id) = (call.writer(Some(node))?, call.execution()?);
     let validation::Completion { token, outcome } = validation::completion(node).map_err(Problem::invalid)?;
     let row = call.service.complete_attempt(&caller, id, token, outcome).await?;
-    Ok(HttpResponse::Ok().json(Execution::of(&row, caller.tenant())))
+    Ok(HttpResponse::Ok().json(Execution::of(&row, caller.tenant(), call.service.standing(id))))
 }

@@ -6,6 +6,7 @@
 //! Absent on purpose: rules, permissions, and everything that a simulated client would miss.
 
 mod audit;
+mod breakers;
 mod bulk;
 mod calendars;
 mod cluster;
@@ -14,6 +15,7 @@ mod dto;
 mod elsewhere;
 mod executions;
 mod front;
+mod gates;
 mod leasing;
 mod occurrences;
 mod openapi;

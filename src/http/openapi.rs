@@ -3,7 +3,10 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{audit, bulk, calendars, cluster, executions, leasing, occurrences, schedules, system, tasks};
+use super::{
+    audit, breakers, bulk, calendars, cluster, executions, gates, leasing, occurrences, schedules, system,
+    tasks,
+};
 
 /// The document.
 #[derive(OpenApi)]
@@ -13,8 +16,12 @@ use super::{audit, bulk, calendars, cluster, executions, leasing, occurrences, s
         tasks::create, tasks::list, tasks::upcoming, tasks::get, tasks::update, tasks::delete, tasks::run, tasks::pause,
         tasks::resume, tasks::next, tasks::explain, tasks::events, schedules::forecast, occurrences::change, occurrences::list, occurrences::backfill,
         occurrences::backfills, occurrences::cancel_backfill, bulk::create, calendars::put, calendars::list, calendars::get,
-        calendars::delete, executions::list, executions::get, executions::logs,
-        executions::cancel, executions::retry, executions::status, executions::workers, leasing::lease, leasing::heartbeat, leasing::progress, leasing::complete, audit::events, audit::chains, audit::blocks, audit::fires, cluster::status,
+        calendars::delete, gates::put_pool, gates::list_pools, gates::get_pool, gates::delete_pool, gates::put_limit,
+        gates::list_limits, gates::get_limit, gates::delete_limit, breakers::list, breakers::get, breakers::put,
+        breakers::queues, breakers::queue_of, breakers::pause, breakers::resume,
+        executions::list, executions::get, executions::change, executions::logs,
+        executions::cancel, executions::retry, executions::status, executions::workers, leasing::lease, leasing::heartbeat,
+        leasing::progress, leasing::complete, audit::events, audit::chains, audit::blocks, audit::fires, cluster::status,
         cluster::add_node, cluster::promote_node, cluster::remove_node, cluster::transfer_leadership, system::healthz,
         system::readyz, system::metrics, system::openapi, system::sign_in,
     ),

@@ -303,7 +303,11 @@ impl From<Rejection> for Problem {
             Rejection::NoSuchTask
             | Rejection::NoSuchExecution
             | Rejection::NoSuchBackfill
-            | Rejection::NoSuchCalendar { .. } => Self::not_found(detail),
+            | Rejection::NoSuchCalendar { .. }
+            | Rejection::NoSuchPool { .. }
+            | Rejection::NoSuchLimit => Self::not_found(detail),
+            Rejection::PoolInUse { .. } => conflict("pool_in_use", "Pool in use"),
+            Rejection::PoolTooSmall { .. } => unprocessable("pool_too_small", "Pool too small"),
             Rejection::CalendarInUse { name, tasks } => {
                 let users = if *tasks == 1 { "1 task names".into() } else { format!("{tasks} tasks name") };
                 let detail = format!(

@@ -145,6 +145,17 @@ impl Call {
         self.request.match_info().get(name).unwrap_or_default()
     }
 
+    /// As [`Call::segment`], for names that may hold what a path cannot: `/`, `+` and `%` are still as they were written.
+    pub(super) fn text_segment(&self, name: &str) -> String {
+        let written = self.segment(name);
+        ["%2F", "%2f"]
+            .iter()
+            .fold(written.to_owned(), |text, slash| text.replace(slash, "/"))
+            .replace("%2B", "+")
+            .replace("%2b", "+")
+            .replace("%25", "%")
+    }
+
     /// The query parameters.
     pub(super) fn parameters(&self) -> Result<Parameters, Problem> {
         Parameters::of(self.request.query_string())

@@ -4,15 +4,18 @@
 //! metrics must be known beforehand; a test holds the routes, the patterns and the OpenAPI document together.
 
 use actix_web::http::Method;
-use actix_web::web::{PayloadConfig, ServiceConfig, delete, get, head, post, put, resource};
+use actix_web::web::{PayloadConfig, ServiceConfig, delete, get, head, patch, post, put, resource};
 
-use super::{audit, bulk, calendars, cluster, executions, leasing, occurrences, schedules, system, tasks};
+use super::{
+    audit, breakers, bulk, calendars, cluster, executions, gates, leasing, occurrences, schedules, system,
+    tasks,
+};
 
 /// Bytes of a body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 42] = [
+pub(super) const PATTERNS: [&str; 52] = [
     "/",
     "/healthz",
     "/readyz",
@@ -35,6 +38,16 @@ pub(super) const PATTERNS: [&str; 42] = [
     "/api/scheduled-tasks/{id}/backfills/{backfill}",
     "/api/calendars",
     "/api/calendars/{name}",
+    "/api/pools",
+    "/api/pools/{name}",
+    "/api/limits",
+    "/api/limits/{kind}/{name}",
+    "/api/breakers",
+    "/api/breakers/{key}",
+    "/api/queues",
+    "/api/queues/{name}",
+    "/api/queues/{name}/pause",
+    "/api/queues/{name}/resume",
     "/api/executions",
     "/api/executions/status",
     "/api/executions/{id}",
@@ -64,6 +77,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
     tasks(config);
     occurrences(config);
     calendars(config);
+    gates(config);
     executions(config);
     cluster(config);
 }
@@ -124,11 +138,41 @@ fn calendars(config: &mut ServiceConfig) {
     );
 }
 
+fn gates(config: &mut ServiceConfig) {
+    config
+        .service(resource("/api/pools").route(get().to(gates::list_pools)))
+        .service(
+            resource("/api/pools/{name}")
+                .route(get().to(gates::get_pool))
+                .route(put().to(gates::put_pool))
+                .route(delete().to(gates::delete_pool)),
+        )
+        .service(resource("/api/limits").route(get().to(gates::list_limits)))
+        .service(
+            resource("/api/limits/{kind}/{name}")
+                .route(get().to(gates::get_limit))
+                .route(put().to(gates::put_limit))
+                .route(delete().to(gates::delete_limit)),
+        )
+        .service(resource("/api/breakers").route(get().to(breakers::list)))
+        .service(
+            resource("/api/breakers/{key}").route(get().to(breakers::get)).route(put().to(breakers::put)),
+        )
+        .service(resource("/api/queues").route(get().to(breakers::queues)))
+        .service(resource("/api/queues/{name}").route(get().to(breakers::queue_of)))
+        .service(resource("/api/queues/{name}/pause").route(post().to(breakers::pause)))
+        .service(resource("/api/queues/{name}/resume").route(post().to(breakers::resume)));
+}
+
 fn executions(config: &mut ServiceConfig) {
     config
         .service(resource("/api/executions").route(get().to(executions::list)))
         .service(resource("/api/executions/status").route(get().to(executions::status)))
-        .service(resource("/api/executions/{id}").route(get().to(executions::get)))
+        .service(
+            resource("/api/executions/{id}")
+                .route(get().to(executions::get))
+                .route(patch().to(executions::change)),
+        )
         .service(resource("/api/executions/{id}/logs").route(get().to(executions::logs)))
         .service(resource("/api/executions/{id}/cancel").route(post().to(executions::cancel)))
         .service(resource("/api/executions/{id}/retry").route(post().to(executions::retry)))

@@ -10,6 +10,7 @@ use super::dto::event::Event;
 use super::dto::execution::Execution;
 use super::dto::explanation::{Explanation, Fires};
 use super::dto::task::{Task, UpcomingFire};
+use super::executions::told;
 use super::problem::{Problem, ProblemBody};
 use super::request::{Call, Content};
 use crate::audit::json::AuditEvent;
@@ -206,9 +207,7 @@ pub(super) async fn run(call: Call, body: Content) -> Answer {
     let caller = call.writer(None)?;
     let row = call.service.run_task(&caller, call.task()?).await?;
     let location = format!("/api/executions/{}", row.id);
-    Ok(HttpResponse::Accepted()
-        .insert_header((LOCATION, location))
-        .json(Execution::of(&row, caller.tenant())))
+    Ok(HttpResponse::Accepted().insert_header((LOCATION, location)).json(told(&call, &caller, &row)))
 }
 
 /// Stops a task from firing until it is resumed.

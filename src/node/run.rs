@@ -351,7 +351,10 @@ async fn keep_metrics(
     let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        metrics.queue_depth.set(number(machine.read(|replica| replica.queue().len())));
+        machine.read(|replica| {
+            metrics.queue_depth.set(number(replica.queue().len()));
+            metrics.breakers_are(replica.queue().breakers().map(|(_, _, known)| known.state.name()));
+        });
         metrics.read_model_lag.set(projections.lag());
         metrics.applied_index.set(machine.applied());
         metrics.log_last_index.set(group.status().last.unwrap_or_default());

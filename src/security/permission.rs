@@ -69,7 +69,7 @@ pub enum Permission<'a> {
         owner: &'a str,
     },
     /// Run, backfill, pause or resume a task, skip or move an occurrence of it; cancel, retry or re-prioritise an
-    /// execution of it.
+    /// execution of it. Of nobody's in particular: pause queues, open and close breakers.
     OperateTask {
         /// Who created the task.
         owner: &'a str,
@@ -80,7 +80,7 @@ pub enum Permission<'a> {
     Work,
     /// Read the tenant's audit log.
     Audit,
-    /// Manage secrets, pools and calendars of the tenant.
+    /// Manage secrets, pools, limits and calendars of the tenant.
     ManageTenant,
     /// Change the membership, move the leadership, back up.
     ManageCluster,

@@ -14,12 +14,12 @@ use escapement_domain::record::Hash;
 use escapement_domain::timestamp::Span;
 
 use super::Service;
-use super::calendars::of_task;
 use super::caller::Caller;
 use super::consistency::PATIENCE;
 use super::failure::ServiceError;
+use super::naming::{Named, refused_among};
 use super::submitting::Carried;
-use super::validation::{Checked, Fault, WantedState, no_such_calendar};
+use super::validation::{Checked, Fault, WantedState};
 use crate::security::Permission;
 
 /// Names made from a key carry the beginning of a time slot of this length, in milliseconds.
@@ -150,7 +150,7 @@ impl Service {
             Some(key) => names_in(caller, key, self.unix_millis() / SLOT_MILLIS, tasks.len()),
             None => tasks.iter().map(|_| self.fresh_task()).collect(),
         };
-        let named: Vec<Vec<String>> = tasks.iter().map(|task| task.definition.calendars.clone()).collect();
+        let named: Vec<Named> = tasks.iter().map(|task| Named::by(&task.definition)).collect();
         let drafts = names.iter().zip(tasks).map(|(name, checked)| draft(*name, checked)).collect();
         let (mut first, mut parts) = (0, 0);
         for tasks in parts::split(drafts) {
@@ -162,7 +162,7 @@ impl Service {
             parts += 1;
         }
         let committed = self.carry_out(caller, Intent::CommitStaged { bulk, parts }).await;
-        committed.map_err(|error| of_one(error, &named))?;
+        committed.map_err(|error| refused_among(error, &named))?;
         self.await_created(caller, &names).await?;
         Ok(names)
     }
@@ -239,19 +239,10 @@ fn key_of(key: &Idempotency, left: impl ExactSizeIterator<Item = usize>, of: usi
 }
 
 fn failed(rejection: Rejection, draft: &Draft) -> BulkOutcome {
-    match of_task(rejection.into(), &draft.definition.calendars) {
+    match Named::by(&draft.definition).refused(rejection.into()) {
         ServiceError::Invalid { faults } => BulkOutcome::Invalid(faults),
         error => BulkOutcome::Failed(error),
     }
-}
-
-/// The refusal of a whole bulk for a calendar that one of its tasks names, with a pointer within the bulk.
-fn of_one(error: ServiceError, named: &[Vec<String>]) -> ServiceError {
-    let ServiceError::NoSuchCalendar { name } = error else { return error };
-    let place = named.iter().position(|named| named.iter().any(|other| **other == *name)).unwrap_or(0);
-    let fault = no_such_calendar(&name, named.get(place).map_or(&[], Vec::as_slice));
-    let fault = Fault { pointer: format!("/{place}{}", fault.pointer), detail: fault.detail };
-    ServiceError::Invalid { faults: vec![fault] }
 }
 
 /// Names made from a key: the same for everyone who asks within a time slot.

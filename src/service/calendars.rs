@@ -12,7 +12,7 @@ use escapement_domain::timestamp::Timestamp;
 use super::Service;
 use super::caller::Caller;
 use super::failure::ServiceError;
-use super::validation::{calendar_name, no_such_calendar};
+use super::validation::calendar_name;
 use crate::security::Permission;
 
 /// A calendar at one moment.
@@ -135,14 +135,4 @@ impl CalendarView {
 
 fn no_such(name: &str) -> ServiceError {
     ServiceError::NoSuchCalendar { name: name.into() }
-}
-
-/// The refusal of a task that names `named`: a calendar that is not there is a fault of it.
-pub(super) fn of_task(error: ServiceError, named: &[String]) -> ServiceError {
-    match error {
-        ServiceError::NoSuchCalendar { name } => {
-            ServiceError::Invalid { faults: vec![no_such_calendar(&name, named)] }
-        }
-        other => other,
-    }
 }

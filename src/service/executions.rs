@@ -15,6 +15,7 @@ use super::history::{
     AttemptWorker, ExecutionPage, ExecutionQuery, ExecutionRow, HistoryError, LineStream, OutputCursor,
     OutputLine, OutputQuery,
 };
+use super::waiting::waiting_for;
 use crate::security::Permission;
 
 /// Counts of a tenant's executions.
@@ -28,6 +29,15 @@ pub struct ExecutionCounts {
     pub lateness_p99_ms: Option<u64>,
     /// Workers that take something new.
     pub workers: usize,
+}
+
+/// What the state says of an execution that has not ended, beside its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// From 0 to 9.
+    pub priority: u8,
+    /// What it waits for, in a sentence; none if it runs.
+    pub waiting_for: Option<String>,
 }
 
 /// Which output of an execution is wanted.
@@ -66,6 +76,15 @@ impl Service {
             Some(tenant) => Ok(self.parts.read_models.executions(tenant, query)?),
             None => Ok(ExecutionPage::default()),
         }
+    }
+
+    /// How an execution stands now; none if it has ended.
+    #[must_use]
+    pub fn standing(&self, id: ExecutionId) -> Option<Standing> {
+        self.parts.machine.read(|replica| {
+            let open = replica.execution(id)?;
+            Some(Standing { priority: open.priority, waiting_for: waiting_for(open, replica) })
+        })
     }
 
     /// Returns an execution.
@@ -153,18 +172,7 @@ impl Service {
         caller: &Caller,
         id: ExecutionId,
     ) -> Result<Arc<ExecutionRow>, ServiceError> {
-        let mut open = self.open_task_of(caller, id);
-        if open.is_none() {
-            // What another node acknowledged may not have come here yet.
-            self.settle_history(caller.consistency).await?;
-            open = self.open_task_of(caller, id);
-        }
-        let Some(task) = open else {
-            let row = self.find_execution(caller, id)?;
-            self.may_operate(caller, row.task)?;
-            return Err(ServiceError::Rejected(Rejection::WrongStatus { status: row.status }));
-        };
-        self.may_operate(caller, task)?;
+        let task = self.open_task_to_operate(caller, id).await?;
         match self.carry_out(caller, Intent::CancelExecution { execution: id, task }).await {
             Ok(carried) => self.recorded_execution(caller, carried.index, id).await,
             Err(ServiceError::NoSuchExecution) => {
@@ -205,6 +213,27 @@ impl Service {
         };
         let carried = self.carry_out(caller, Intent::RetryExecution(Box::new(reopening))).await?;
         self.recorded_execution(caller, carried.index, id).await
+    }
+
+    /// The task of an open execution that the caller may stop and hasten; one that ended can be neither.
+    pub(super) async fn open_task_to_operate(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+    ) -> Result<TaskId, ServiceError> {
+        let mut open = self.open_task_of(caller, id);
+        if open.is_none() {
+            // What another node acknowledged may not have come here yet.
+            self.settle_history(caller.consistency).await?;
+            open = self.open_task_of(caller, id);
+        }
+        let Some(task) = open else {
+            let row = self.find_execution(caller, id)?;
+            self.may_operate(caller, row.task)?;
+            return Err(ServiceError::Rejected(Rejection::WrongStatus { status: row.status }));
+        };
+        self.may_operate(caller, task)?;
+        Ok(task)
     }
 
     pub(super) fn open_task_of(&self, caller: &Caller, id: ExecutionId) -> Option<TaskId> {

@@ -9,6 +9,7 @@
 
 pub mod audit;
 mod backfills;
+mod breakers;
 mod bulk;
 mod calendars;
 pub mod caller;
@@ -20,12 +21,15 @@ mod explanation;
 pub mod failure;
 pub mod fires;
 mod forecast;
+mod gates;
 pub mod group;
 pub mod history;
 pub mod json;
 pub mod leasing;
 mod listing;
+mod naming;
 mod occurrences;
+mod queues;
 mod submitting;
 mod tasks;
 #[cfg(test)]
@@ -48,6 +52,7 @@ use escapement_actors::queue_watch::QueueWatch;
 use escapement_domain::timestamp::Timestamp;
 
 pub use self::backfills::BackfillView;
+pub use self::breakers::BreakerView;
 pub use self::bulk::{BulkItem, BulkOutcome};
 pub use self::calendars::{CalendarPage, CalendarView};
 pub use self::caller::{Caller, Consistency, fingerprint};
@@ -55,8 +60,10 @@ pub use self::cluster::Cluster;
 pub use self::explanation::{Explained, Explanation};
 pub use self::failure::ServiceError;
 pub use self::forecast::{ForecastQuery, Load, TenantLoad};
+pub use self::gates::{Claimant, GateKind, GateView};
 pub use self::history::{Outputs, ReadModels};
 pub use self::listing::{TaskFilter, TaskPage};
+pub use self::queues::QueueView;
 pub use self::upcoming::Upcoming;
 pub use self::view::{TaskState, TaskView};
 pub use self::waiting::Wait;

@@ -12,11 +12,11 @@ use escapement_domain::task::rules::Timing;
 use escapement_domain::task::state::Task;
 
 use super::Service;
-use super::calendars::of_task;
 use super::caller::{Caller, Consistency};
 use super::failure::ServiceError;
 use super::history::ExecutionRow;
 use super::json::Node;
+use super::naming::Named;
 use super::validation::{self, Checked, Fault, ProgramsOffered, Purpose, Surroundings, WantedState};
 use super::view::{TaskState, TaskView};
 use crate::security::Permission;
@@ -43,7 +43,7 @@ impl Service {
     pub async fn create_task(&self, caller: &Caller, task: Checked) -> Result<TaskView, ServiceError> {
         caller.may(Permission::CreateTask)?;
         let paused = task.state == Some(WantedState::Paused);
-        let named = task.definition.calendars.clone();
+        let named = Named::by(&task.definition);
         let draft = Draft { task: self.fresh_task(), definition: task.definition, paused };
         let carried = self.carry_out(caller, Intent::CreateTasks(vec![draft])).await?;
         let Accepted::Tasks(answers) = carried.accepted else {
@@ -52,7 +52,7 @@ impl Service {
         // Under an idempotency key this is the task of the first answer.
         let created = answers.into_iter().next();
         let created = created.ok_or_else(|| ServiceError::broken("a create was answered with nothing"))?;
-        self.view(caller, created.map_err(|rejection| of_task(rejection.into(), &named))?)
+        self.view(caller, created.map_err(|rejection| named.refused(rejection.into()))?)
     }
 
     /// Returns a task.
@@ -103,10 +103,10 @@ impl Service {
     ) -> Result<TaskView, ServiceError> {
         let owner = self.seen_task(caller, id).await?.owner;
         caller.may(Permission::ChangeTask { owner: &owner })?;
-        let named = task.definition.calendars.clone();
+        let named = Named::by(&task.definition);
         let definition = Box::new(task.definition);
         let update = Intent::UpdateTask { task: id, expected_version, definition };
-        self.carry_out(caller, update).await.map_err(|error| of_task(error, &named))?;
+        self.carry_out(caller, update).await.map_err(|error| named.refused(error))?;
         let view = self.view(caller, id)?;
         match (task.state, view.state) {
             (Some(WantedState::Paused), TaskState::Active) => {

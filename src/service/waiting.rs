@@ -3,6 +3,7 @@
 use escapement_domain::execution::state::{Execution, Stage};
 use escapement_domain::identifier::ExecutionId;
 use escapement_domain::replica::Replica;
+use escapement_domain::replica::placement::{Gate, WaitsFor};
 use escapement_domain::schedule::jitter_of;
 use escapement_domain::task::definition::Overlap;
 use escapement_domain::task::rules::{Requirement, Timing};
@@ -34,7 +35,8 @@ pub(super) fn waits(task: &Task, next: Option<Timestamp>, replica: &Replica, now
     let mut waits = vec![of_phase(task, next, now)];
     // Workers outside the cluster come and go unannounced.
     let outside = matches!(task.rules.requirement, Requirement::Queue(_));
-    let offered = outside || replica.workers().values().any(|worker| worker.meets(&task.rules.requirement));
+    let offered =
+        outside || replica.workers().values().any(|worker| worker.offers.meet(&task.rules.requirement));
     let open = task.open.iter().filter_map(|id| replica.execution(*id)).take(EXECUTIONS_MAX);
     waits.extend(open.map(|open| of_execution(open, task, replica)));
     if task.open.is_empty() && !offered && task.phase() != Phase::Finished {
@@ -89,28 +91,70 @@ fn of_execution(open: &Execution, task: &Task, replica: &Replica) -> Wait {
                 format!("attempt {attempt} runs on {}; {next} (overlap: {})", grant.holder, overlap(task)),
             )
         }
-        Stage::Queued => {
-            let requirement = &open.rules.requirement;
-            if let Requirement::Queue(queue) = requirement {
-                let detail = format!("it waits for a worker to lease it from the queue {queue}");
-                return of_open(open, "queue", detail);
-            }
-            let mut fit = replica.workers().values().filter(|worker| worker.meets(requirement)).peekable();
-            let offer = offer(requirement);
-            if fit.peek().is_none() {
-                ("no_worker", format!("it waits for a worker that offers {offer}: there is none"))
-            } else if fit.all(|worker| worker.free() == 0) {
+        Stage::Queued => queued(open, replica),
+    };
+    Wait { reason, detail: format!("execution {}: {detail}", open.id), execution: Some(open.id) }
+}
+
+/// What an execution in the queue waits for: a word for programs, and a sentence for people.
+pub(super) fn queued(open: &Execution, replica: &Replica) -> (&'static str, String) {
+    let requirement = &open.rules.requirement;
+    let offer = offer(requirement);
+    match replica.queue().waits_for(open) {
+        Some(WaitsFor::Worker) if let Requirement::Queue(queue) = requirement => {
+            ("queue", format!("it waits for a worker to lease it from the queue {queue}"))
+        }
+        Some(WaitsFor::Worker) => {
+            ("no_worker", format!("it waits for a worker that offers {offer}: there is none"))
+        }
+        Some(WaitsFor::PausedQueue(queue)) => {
+            ("queue_paused", format!("it waits for the queue `{queue}` to be resumed"))
+        }
+        Some(WaitsFor::Task(most)) => {
+            let detail = format!("it waits: {most} of its task run already (max_concurrent: {most})");
+            ("max_concurrent", detail)
+        }
+        Some(WaitsFor::Breaker(target)) => {
+            let detail =
+                format!("it waits for `{target}` to be called again: its breaker is open or tries it");
+            ("breaker", detail)
+        }
+        Some(WaitsFor::Impossible(gate, amount)) => {
+            let (reason, name) = gate_name(&gate);
+            (reason, format!("it waits for {amount} of {name}, of which there is less in all"))
+        }
+        Some(WaitsFor::Gate(gate)) => {
+            let (reason, name) = gate_name(&gate);
+            (reason, format!("it waits for {name}"))
+        }
+        _ => {
+            let mut fit = replica.workers().values().filter(|worker| worker.offers.meet(requirement));
+            if fit.all(|worker| worker.free() == 0) {
                 ("workers_busy", format!("it waits: every worker that offers {offer} has its hands full"))
             } else {
                 ("queued", "it waits to be granted to a worker".into())
             }
         }
-    };
-    of_open(open, reason, detail)
+    }
 }
 
-fn of_open(open: &Execution, reason: &'static str, detail: String) -> Wait {
-    Wait { reason, detail: format!("execution {}: {detail}", open.id), execution: Some(open.id) }
+/// What an open execution waits for, in a sentence; none if it runs.
+pub(super) fn waiting_for(open: &Execution, replica: &Replica) -> Option<String> {
+    match open.stage {
+        Stage::Running(_) => None,
+        Stage::Held => Some("it waits for an earlier execution of its task to end".into()),
+        Stage::Retrying { until } => Some(format!("its next attempt waits until {until}")),
+        Stage::Queued => Some(queued(open, replica).1),
+    }
+}
+
+fn gate_name(gate: &Gate) -> (&'static str, String) {
+    match gate {
+        Gate::Pool(name) => ("pool", format!("the pool `{name}`")),
+        Gate::Label(label) => ("limit", format!("a place under the limit on the label `{label}`")),
+        Gate::Queue(queue) => ("limit", format!("a place under the limit on the queue `{queue}`")),
+        Gate::Tenant => ("limit", "a place under the limit on the whole tenant".into()),
+    }
 }
 
 fn offer(requirement: &Requirement) -> String {

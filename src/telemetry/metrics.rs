@@ -78,6 +78,13 @@ pub struct OutcomeLabels {
     pub outcome: Outcome,
 }
 
+/// The labels of the breakers' gauge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BreakerLabels {
+    /// Whether their targets are called.
+    state: &'static str,
+}
+
 /// The labels of the HTTP requests' counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct HttpLabels {
@@ -105,6 +112,7 @@ pub struct Metrics {
     pub lateness: Histogram,
     /// Executions that wait for a slot.
     pub queue_depth: Gauge,
+    breakers: Family<BreakerLabels, Gauge>,
     /// Attempts that run on this node.
     pub attempts_running: Gauge,
     /// Timers on this node's wheel; zero unless it leads.
@@ -156,6 +164,7 @@ impl Metrics {
             fires: Counter::default(),
             lateness: lateness_histogram(),
             queue_depth: Gauge::default(),
+            breakers: Family::default(),
             attempts_running: Gauge::default(),
             wheel_timers: Gauge::default(),
             commit_latency: latency_histogram(),
@@ -179,6 +188,7 @@ impl Metrics {
         let lateness = self.lateness.clone();
         registry.register("lateness_seconds", "From an occurrence's instant to its committed fire", lateness);
         registry.register("queue_depth", "Executions that wait for a slot", self.queue_depth.clone());
+        registry.register("breakers", "Circuit breakers by state", self.breakers.clone());
         registry.register("executions", "Executions that ended, by outcome", self.executions.clone());
         registry.register(
             "attempts_running",
@@ -197,6 +207,17 @@ impl Metrics {
         registry.register("read_model_lag_entries", "Applied entries that the read models lack", lag);
         registry.register("http_requests", "HTTP requests by route and status", self.http_requests.clone());
         registry.register("http_request_seconds", "How long HTTP requests took", self.http_latency.clone());
+    }
+
+    /// Sets how many breakers of all tenants stand how.
+    pub fn breakers_are(&self, states: impl Iterator<Item = &'static str>) {
+        let mut counts = [("closed", 0), ("open", 0), ("half_open", 0)];
+        for state in states {
+            counts.iter_mut().filter(|(name, _)| *name == state).for_each(|(_, count)| *count += 1);
+        }
+        for (state, count) in counts {
+            self.breakers.get_or_create(&BreakerLabels { state }).set(count);
+        }
     }
 
     /// Counts an execution that ended.

@@ -18,6 +18,7 @@ mod fires;
 mod forecast;
 #[allow(dead_code, reason = "what only the tests of faults use")]
 mod harness;
+mod limits;
 mod membership;
 mod overlap;
 mod processes;

@@ -26,7 +26,7 @@ fn a_created_task_is_read_with_its_defaults() {
         "kind": "generic", "timeout": "5m", "overlap": "skip", "delivery": "at_least_once", "priority": 5,
         "state": "active", "version": 1, "tenant": "acme", "description": "", "circuit_breaker": null,
         "misfire": { "policy": "run_latest", "grace": "1m", "window": "1h" }, "labels": {}, "calendars": [],
-        "resources": {}, "jitter": "0s", "start_at": null, "end_at": null, "max_runs": null });
+        "resources": {}, "max_concurrent": null, "jitter": "0s", "start_at": null, "end_at": null, "max_runs": null });
     for (field, value) in defaults.as_object().expect("an object") {
         assert_eq!(&task[field], value, "{field}");
     }

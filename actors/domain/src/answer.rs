@@ -79,6 +79,11 @@ pub enum Accepted {
     },
     /// A worker outside the cluster has these executions, each under a fencing token.
     Leased(Vec<(ExecutionId, u64)>),
+    /// A pool or a limit has this version now.
+    Gate {
+        /// Its version.
+        version: u32,
+    },
 }
 
 /// Why a command was not carried out. A rejection is a committed answer: the same command will get it again.
@@ -192,4 +197,31 @@ pub enum Rejection {
         /// Why.
         detail: Arc<str>,
     },
+    /// The tenant has no pool of this name.
+    #[error("there is no pool `{name}`")]
+    NoSuchPool {
+        /// The name.
+        name: Arc<str>,
+    },
+    /// Tasks ask for shares of the pool.
+    #[error("{tasks} tasks ask for shares of the pool `{name}`")]
+    PoolInUse {
+        /// The pool.
+        name: Arc<str>,
+        /// How many tasks.
+        tasks: u64,
+    },
+    /// More is asked of the pool than there is.
+    #[error("the pool `{name}` has a capacity of {capacity}, and {asked} is asked")]
+    PoolTooSmall {
+        /// The pool.
+        name: Arc<str>,
+        /// What is asked.
+        asked: u32,
+        /// What there is.
+        capacity: u32,
+    },
+    /// There is no such limit.
+    #[error("there is no such limit")]
+    NoSuchLimit,
 }

@@ -11,6 +11,7 @@ use crate::codec::{self, CodecError};
 use crate::execution::state::{Occurrence, Status};
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::limits::COMMAND_BYTES_MAX;
+use crate::replica::placement::Gate;
 use crate::schedule::calendar::Calendar;
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
@@ -265,6 +266,41 @@ pub enum Request {
     },
     /// Attempts of workers outside the cluster are over: nothing was heard of the worker, or it took too long.
     EndLeases(Vec<LeaseEnd>),
+    /// A pool or a limit, new or with another capacity.
+    PutGate {
+        /// Which.
+        gate: Gate,
+        /// How much there is.
+        capacity: u32,
+    },
+    /// No such pool or limit any more.
+    DeleteGate {
+        /// Which.
+        gate: Gate,
+    },
+    /// Nothing more of a queue is granted, or something is again.
+    PauseQueue {
+        /// Which.
+        queue: Arc<str>,
+        /// Whether it is paused.
+        paused: bool,
+    },
+    /// An execution in the queue has another priority.
+    SetPriority {
+        /// Which.
+        execution: ExecutionId,
+        /// From 0 to 9.
+        priority: u8,
+    },
+    /// A target is not called any more, or is again.
+    SetBreaker {
+        /// The target, as breakers name it.
+        target: Arc<str>,
+        /// Whether its breaker is open.
+        open: bool,
+    },
+    /// Breakers that have been open for long enough: whose, of which target, and until when.
+    BreakersDue(Vec<(TenantId, Arc<str>, Timestamp)>),
 }
 
 /// The end of a lease that the worker did not bring about.

@@ -59,6 +59,20 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 pub const CALENDARS_MAX: usize = 1_000;
 /// Calendars that one task names.
 pub const CALENDARS_PER_TASK_MAX: usize = 16;
+/// Pools of one tenant.
+pub const POOLS_MAX: usize = 1_000;
+/// Limits of one tenant.
+pub const LIMITS_MAX: usize = 1_000;
+/// Pools that one task asks for shares of.
+pub const RESOURCES_PER_TASK_MAX: usize = 16;
+/// Failures in a row that a breaker may wait for.
+pub const FAILURE_THRESHOLD_MAX: u32 = 1_000;
+/// The most that a pool or a limit can hold.
+pub const CAPACITY_MAX: u32 = 1_000_000;
+/// Targets of one tenant of which something is remembered.
+pub const BREAKERS_MAX: usize = 10_000;
+/// Queues of one tenant that are paused.
+pub const PAUSED_QUEUES_MAX: usize = 10_000;
 /// Days and ranges of days of one calendar.
 pub const CALENDAR_DAYS_MAX: usize = 5_000;
 /// Windows of one calendar.

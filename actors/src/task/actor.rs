@@ -155,12 +155,19 @@ async fn propose(proposer: &Proposer, client: &Client, intent: &Intent) -> Resul
         Intent::CancelBackfill { task, backfill } => {
             Request::CancelBackfill { task: *task, backfill: *backfill }
         }
+        Intent::SetPriority { execution, priority, .. } => {
+            Request::SetPriority { execution: *execution, priority: *priority }
+        }
         Intent::CreateTasks(_)
         | Intent::StageTasks { .. }
         | Intent::CommitStaged { .. }
         | Intent::PutCalendar { .. }
         | Intent::DeleteCalendar { .. }
-        | Intent::Lease { .. } => {
+        | Intent::Lease { .. }
+        | Intent::PutGate { .. }
+        | Intent::DeleteGate { .. }
+        | Intent::PauseQueue { .. }
+        | Intent::SetBreaker { .. } => {
             return Err(SubmitError::Stopped { reason: "the request went astray".into() });
         }
     };

@@ -1,4 +1,5 @@
-//! Carries out what is not about one task: creates in parts, bulks of which all or none is created, calendars, leases.
+//! Carries out what is not about one task: creates in parts, bulks of which all or none is created, leases, and what a
+//! tenant's tasks share: calendars, pools, limits, breakers, queues.
 //!
 //! Each part of a list is a command of its own under an id made from the client's, so that a repeated list gets the first
 //! answer of every part. Absent on purpose: single tasks, which have actors.
@@ -47,6 +48,16 @@ pub(super) async fn carry(proposer: Proposer, submission: Submission) -> Result<
                 let index = proposer.machine().applied();
                 Ok(Answer { index, outcome: Ok(Accepted::Leased(Vec::new())) })
             }
+        }
+        Intent::PutGate { gate, capacity } => {
+            put_once(&proposer, client, Request::PutGate { gate, capacity }).await
+        }
+        Intent::DeleteGate { gate } => put_once(&proposer, client, Request::DeleteGate { gate }).await,
+        Intent::PauseQueue { queue, paused } => {
+            put_once(&proposer, client, Request::PauseQueue { queue, paused }).await
+        }
+        Intent::SetBreaker { target, open } => {
+            put_once(&proposer, client, Request::SetBreaker { target, open }).await
         }
         other => {
             debug_assert!(other.task().is_none(), "what is about one task goes to its actor");

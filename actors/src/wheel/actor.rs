@@ -128,7 +128,7 @@ impl WheelActor {
             term,
             timers: filled.timers,
             timetables: Timetables::default(),
-            upkeep: Upkeep::new(self.parts.clock.now()),
+            upkeep: self.parts.machine.read(|replica| Upkeep::new(replica, self.parts.clock.now())),
             taken: VecDeque::new(),
             catching_up: VecDeque::new(),
             pace: Pace::new(self.parts.clock.monotonic()),
@@ -333,6 +333,8 @@ impl WheelActor {
         let full = turning.fires_in_flight >= FIRES_IN_FLIGHT_MAX
             || turning.retries_in_flight >= RETRIES_IN_FLIGHT_MAX;
         let deadline = if deadline <= now && full { Timestamp::MAX } else { deadline };
+        let breakers = turning.upkeep.breakers.next().filter(|_| !turning.upkeep_in_flight);
+        let deadline = breakers.map_or(deadline, |next| deadline.min(next));
         let mut wait = deadline.since(now).0.clamp(1, SLEEP_MAX.0);
         if !turning.catching_up.is_empty() {
             wait = wait.min(CATCH_UP_WAIT.0);
@@ -433,6 +435,7 @@ impl StreamHandler<Applied> for WheelActor {
             self.begin(term, ctx);
             return;
         }
+        applied.records.iter().for_each(|record| turning.upkeep.breakers.hear(record));
         let slots = applied.records.iter().filter_map(|record| slot_of(&record.event));
         let retries = applied.records.iter().filter_map(|record| retry_of(&record.event));
         let timers = &mut turning.timers;

@@ -10,6 +10,7 @@
 //! [`plan`](escapement_domain::task::plan) and `decide`), and truth: drop the wheel and it is filled again.
 
 mod actor;
+mod breakers;
 mod counters;
 mod filling;
 mod pace;

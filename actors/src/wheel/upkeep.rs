@@ -1,4 +1,5 @@
-//! What the leader proposes besides fires: work that was left over, answers to forget, bulks that nobody committed.
+//! What the leader proposes besides fires: work that was left over, answers to forget, bulks that nobody committed,
+//! breakers that have been open for long enough.
 //!
 //! Absent on purpose: when to look; whoever calls decides that.
 
@@ -7,6 +8,8 @@ use escapement_domain::limits::{COMMAND_WINDOW, IDEMPOTENCY_WINDOW, STAGE_LIFETI
 use escapement_domain::replica::Replica;
 use escapement_domain::timestamp::{Span, Timestamp};
 
+use super::breakers::Breakers;
+
 /// How often answers are forgotten.
 const WINDOW_PERIOD: Span = Span::minutes(1);
 
@@ -14,17 +17,22 @@ const WINDOW_PERIOD: Span = Span::minutes(1);
 #[derive(Debug)]
 pub(super) struct Upkeep {
     window_at: Timestamp,
+    pub(super) breakers: Breakers,
 }
 
 impl Upkeep {
-    pub(super) fn new(now: Timestamp) -> Self {
-        Self { window_at: now.plus(WINDOW_PERIOD) }
+    pub(super) fn new(replica: &Replica, now: Timestamp) -> Self {
+        Self { window_at: now.plus(WINDOW_PERIOD), breakers: Breakers::of(replica) }
     }
 
     /// The most urgent proposal, if there is any.
     pub(super) fn wanted(&mut self, replica: &Replica, now: Timestamp) -> Option<Request> {
         if replica.left_over() {
             return Some(Request::Continue);
+        }
+        let due = self.breakers.due(replica, now);
+        if !due.is_empty() {
+            return Some(Request::BreakersDue(due));
         }
         if let Some((bulk, _)) = replica.staged().find(|(_, staged_at)| staged_at.plus(STAGE_LIFETIME) <= now)
         {

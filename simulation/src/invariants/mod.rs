@@ -6,6 +6,7 @@
 //! every read model is its fold) and *stopped* (no node gives up without a reason).
 
 mod acknowledged;
+mod capacity;
 mod chain;
 mod duplicate;
 mod early;
@@ -26,7 +27,7 @@ use crate::evidence::{Evidence, Violation};
 type Check = fn(&Evidence, &Lives) -> Vec<String>;
 
 /// Every invariant that is judged at the end, by name.
-const CHECKS: [(&str, Check); 13] = [
+const CHECKS: [(&str, Check); 14] = [
     ("lost", lost::check),
     ("duplicate", duplicate::check),
     ("early", early::check),
@@ -36,6 +37,7 @@ const CHECKS: [(&str, Check); 13] = [
     ("fencing", fencing::check),
     ("acknowledged", acknowledged::check),
     ("linearizable", linearizable::check),
+    ("capacity", capacity::check),
     ("chain", chain::check),
     ("fold", fold::check),
     ("matching", matching::check),

@@ -13,6 +13,7 @@ use escapement::service::validation::{BackfillRange, Checked};
 use escapement::service::{BulkOutcome, Caller, Consistency, Service, ServiceError, TaskView};
 use escapement_domain::command::{Change, Idempotency};
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
+use escapement_domain::replica::placement::Gate;
 use escapement_domain::timestamp::{Span, Timestamp};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -21,7 +22,7 @@ use tokio::sync::oneshot;
 use super::World;
 use super::host::Call;
 use crate::chance::Chance;
-use crate::definitions::{Behaviour, CALENDAR, HELD_UP_MS, draw, draw_calendar};
+use crate::definitions::{Behaviour, CALENDAR, HELD_UP_MS, POOL, draw, draw_calendar};
 use crate::evidence::{Done, Knowledge, Operation, Seen, Wish};
 
 /// The tenants for whom clients act.
@@ -88,8 +89,9 @@ impl Client {
             }
             let which = chance.index(known);
             let (task, tenant) = self.tasks[which];
-            let wish = match chance.below(29) {
+            let wish = match chance.below(30) {
                 24 => Wish::PutCalendar(Box::new(draw_calendar(chance, now))),
+                29 => Wish::PutPool(u32::try_from(chance.between(2, 5)).unwrap_or(2)),
                 25 | 26 => world.some_change(tenant, task, chance, now).unwrap_or(Wish::Read(task)),
                 27 | 28 => world.some_backfill(tenant, task, chance, now).unwrap_or(Wish::Run(task)),
                 0..=2 => Wish::Update(task, Box::new(draw(chance, now, aligned))),
@@ -303,6 +305,10 @@ fn serve(service: Service, operation: Operation) -> LocalBoxFuture<'static, Know
             }
             Wish::PutCalendar(calendar) => {
                 service.put_calendar(&caller, CALENDAR, *calendar).await.map(|_| Done::Changed)
+            }
+            Wish::PutPool(capacity) => {
+                let gate = Gate::Pool(POOL.into());
+                service.put_gate(&caller, gate, capacity).await.map(|_| Done::Changed)
             }
             Wish::Read(id) => match service.task(&caller, id).await {
                 Err(ServiceError::NoSuchTask) => Ok(Done::Absent),

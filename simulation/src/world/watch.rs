@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use escapement_actors::ports::{Storage, Tree};
 use escapement_actors::projection::{ExecutionQuery, Projections};
-use escapement_domain::execution::state::Stage;
+use escapement_domain::execution::state::{Execution, Stage};
 use escapement_domain::identifier::{NodeId, TaskId, TenantId};
 use escapement_domain::schedule::jitter_of;
 use escapement_domain::task::state::{Phase, Task};
@@ -119,7 +119,11 @@ impl World {
         for execution in ledger.state().executions().values().filter(|one| one.stage == Stage::Held) {
             *lines.entry(execution.task).or_default() += holds_up_ms(&execution.rules.retry);
         }
-        lines.into_values().max().unwrap_or(0)
+        // What waits for the same pool goes one after the other at worst.
+        let shares = |one: &&Arc<Execution>| one.rules.claims.is_some();
+        let sharing = ledger.state().executions().values().filter(shares);
+        let shared: u64 = sharing.map(|one| holds_up_ms(&one.rules.retry)).sum();
+        lines.into_values().max().unwrap_or(0) + shared
     }
 
     /// What is not finished yet.

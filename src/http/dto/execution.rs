@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::service::executions::ExecutionCounts;
+use crate::service::executions::{ExecutionCounts, Standing};
 use crate::service::history::{AttemptRow, ExecutionRow, OutputLine};
 use crate::service::{OutsideWorkerView, WorkerView};
 
@@ -61,6 +61,12 @@ pub(in crate::http) struct Execution {
     /// Why it was skipped, cancelled or lost.
     #[schema(required = true)]
     reason: Option<String>,
+    /// From 0, the lowest, to 9; null once it has ended.
+    #[schema(required = true)]
+    priority: Option<u8>,
+    /// What it waits for; null while it runs and once it has ended.
+    #[schema(required = true)]
+    waiting_for: Option<String>,
     /// The index of the log entry that made it.
     log_index: u64,
     /// The request that it goes back to.
@@ -207,7 +213,7 @@ fn worker_name(node: escapement_domain::identifier::NodeId) -> String {
 }
 
 impl Execution {
-    pub(in crate::http) fn of(row: &ExecutionRow, tenant: &str) -> Self {
+    pub(in crate::http) fn of(row: &ExecutionRow, tenant: &str, standing: Option<Standing>) -> Self {
         Self {
             id: row.id.to_string(),
             task_id: row.task.to_string(),
@@ -229,6 +235,8 @@ impl Execution {
             result: row.result_text().and_then(super::raw),
             error: row.error.as_ref().map(ToString::to_string),
             reason: row.reason.as_ref().map(|reason| reason.explanation().into_owned()),
+            priority: standing.as_ref().map(|standing| standing.priority),
+            waiting_for: standing.and_then(|standing| standing.waiting_for),
             log_index: row.log_index,
             correlation_id: row.correlation(),
         }

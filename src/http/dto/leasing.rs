@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::execution::Execution;
+use crate::service::executions::Standing;
 use crate::service::leasing::{LeaseExtension as Extension, LeasedExecution};
 
 /// What a worker asks of a queue.
@@ -99,9 +100,9 @@ pub(in crate::http) enum CompletionOutcome {
 }
 
 impl Leased {
-    pub(in crate::http) fn of(leased: &LeasedExecution, tenant: &str) -> Self {
+    pub(in crate::http) fn of(leased: &LeasedExecution, tenant: &str, standing: Option<Standing>) -> Self {
         Self {
-            execution: Execution::of(&leased.row, tenant),
+            execution: Execution::of(&leased.row, tenant, standing),
             payload: leased.payload.as_deref().and_then(super::raw),
             lease_token: leased.token.to_string(),
             lease_until: leased.until.to_string(),

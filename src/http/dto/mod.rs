@@ -9,6 +9,7 @@ pub(super) mod execution;
 pub(super) mod explanation;
 pub(super) mod fires;
 pub(super) mod forecast;
+pub(super) mod gate;
 pub(super) mod leasing;
 pub(super) mod occurrence;
 pub(super) mod task;
@@ -30,6 +31,11 @@ impl<T> List<T> {
     /// A list that has one page.
     pub(super) fn whole(items: Vec<T>) -> Self {
         Self { items, next_cursor: None }
+    }
+
+    /// The same page of something else.
+    pub(super) fn map<U>(self, each: impl FnMut(T) -> U) -> List<U> {
+        List { items: self.items.into_iter().map(each).collect(), next_cursor: self.next_cursor }
     }
 }
 

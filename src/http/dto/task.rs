@@ -67,8 +67,9 @@ pub(in crate::http) struct Task {
     #[serde(default)]
     #[schema(minimum = 0, maximum = 9, default = 5)]
     priority: u8,
-    /// Shares of pools that an execution holds. Not available yet.
+    /// Shares of pools that an execution holds while it runs.
     #[serde(default)]
+    #[schema(example = json!({ "staging": 1 }))]
     resources: BTreeMap<String, u32>,
     /// The longest delay added to each instant.
     #[serde(default)]
@@ -91,6 +92,10 @@ pub(in crate::http) struct Task {
     #[serde(default)]
     #[schema(minimum = 1)]
     max_runs: Option<u32>,
+    /// How many of its executions may run at once; more of them wait in the queue.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 1000)]
+    max_concurrent: Option<u32>,
     /// Whether it fires. `active` or `paused` may be asked for.
     #[serde(default)]
     #[schema(value_type = State, default = "active")]
@@ -276,6 +281,7 @@ impl From<TaskView> for Task {
             start_at: definition.start_at.map(|instant| instant.to_string()),
             end_at: definition.end_at.map(|instant| instant.to_string()),
             max_runs: definition.max_runs,
+            max_concurrent: definition.max_concurrent,
             state: task.state.name(),
             created_at: task.created_at.to_string(),
             updated_at: task.updated_at.to_string(),

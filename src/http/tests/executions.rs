@@ -48,7 +48,7 @@ async fn an_execution_is_answered_in_the_contracts_shape() {
         "attempts": [{ "number": 1, "worker": "node-1", "started_at": at(61_250), "finished_at": at(61_250),
                        "outcome": "succeeded", "error": null }],
         "progress": null, "result": { "passed": 7 }, "error": null, "reason": null,
-        "log_index": done["log_index"], "correlation_id": done["correlation_id"]
+        "priority": null, "waiting_for": null, "log_index": done["log_index"], "correlation_id": done["correlation_id"]
     });
     assert_eq!(done, expected);
     let task = api.get(&format!("/api/scheduled-tasks/{}", text(&task, "id"))).await.expect(200);

@@ -8,6 +8,7 @@ mod executions;
 mod explain;
 mod fires;
 mod forecast;
+mod gates;
 mod leasing;
 mod occurrences;
 mod openapi;

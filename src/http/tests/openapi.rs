@@ -19,7 +19,8 @@ async fn the_document_the_routes_and_the_labels_agree() {
     for (path, operations) in paths {
         let id = "0190d1c2-0000-7000-8000-000000000000";
         let path = path.replace("{id}", id).replace("{backfill}", id).replace("{name}", "holidays");
-        for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
+        let path = path.replace("{kind}", "queue").replace("{key}", "builtin");
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             let described = operations.get(method.as_str().to_lowercase()).is_some();
             let routed = api.ask(Ask::of(method.clone(), &path)).await.status != 405;
             assert_eq!(described, routed, "{method} {path}");

@@ -36,7 +36,7 @@ async fn a_task_is_answered_in_the_contracts_shape() {
         "retry": { "max_attempts": 5, "initial_delay": "1s", "multiplier": 2.0, "max_delay": "5m", "jitter": 0.2 },
         "circuit_breaker": null,
         "misfire": { "policy": "run_latest", "grace": "1m", "window": "1h" },
-        "overlap": "skip", "delivery": "at_least_once", "priority": 5, "resources": {}, "jitter": "0s",
+        "overlap": "skip", "delivery": "at_least_once", "priority": 5, "resources": {}, "max_concurrent": null, "jitter": "0s",
         "calendars": [], "labels": { "team": "qa" }, "start_at": null, "end_at": null, "max_runs": null,
         "state": "active", "created_at": NOW.to_string(), "updated_at": NOW.to_string(),
         "next_fire_at": "2026-03-02T01:00:00.000Z", "last_execution": null

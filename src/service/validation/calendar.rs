@@ -18,7 +18,7 @@ pub const CALENDAR_NAME_BYTES_MAX: usize = 128;
 pub const CALENDAR_MODES: [(&str, CalendarMode); 2] =
     [("exclude", CalendarMode::Exclude), ("only", CalendarMode::Only)];
 /// What a calendar may be called.
-const NAMES_ALLOWED: &str = "letters, digits, `-`, `_` and `.`, not all of them dots,";
+pub(super) const NAMES_ALLOWED: &str = "letters, digits, `-`, `_` and `.`, not all of them dots,";
 /// Fields of an answer that may be sent back and mean nothing.
 const READ_ONLY: [&str; 4] = ["name", "version", "updated_at", "tasks"];
 
@@ -27,15 +27,19 @@ const READ_ONLY: [&str; 4] = ["name", "version", "updated_at", "tasks"];
 /// # Errors
 /// What is allowed.
 pub fn calendar_name(name: &str) -> Result<(), Fault> {
+    name_of("a calendar", name)
+}
+
+/// Checks what a client calls something of its tenant's.
+pub(super) fn name_of(what: &str, name: &str) -> Result<(), Fault> {
     if (1..=CALENDAR_NAME_BYTES_MAX).contains(&name.len()) && is_name(name) {
         return Ok(());
     }
-    let detail =
-        format!("a calendar's name has 1 to {CALENDAR_NAME_BYTES_MAX} {NAMES_ALLOWED} and no others");
+    let detail = format!("{what}'s name has 1 to {CALENDAR_NAME_BYTES_MAX} {NAMES_ALLOWED} and no others");
     Err(Fault { pointer: String::new(), detail })
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     name.bytes().all(allowed) && name.bytes().any(|byte| byte != b'.')
 }

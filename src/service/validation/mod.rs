@@ -8,6 +8,7 @@ mod action;
 mod calendar;
 mod duration;
 mod fields;
+mod gate;
 mod leasing;
 mod membership;
 mod nearest;
@@ -22,10 +23,12 @@ use std::collections::BTreeMap;
 use escapement_domain::codec;
 use escapement_domain::identifier::TaskId;
 use escapement_domain::limits::{
-    DEFINITION_BYTES_MAX, DESCRIPTION_BYTES_MAX, LABEL_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX, PRIORITY_MAX,
-    SPAN_MAX, TIMEOUT_MAX,
+    DEFINITION_BYTES_MAX, DESCRIPTION_BYTES_MAX, LABEL_BYTES_MAX, LABELS_MAX, NAME_BYTES_MAX,
+    OPEN_EXECUTIONS_PER_TASK_MAX, PRIORITY_MAX, SPAN_MAX, TIMEOUT_MAX,
 };
-use escapement_domain::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
+use escapement_domain::task::definition::{
+    CircuitBreaker, Definition, Delivery, Kind, Misfire, Overlap, Retry,
+};
 use escapement_domain::task::plan::Timetable;
 use escapement_domain::task::rules::{Rules, Timing};
 use escapement_domain::timestamp::{Span, Timestamp};
@@ -36,6 +39,7 @@ pub use self::calendar::{
 };
 pub(crate) use self::duration::parse as parse_span;
 pub use self::fields::{Fault, Faults};
+pub use self::gate::{breaker_state, capacity, limit, pool, priority, queue, target};
 pub use self::leasing::{Completion, completion, heartbeat, lease_request, progress};
 pub use self::membership::{new_node, successor};
 pub use self::nearest::guess;
@@ -134,18 +138,19 @@ fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults)
         action: action?,
         timeout: policies.timeout,
         retry: policies.retry,
-        circuit_breaker: None,
+        circuit_breaker: policies.circuit_breaker,
         misfire: policies.misfire,
         overlap: policies.overlap,
         delivery: policies.delivery,
         priority: policies.priority,
-        resources: BTreeMap::new(),
+        resources: policies.resources,
         jitter: policies.jitter,
         calendars: calendars.unwrap_or_default(),
         labels: labels.unwrap_or_default(),
         start_at: bounds.start_at,
         end_at: bounds.end_at,
         max_runs: bounds.max_runs,
+        max_concurrent: policies.max_concurrent,
     };
     fits(&definition, field, faults);
     if faults.is_empty() && surroundings.purpose == Purpose::Create {
@@ -223,6 +228,9 @@ fn labels(field: &Field<'_>, faults: &mut Faults) -> Option<BTreeMap<String, Str
 struct Policies {
     timeout: Span,
     retry: Retry,
+    circuit_breaker: Option<CircuitBreaker>,
+    resources: BTreeMap<String, u32>,
+    max_concurrent: Option<u32>,
     misfire: Misfire,
     overlap: Overlap,
     delivery: Delivery,
@@ -242,9 +250,12 @@ fn policies(fields: &mut Fields<'_>, faults: &mut Faults) -> Policies {
     let timeout = |field: &Field<'_>, faults: &mut Faults| field.span(Span(1)..=TIMEOUT_MAX, faults);
     let timeout = fields.read("timeout", faults, timeout);
     let retry = fields.read("retry", faults, policy::retry);
-    for name in ["circuit_breaker", "resources"] {
-        fields.read(name, faults, |field, faults| policy::not_yet(field, name, faults));
-    }
+    let circuit_breaker = fields.read("circuit_breaker", faults, policy::circuit_breaker);
+    let resources = fields.read("resources", faults, gate::resources);
+    let most = |field: &Field<'_>, faults: &mut Faults| {
+        field.integer(1..=OPEN_EXECUTIONS_PER_TASK_MAX as u64, faults)
+    };
+    let max_concurrent = fields.read("max_concurrent", faults, most);
     let misfire = fields.read("misfire", faults, policy::misfire);
     let overlap = fields.read("overlap", faults, |field, faults| field.choice(&overlaps, faults));
     let delivery = fields.read("delivery", faults, |field, faults| field.choice(&deliveries, faults));
@@ -255,6 +266,9 @@ fn policies(fields: &mut Fields<'_>, faults: &mut Faults) -> Policies {
     Policies {
         timeout: timeout.unwrap_or(Definition::TIMEOUT),
         retry: retry.unwrap_or(Retry::NONE),
+        circuit_breaker,
+        resources: resources.unwrap_or_default(),
+        max_concurrent: max_concurrent.and_then(|found| u32::try_from(found).ok()),
         misfire: misfire.unwrap_or_default(),
         overlap: overlap.unwrap_or_default(),
         delivery: delivery.unwrap_or_default(),

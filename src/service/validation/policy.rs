@@ -1,11 +1,10 @@
-//! Reads how a task behaves when things go wrong, and what is not available yet.
+//! Reads how a task behaves when things go wrong.
 
-use escapement_domain::limits::{ATTEMPTS_MAX, SPAN_MAX};
-use escapement_domain::task::definition::{Misfire, MisfirePolicy, Retry};
+use escapement_domain::limits::{ATTEMPTS_MAX, FAILURE_THRESHOLD_MAX, SPAN_MAX};
+use escapement_domain::task::definition::{CircuitBreaker, Misfire, MisfirePolicy, Retry};
 use escapement_domain::timestamp::Span;
 
 use super::fields::{Faults, Field};
-use crate::service::json::Shape;
 
 /// The most by which a wait may grow each time, in thousandths.
 const MULTIPLIER_PER_MILLE_MAX: u32 = 100_000;
@@ -66,17 +65,20 @@ pub(super) fn misfire(field: &Field<'_>, faults: &mut Faults) -> Option<Misfire>
     })
 }
 
-/// Refuses something that the API knows and this version does not do yet; empty lists and objects ask for nothing.
-pub(super) fn not_yet(field: &Field<'_>, name: &str, faults: &mut Faults) -> Option<()> {
-    let empty = match field.node.shape() {
-        Shape::List => field.node.elements().is_some_and(|elements| elements.is_empty()),
-        Shape::Object => {
-            name != "circuit_breaker" && field.node.entries().is_some_and(|entries| entries.is_empty())
-        }
-        _ => false,
-    };
-    if !empty {
-        faults.add(&field.pointer, format!("`{name}` is not available in this version; leave it out"));
-    }
-    Some(())
+/// Reads when to stop calling a target that keeps failing.
+pub(super) fn circuit_breaker(field: &Field<'_>, faults: &mut Faults) -> Option<CircuitBreaker> {
+    let mut fields = field.object(faults)?;
+    let threshold =
+        |field: &Field<'_>, faults: &mut Faults| field.integer(1..=u64::from(FAILURE_THRESHOLD_MAX), faults);
+    let span = |field: &Field<'_>, faults: &mut Faults| field.span(Span(1)..=SPAN_MAX, faults);
+    let failure_threshold = fields.read("failure_threshold", faults, threshold);
+    let open_for = fields.read("open_for", faults, span);
+    fields.finish("circuit_breaker", faults);
+    let default = CircuitBreaker::DEFAULT;
+    Some(CircuitBreaker {
+        failure_threshold: failure_threshold
+            .and_then(|found| u32::try_from(found).ok())
+            .unwrap_or(default.failure_threshold),
+        open_for: open_for.unwrap_or(default.open_for),
+    })
 }

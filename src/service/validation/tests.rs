@@ -218,8 +218,16 @@ fn calls_are_checked() {
     refused(&action("headers", json!({ "a": "1", "A": "2" })), "/action/headers/a", "twice");
     refused(&action("completion", json!("callback")), "/action/completion", "not available in this version");
     refused(&action("uri", json!("x")), "/action/uri", "did you mean `url`?");
-    let queue = with("/action", json!({ "type": "queue", "queue": "q" }));
-    refused(&queue, "/action/type", "not available in this version");
+}
+
+#[test]
+fn queues_are_checked() {
+    let queue = |name: Value| with("/action", json!({ "type": "queue", "queue": name }));
+    accepted(&queue(json!("suites.nightly")));
+    refused(&with("/action", json!({ "type": "queue" })), "/action/queue", "is required");
+    for wrong in ["", "a b", "a/b", "größe"] {
+        refused(&queue(json!(wrong)), "/action/queue", "1 to 128 bytes of printable ASCII");
+    }
 }
 
 #[test]
@@ -272,13 +280,31 @@ fn a_program_is_held_against_what_the_workers_offer() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_refused_unless_it_asks_for_nothing() {
-    let breaker = json!({ "failure_threshold": 5, "open_for": "1m" });
-    check_field("/circuit_breaker", breaker, "not available in this version");
-    check_field("/resources", json!({ "staging": 1 }), "not available in this version");
-    for (pointer, nothing) in [("/circuit_breaker", Value::Null), ("/resources", json!({}))] {
-        accepted(&with(pointer, nothing));
+fn a_breaker_and_shares_of_pools_are_read() {
+    let breaker = json!({ "failure_threshold": 3, "open_for": "30s" });
+    let expected = CircuitBreaker { failure_threshold: 3, open_for: Span::seconds(30) };
+    assert_eq!(accepted(&with("/circuit_breaker", breaker)).circuit_breaker, Some(expected));
+    let default = accepted(&with("/circuit_breaker", json!({}))).circuit_breaker;
+    assert_eq!(default, Some(CircuitBreaker::DEFAULT));
+    assert_eq!(accepted(&with("/circuit_breaker", Value::Null)).circuit_breaker, None);
+    for (field, value, detail) in [
+        ("failure_threshold", json!(0), "a whole number from 1 to 1000"),
+        ("open_for", json!("0s"), "a duration from"),
+        ("half_open", json!(1), "is not a field of circuit_breaker"),
+    ] {
+        let wrong = with("/circuit_breaker", json!({ field: value }));
+        refused(&wrong, &format!("/circuit_breaker/{field}"), detail);
     }
+    let shares = accepted(&with("/resources", json!({ "staging": 2, "gpu.1": 1 }))).resources;
+    assert_eq!(shares, [("gpu.1".to_owned(), 1), ("staging".to_owned(), 2)].into());
+    check_field("/resources", json!(["staging"]), "an object is expected");
+    let share = with("/resources", json!({ "staging": 0 }));
+    refused(&share, "/resources/staging", "a whole number from 1 to 1000000");
+    refused(&with("/resources", json!({ "a b": 1 })), "/resources/a b", "a pool's name has 1 to 128");
+    let many: serde_json::Map<String, Value> = (0..17).map(|pool| (format!("p{pool}"), json!(1))).collect();
+    check_field("/resources", Value::Object(many), "at most 16 pools are allowed; these are 17");
+    assert_eq!(accepted(&with("/max_concurrent", json!(2))).max_concurrent, Some(2));
+    check_field("/max_concurrent", json!(0), "a whole number from 1 to 1000");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::answer::Answer;
 use crate::command::{Change, Idempotency, NewTask, Offers};
 use crate::execution::state::{CancelCause, Holder, Occurrence, Status};
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
+use crate::replica::placement::Gate;
 use crate::schedule::calendar::Calendar;
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
@@ -451,5 +452,61 @@ pub enum Event {
         percent: Option<u8>,
         /// A sentence for people.
         message: Option<Arc<str>>,
+    },
+    /// A pool or a limit is there, or has another capacity now.
+    GatePut {
+        /// Which.
+        gate: Gate,
+        /// Its version now, from 1.
+        version: u32,
+        /// How much there is.
+        capacity: u32,
+    },
+    /// A pool or a limit is gone.
+    GateDeleted {
+        /// Which.
+        gate: Gate,
+    },
+    /// Nothing more of a queue is granted.
+    QueuePaused {
+        /// Which.
+        queue: Arc<str>,
+    },
+    /// Something of a queue is granted again.
+    QueueResumed {
+        /// Which.
+        queue: Arc<str>,
+    },
+    /// An execution in the queue has another priority.
+    TaskPriorityChanged {
+        /// The task.
+        task: TaskId,
+        /// The execution.
+        execution: ExecutionId,
+        /// From 0 to 9.
+        priority: u8,
+    },
+    /// A target is not called for a while.
+    BreakerOpened {
+        /// The target.
+        target: Arc<str>,
+        /// How many attempts had failed in a row.
+        failures: u32,
+        /// The execution whose attempt was the last of them; none if somebody opened it by hand.
+        execution: Option<ExecutionId>,
+        /// When one attempt may try; never by itself if somebody opened it by hand.
+        until: Option<Timestamp>,
+    },
+    /// One attempt at a time may try a target.
+    BreakerHalfOpened {
+        /// The target.
+        target: Arc<str>,
+    },
+    /// A target is called again.
+    BreakerClosed {
+        /// The target.
+        target: Arc<str>,
+        /// The execution whose attempt tried it; none if somebody closed it by hand.
+        execution: Option<ExecutionId>,
     },
 }

@@ -2,6 +2,7 @@
 
 use super::Event;
 use crate::identifier::{ExecutionId, TaskId};
+use crate::replica::placement::Gate;
 
 impl Event {
     /// The name of the event in the log, streams and notifications.
@@ -48,6 +49,16 @@ impl Event {
             Self::BackfillEnded { .. } => "BackfillEnded",
             Self::CalendarPut { .. } => "CalendarPut",
             Self::CalendarDeleted { .. } => "CalendarDeleted",
+            Self::GatePut { gate: Gate::Pool(_), .. } => "PoolPut",
+            Self::GatePut { .. } => "LimitPut",
+            Self::GateDeleted { gate: Gate::Pool(_) } => "PoolDeleted",
+            Self::GateDeleted { .. } => "LimitDeleted",
+            Self::QueuePaused { .. } => "QueuePaused",
+            Self::QueueResumed { .. } => "QueueResumed",
+            Self::TaskPriorityChanged { .. } => "TaskPriorityChanged",
+            Self::BreakerOpened { .. } => "BreakerOpened",
+            Self::BreakerHalfOpened { .. } => "BreakerHalfOpened",
+            Self::BreakerClosed { .. } => "BreakerClosed",
         }
     }
 
@@ -79,6 +90,7 @@ impl Event {
             | Self::TaskOccurrenceChanged { task, .. }
             | Self::TaskMoved { task, .. }
             | Self::TaskReplanned { task, .. }
+            | Self::TaskPriorityChanged { task, .. }
             | Self::BackfillStarted { task, .. }
             | Self::BackfillEnded { task, .. } => Some(*task),
             _ => None,
@@ -103,7 +115,9 @@ impl Event {
             | Self::TaskCancelled { execution, .. }
             | Self::TaskLost { execution, .. }
             | Self::TaskResultRefused { execution, .. }
+            | Self::TaskPriorityChanged { execution, .. }
             | Self::TaskReopened { execution, .. } => Some(*execution),
+            Self::BreakerOpened { execution, .. } | Self::BreakerClosed { execution, .. } => *execution,
             _ => None,
         }
     }

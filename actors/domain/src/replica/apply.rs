@@ -186,6 +186,12 @@ impl<'a> Step<'a> {
             Request::CancelBackfill { task, backfill } => self.cancel_backfill(*task, *backfill),
             Request::PutCalendar { name, calendar } => self.put_calendar(name, calendar),
             Request::DeleteCalendar { name } => self.delete_calendar(name),
+            Request::PutGate { gate, capacity } => self.put_gate(gate, *capacity),
+            Request::DeleteGate { gate } => self.delete_gate(gate),
+            Request::PauseQueue { queue, paused } => self.pause_queue(queue, *paused),
+            Request::SetPriority { execution, priority } => self.set_priority(*execution, *priority),
+            Request::SetBreaker { target, open } => self.set_breaker(target, *open),
+            Request::BreakersDue(due) => self.breakers_due(due),
             Request::Replan(items) => self.replan(items),
             Request::AdoptZoneData { version } => {
                 if *version != self.replica.zone_data {

@@ -83,6 +83,7 @@ impl Step<'_> {
         }
         for task in bulk.tasks() {
             self.calendars_exist(tenant, &task.rules.calendars)?;
+            self.pools_suffice(tenant, &task.rules)?;
         }
         let owner = self.owner();
         self.record(tenant, Event::BulkCommitted { bulk: id, owner });

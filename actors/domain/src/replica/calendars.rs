@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Replica;
 use super::apply::Step;
+use super::users::Users;
 use crate::answer::{Accepted, Rejection};
 use crate::event::Event;
 use crate::identifier::TenantId;
@@ -34,7 +35,7 @@ pub struct Calendars {
     /// By tenant: the revision that its last change of a calendar was.
     revisions: BTreeMap<TenantId, u64>,
     /// How many tasks name each; made again from the tasks.
-    named: BTreeMap<(TenantId, Arc<str>), u64>,
+    named: Users,
 }
 
 /// What a snapshot holds of the calendars.
@@ -69,25 +70,15 @@ impl Calendars {
     /// How many tasks name a calendar.
     #[must_use]
     pub fn users(&self, tenant: TenantId, name: &str) -> u64 {
-        self.named.get(&(tenant, name.into())).copied().unwrap_or(0)
+        self.named.of(tenant, name)
     }
 
     pub(super) fn name(&mut self, tenant: TenantId, names: &[Arc<str>]) {
-        for name in names {
-            *self.named.entry((tenant, name.clone())).or_default() += 1;
-        }
+        self.named.name(tenant, names);
     }
 
     pub(super) fn unname(&mut self, tenant: TenantId, names: &[Arc<str>]) {
-        for name in names {
-            let key = (tenant, name.clone());
-            if let Some(users) = self.named.get_mut(&key) {
-                *users -= 1;
-                if *users == 0 {
-                    self.named.remove(&key);
-                }
-            }
-        }
+        self.named.unname(tenant, names);
     }
 
     pub(super) fn keep(&self) -> Kept {
@@ -99,7 +90,7 @@ impl Calendars {
         let mut calendars = Self {
             by_name: kept.by_name.into_iter().collect(),
             revisions: kept.revisions,
-            named: BTreeMap::new(),
+            named: Users::default(),
         };
         tasks.for_each(|task| calendars.name(task.tenant, &task.rules.calendars));
         calendars

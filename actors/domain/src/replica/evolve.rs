@@ -39,11 +39,19 @@ impl Replica {
             | Event::TaskReplanned { .. } => self.evolve_occurrence(record),
             Event::BackfillStarted { .. } | Event::BackfillEnded { .. } => self.evolve_backfill(record),
             Event::CalendarPut { .. } | Event::CalendarDeleted { .. } => self.evolve_calendar(record),
+            Event::GatePut { .. }
+            | Event::GateDeleted { .. }
+            | Event::QueuePaused { .. }
+            | Event::QueueResumed { .. } => self.evolve_gate(record),
+            Event::BreakerOpened { .. } | Event::BreakerHalfOpened { .. } | Event::BreakerClosed { .. } => {
+                self.evolve_breaker(record)
+            }
             Event::ZoneDataAdopted { version } => self.zone_data = version.clone(),
-            Event::WorkerJoined { .. }
-            | Event::WorkerDraining { .. }
-            | Event::WorkerLost { .. }
-            | Event::WorkerReported { .. } => self.evolve_worker(&record.event, header.at),
+            Event::WorkerJoined { .. } | Event::WorkerDraining { .. } | Event::WorkerLost { .. } => {
+                self.evolve_worker(&record.event, header.at);
+                self.queue.staff(&self.workers);
+            }
+            Event::WorkerReported { .. } => self.evolve_worker(&record.event, header.at),
             Event::TenantAdded { number, name } => {
                 debug_assert_eq!(number.0 as usize, self.tenants.len());
                 self.tenants.push(Tenant { name: name.clone(), head: ChainHead::default() });
@@ -82,6 +90,8 @@ impl Replica {
         match &record.event {
             Event::TaskCreated { slot, task, owner, rules, definition, created_at, next, paused } => {
                 self.revisions += 1;
+                let mut rules = (**rules).clone();
+                self.claims.share(&mut rules);
                 let created = Task {
                     id: *task,
                     slot: *slot,
@@ -96,7 +106,7 @@ impl Replica {
                     runs: 0,
                     created_at: *created_at,
                     updated_at: at,
-                    rules: Arc::new((**rules).clone()),
+                    rules: Arc::new(rules),
                     definition: definition.clone(),
                     open: Vec::new(),
                     overrides: BTreeMap::new(),
@@ -104,6 +114,7 @@ impl Replica {
                     stream: Stream::default(),
                 };
                 self.calendars.name(tenant, &created.rules.calendars);
+                self.pool_users.name(tenant, created.rules.pools());
                 self.task_slots.insert((tenant, *task), *slot);
                 self.tasks.put(*slot, created);
             }
@@ -113,9 +124,14 @@ impl Replica {
                 let Some(task) = self.tasks.get_mut(*slot) else { return };
                 self.calendars.unname(tenant, &task.rules.calendars);
                 self.calendars.name(tenant, &rules.calendars);
+                self.pool_users.unname(tenant, task.rules.pools());
+                self.pool_users.name(tenant, rules.pools());
                 task.version = *version;
                 task.revision = revision;
-                task.rules = Arc::new((**rules).clone());
+                self.claims.forget(&task.rules);
+                let mut rules = (**rules).clone();
+                self.claims.share(&mut rules);
+                task.rules = Arc::new(rules);
                 task.definition = definition.clone();
                 task.next = *next;
                 task.updated_at = at;
@@ -141,6 +157,8 @@ impl Replica {
                 self.task_slots.remove(&(tenant, *task));
                 if let Some(gone) = self.tasks.take(*slot) {
                     self.calendars.unname(tenant, &gone.rules.calendars);
+                    self.pool_users.unname(tenant, gone.rules.pools());
+                    self.claims.forget(&gone.rules);
                 }
                 self.backfills.retain(|_, backfill| backfill.task != *task);
             }
@@ -267,6 +285,7 @@ impl Replica {
 
     fn evolve_execution(&mut self, record: &Record) {
         let at = record.header.at;
+        self.hear_of_target(record);
         match &record.event {
             Event::TaskStarted { execution, holder, .. } => {
                 let grant = Grant { holder: holder.clone(), token: record.header.sequence, since: at };
@@ -289,6 +308,12 @@ impl Replica {
                 });
             }
             Event::TaskReleased { execution, .. } => self.move_to(*execution, Stage::Queued, |_| {}),
+            Event::TaskPriorityChanged { execution, priority, .. } => {
+                let stage = self.executions.get(execution).map(|open| open.stage.clone());
+                if let Some(stage) = stage {
+                    self.move_to(*execution, stage, |open| open.priority = *priority);
+                }
+            }
             Event::TaskCancelRequested { execution, cause, .. } => {
                 if let Some(open) = self.executions.get_mut(execution) {
                     Arc::make_mut(open).cancelling = Some(*cause);
@@ -315,14 +340,17 @@ impl Replica {
         change(open);
         match &open.stage {
             Stage::Queued => self.queue.push(open),
-            Stage::Running(grant) => match grant.of_node() {
-                None => drop(self.leased.insert(id)),
-                Some(key) => {
-                    if let Some(worker) = self.workers.get_mut(&key) {
-                        worker.held.insert(id);
+            Stage::Running(grant) => {
+                match grant.of_node() {
+                    None => drop(self.leased.insert(id)),
+                    Some(key) => {
+                        if let Some(worker) = self.workers.get_mut(&key) {
+                            worker.held.insert(id);
+                        }
                     }
                 }
-            },
+                self.queue.grant(open);
+            }
             Stage::Held | Stage::Retrying { .. } => {}
         }
     }
@@ -333,6 +361,7 @@ impl Replica {
         match &open.stage {
             Stage::Queued => self.queue.remove(open),
             Stage::Running(grant) => {
+                self.queue.release(open);
                 let Some(key) = grant.of_node() else {
                     self.leased.remove(&id);
                     return;

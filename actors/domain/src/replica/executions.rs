@@ -74,7 +74,7 @@ impl Step<'_> {
             match self.replica.executions.get(&result.execution).cloned() {
                 Some(open) => {
                     let event = execution_rules::report(&open, result, self.at);
-                    self.record(open.tenant, event);
+                    self.conclude(&open, event);
                     self.go_on_after(&open);
                 }
                 None => {

@@ -10,15 +10,18 @@
 
 mod apply;
 pub mod backfills;
+mod breakers;
 mod bulk;
 pub mod calendars;
 mod evolve;
 mod executions;
+mod gates;
 mod leases;
 pub mod placement;
 pub mod slots;
 pub mod snapshot;
 mod tasks;
+mod users;
 pub mod window;
 mod workers;
 
@@ -36,8 +39,9 @@ use crate::timestamp::Timestamp;
 use backfills::Backfill;
 use bulk::Bulk;
 use calendars::Calendars;
-use placement::{Condition, Queue, Workers};
+use placement::{Condition, Interned, Queue, Workers};
 use slots::Slots;
+use users::Users;
 use window::Window;
 
 /// The name of the tenant to which the cluster's own events belong; no client can carry it.
@@ -54,6 +58,8 @@ pub struct Replica {
     executions: BTreeMap<ExecutionId, Arc<Execution>>,
     reopened: BTreeMap<ExecutionId, (u64, Timestamp)>,
     queue: Queue,
+    claims: Interned,
+    pool_users: Users,
     workers: Workers,
     /// Executions that workers outside the cluster have.
     leased: BTreeSet<ExecutionId>,
@@ -90,6 +96,8 @@ impl Default for Replica {
             executions: BTreeMap::new(),
             reopened: BTreeMap::new(),
             queue: Queue::default(),
+            claims: Interned::default(),
+            pool_users: Users::default(),
             workers: Workers::new(),
             leased: BTreeSet::new(),
             gone: BTreeMap::new(),

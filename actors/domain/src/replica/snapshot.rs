@@ -15,12 +15,13 @@ use sha2::{Digest, Sha256};
 use super::backfills::Backfill;
 use super::bulk::Bulk;
 use super::calendars::{Calendars, Kept};
-use super::placement::{Queue, Workers};
+use super::placement::{self, Interned, Queue, Workers};
 use super::slots::{Chunk, Slots};
+use super::users::Users;
 use super::window::Window;
 use super::{Replica, Tenant};
 use crate::codec::{self, CodecError};
-use crate::execution::state::{Execution, Stage};
+use crate::execution::state::Execution;
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId};
 use crate::limits::SNAPSHOT_PART_BYTES_MAX;
 use crate::planted::{self, Bug};
@@ -41,6 +42,7 @@ pub struct Snapshot {
     bulks: BTreeMap<CommandId, Bulk>,
     backfills: BTreeMap<CommandId, Backfill>,
     calendars: Calendars,
+    queue: placement::Kept,
     zone_data: Arc<str>,
     turns: u64,
     revisions: u64,
@@ -86,6 +88,7 @@ impl Replica {
             bulks: self.bulks.clone(),
             backfills: self.backfills.clone(),
             calendars: self.calendars.clone(),
+            queue: self.queue.keep(),
             zone_data: self.zone_data.clone(),
             turns: self.turns,
             revisions: self.revisions,
@@ -117,12 +120,19 @@ impl Replica {
         let bulks: Vec<(CommandId, Bulk)> = read_part("snapshot bulks", reader)?;
         let backfills: Vec<(CommandId, Backfill)> = read_part("snapshot backfills", reader)?;
         let calendars: Kept = read_part("snapshot calendars", reader)?;
+        let queue = read_part("snapshot queue", reader)?;
         let zone_data = read_part("snapshot zone data", reader)?;
+        let mut claims = Interned::default();
+        for task in chunks.iter_mut().flat_map(|chunk| chunk.0.iter_mut().flatten()) {
+            claims.share(Arc::make_mut(&mut task.rules));
+        }
         let tasks = Slots::from_chunks(chunks);
         let outside = |open: &Execution| open.grant().is_some_and(|grant| grant.of_node().is_none());
         let leased = executions.values().filter(|open| outside(open)).map(|open| open.id).collect();
-        let mut queue = Queue::default();
-        executions.values().filter(|open| open.stage == Stage::Queued).for_each(|open| queue.push(open));
+        let mut pool_users = Users::default();
+        tasks.iter().for_each(|task| pool_users.name(task.tenant, task.rules.pools()));
+        let workers: Workers = workers.into_iter().collect();
+        let queue = Queue::restore(queue, &workers, executions.values().map(|open| &**open));
         Ok(Self {
             logged: header.logged,
             tenant_numbers: tenants
@@ -139,8 +149,10 @@ impl Replica {
             executions,
             reopened,
             queue,
-            workers: workers.into_iter().collect(),
             leased,
+            claims,
+            pool_users,
+            workers,
             gone,
             window,
             bulks: bulks.into_iter().collect(),
@@ -202,6 +214,7 @@ impl Snapshot {
         write_part(&self.bulks.iter().collect::<Vec<_>>(), writer)?;
         write_part(&self.backfills.iter().collect::<Vec<_>>(), writer)?;
         write_part(&self.calendars.keep(), writer)?;
+        write_part(&self.queue, writer)?;
         write_part(&self.zone_data, writer)
     }
 

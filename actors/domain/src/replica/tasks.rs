@@ -35,6 +35,7 @@ impl Step<'_> {
             return Err(Rejection::TooMany { what: "tasks".into(), limit: TASKS_MAX as u64 });
         }
         self.calendars_exist(tenant, &new.rules.calendars)?;
+        self.pools_suffice(tenant, &new.rules)?;
         let event = Event::TaskCreated {
             slot: self.replica.tasks.vacant(),
             task: new.task,
@@ -59,6 +60,7 @@ impl Step<'_> {
                 let current = self.own_task(*task)?;
                 same_version(current, *expected_version)?;
                 self.calendars_exist(self.tenant, &rules.calendars)?;
+                self.pools_suffice(self.tenant, rules)?;
                 task_rules::nothing_overdue(current, self.at)?;
                 let version = current.version.saturating_add(1);
                 let event = Event::TaskUpdated {

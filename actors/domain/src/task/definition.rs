@@ -51,6 +51,8 @@ pub struct Definition {
     pub end_at: Option<Timestamp>,
     /// The task is finished after so many fires.
     pub max_runs: Option<u32>,
+    /// How many of its executions may run at once; more of them wait in the queue.
+    pub max_concurrent: Option<u32>,
 }
 
 impl Definition {
@@ -77,6 +79,7 @@ impl Definition {
             start_at: None,
             end_at: None,
             max_runs: None,
+            max_concurrent: None,
         }
     }
 
@@ -131,12 +134,17 @@ impl Retry {
 }
 
 /// When to stop calling a target that keeps failing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CircuitBreaker {
     /// How many failures in a row open it.
     pub failure_threshold: u32,
     /// How long it stays open before one probe.
     pub open_for: Span,
+}
+
+impl CircuitBreaker {
+    /// What a given breaker takes for the fields it leaves out.
+    pub const DEFAULT: Self = Self { failure_threshold: 5, open_for: Span::minutes(1) };
 }
 
 /// What happens to instants that nobody fired in time.

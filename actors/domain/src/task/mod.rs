@@ -5,6 +5,7 @@
 //! [`schedule`](crate::schedule)), and everything about other tasks (that is [`replica`](crate::replica)).
 
 pub mod action;
+pub mod claims;
 pub mod coming;
 pub mod decide;
 pub mod definition;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
+use super::claims::Claims;
 use super::definition::{Definition, Delivery, Misfire, Overlap, Retry};
 use super::trigger::{IfPast, Trigger};
 use crate::timestamp::{Span, Timestamp};
@@ -34,6 +35,8 @@ pub struct Rules {
     pub requirement: Requirement,
     /// The names of the calendars that narrow the schedule.
     pub calendars: Vec<Arc<str>>,
+    /// What an execution takes up while it runs; `None` if nothing.
+    pub claims: Option<Arc<Claims>>,
 }
 
 /// Whether and how a task has instants.
@@ -96,6 +99,12 @@ impl Rules {
             max_runs: definition.max_runs,
             requirement,
             calendars: definition.calendars.iter().map(|name| name.as_str().into()).collect(),
+            claims: Claims::of(definition).map(Arc::new),
         }
+    }
+
+    /// The pools that it names.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.claims.iter().flat_map(|claims| claims.resources.keys())
     }
 }

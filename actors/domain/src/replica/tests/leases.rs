@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::command::LeaseEnd;
+use crate::replica::placement::Gate;
 
 const LEASE: Span = Span::seconds(30);
 
@@ -181,4 +182,47 @@ fn leases_survive_a_snapshot() {
     assert_eq!(restored.state_hash(), world.replica.state_hash());
     assert_eq!(restored.leased().count(), 1);
     assert_eq!(restored.queue().len(), 1);
+}
+
+#[test]
+fn a_lease_takes_no_more_than_pools_allow_and_gives_its_share_back() {
+    let gate = Gate::Pool("staging".into());
+    let mut world = World::with_worker(8);
+    world.client(Request::PutGate { gate, capacity: 2 }).expect("put");
+    let resources = [("staging".to_owned(), 1)].into();
+    let task = world.create(1, &Definition { resources, ..queued() }, None);
+    for _ in 0..4 {
+        world.client(Request::RunTask { task }).expect("run");
+    }
+    let queue = "suites".into();
+    let leased = lease(&mut world, "suites", "w", 10);
+    assert_eq!(leased.len(), 2);
+    let tenant = world.tenant();
+    assert_eq!(world.replica.queue().waiting_in(tenant, &queue), 0, "nobody is woken in vain");
+    assert_eq!(lease(&mut world, "suites", "w", 10), []);
+    complete(&mut world, leased[0], AttemptOutcome::Succeeded(None)).expect("heard");
+    assert!(world.replica.queue().waiting_in(tenant, &queue) > 0);
+    assert_eq!(lease(&mut world, "suites", "w", 10).len(), 1);
+}
+
+#[test]
+fn nothing_is_leased_from_a_paused_queue() {
+    let (mut world, _) = world_with(&queued(), 2);
+    let pause = |paused| Request::PauseQueue { queue: "suites".into(), paused };
+    world.client(pause(true)).expect("paused");
+    assert_eq!(lease(&mut world, "suites", "w", 10), []);
+    world.client(pause(false)).expect("resumed");
+    assert_eq!(lease(&mut world, "suites", "w", 10).len(), 2);
+}
+
+#[test]
+fn the_highest_priority_is_leased_first() {
+    let mut world = World::with_worker(8);
+    for (id, priority) in [(1, 2), (2, 9), (3, 5)] {
+        let task = world.create(id, &Definition { priority, ..queued() }, None);
+        world.client(Request::RunTask { task }).expect("run");
+    }
+    let leased = lease(&mut world, "suites", "w", 10);
+    let tasks = leased.iter().map(|(id, _)| world.replica.execution(*id).expect("open").task.0);
+    assert_eq!(tasks.collect::<Vec<_>>(), [2, 3, 1]);
 }

@@ -1,8 +1,12 @@
 //! The rules of the replicated state, one claim a test.
 
 mod backfills;
+mod bounds;
+mod breakers;
 mod calendars;
 mod exactly_once;
+mod fairness;
+mod gates;
 mod leases;
 mod overlap_and_misfire;
 mod overrides;

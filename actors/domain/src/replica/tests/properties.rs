@@ -4,9 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::bounds::{held_in_bounds, nothing_idles, probed_once};
 use super::*;
 use crate::command::Change;
 use crate::execution::state::Occurrence;
+use crate::replica::placement::{BreakerState, Gate, next_grant};
+use crate::task::definition::CircuitBreaker;
+
+/// The target of every task here.
+const TARGET: &str = "builtin";
 
 #[derive(Clone, Debug)]
 enum Move {
@@ -29,6 +35,12 @@ enum Move {
     FireMoved(u8),
     Backfill(u8, u8),
     CancelBackfill(u8),
+    PutGate(u8, u8),
+    DeleteGate(u8),
+    SetPriority(u8, u8),
+    SetBreaker(bool),
+    BreakersDue,
+    Restore,
     Later(u16),
 }
 
@@ -53,6 +65,12 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => (0..6_u8).prop_map(Move::FireMoved),
         1 => (0..6_u8, 1..6_u8).prop_map(|(id, many)| Move::Backfill(id, many)),
         1 => (0..6_u8).prop_map(Move::CancelBackfill),
+        3 => (0..3_u8, 0..4_u8).prop_map(|(which, capacity)| Move::PutGate(which, capacity)),
+        1 => (0..3_u8).prop_map(Move::DeleteGate),
+        1 => (any::<u8>(), 0..10_u8).prop_map(|(which, priority)| Move::SetPriority(which, priority)),
+        1 => any::<bool>().prop_map(Move::SetBreaker),
+        2 => Just(Move::BreakersDue),
+        1 => Just(Move::Restore),
         3 => (0..2_000_u16).prop_map(Move::Later),
     ];
     proptest::collection::vec(one, 1..120)
@@ -66,7 +84,23 @@ fn kind(kind: u8) -> Definition {
         delivery: if kind & 8 == 0 { Delivery::AtLeastOnce } else { Delivery::AtMostOnce },
         retry: Retry { max_attempts: 1 + u32::from(kind % 3), ..Retry::DEFAULT },
         priority: kind % 10,
+        resources: (kind & 16 != 0)
+            .then(|| ("staging".into(), 1 + u32::from(kind % 2)))
+            .into_iter()
+            .collect(),
+        labels: (kind & 32 != 0).then(|| ("team".into(), "qa".into())).into_iter().collect(),
+        max_concurrent: (kind & 64 != 0).then_some(1),
+        circuit_breaker: (kind & 128 != 0)
+            .then_some(CircuitBreaker { failure_threshold: 2, open_for: Span::seconds(1) }),
         ..definition()
+    }
+}
+
+fn gate(which: u8) -> Gate {
+    match which {
+        0 => Gate::Pool("staging".into()),
+        1 => Gate::Label("team=qa".into()),
+        _ => Gate::Tenant,
     }
 }
 
@@ -79,6 +113,10 @@ struct Player {
 
 impl Player {
     fn play(&mut self, step: &Move) {
+        if matches!(step, Move::Restore) {
+            self.world.replica = restored(&self.world.replica);
+            return;
+        }
         let command = self.command(step);
         if let Some(command) = command {
             self.world.apply(&command);
@@ -152,6 +190,22 @@ impl Player {
                 let request = Request::CancelBackfill { task: id(*task), backfill };
                 Some(self.world.client_command("acme", request))
             }
+            Move::PutGate(which, capacity) => {
+                let request = Request::PutGate { gate: gate(*which), capacity: u32::from(*capacity) };
+                Some(self.world.client_command("acme", request))
+            }
+            Move::DeleteGate(which) => {
+                Some(self.world.client_command("acme", Request::DeleteGate { gate: gate(*which) }))
+            }
+            Move::SetPriority(which, priority) => {
+                let execution = self.pick(*which)?.id;
+                let request = Request::SetPriority { execution, priority: *priority };
+                Some(self.world.client_command("acme", request))
+            }
+            Move::SetBreaker(open) => {
+                let request = Request::SetBreaker { target: TARGET.into(), open: *open };
+                Some(self.world.client_command("acme", request))
+            }
             Move::Run(task) => Some(self.world.client_command("acme", Request::RunTask { task: id(*task) })),
             Move::Cancel(which) => {
                 let execution = self.pick(*which)?.id;
@@ -217,6 +271,16 @@ impl Player {
             Move::Retries => {
                 let due = self.world.open().iter().map(|open| (open.id, open.attempts)).collect();
                 self.scheduler(Request::RetriesDue(due))
+            }
+            Move::BreakersDue => {
+                let open = self.world.replica.queue().breakers().filter_map(|(tenant, target, known)| {
+                    match known.state {
+                        BreakerState::Open { until: Some(until) } => Some((tenant, target.clone(), until)),
+                        _ => None,
+                    }
+                });
+                let due = open.collect();
+                self.scheduler(Request::BreakersDue(due))
             }
             Move::Continue => self.scheduler(Request::Continue),
             Move::Later(millis) => {
@@ -327,6 +391,12 @@ fn held_once(world: &World) {
     assert_eq!(world.replica.queue().len(), queued);
 }
 
+fn restored(replica: &Replica) -> Replica {
+    let mut bytes = Vec::new();
+    replica.freeze().write_to(&mut bytes).expect("memory");
+    Replica::restore(&mut bytes.as_slice()).expect("sound")
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -334,12 +404,21 @@ proptest! {
     fn whatever_is_proposed_the_invariants_hold(steps in moves()) {
         let mut player =
             Player { world: World::new(), last: None, starts: 0, workers: BTreeMap::new() };
+        let mut held = BTreeMap::new();
         for step in &steps {
             player.play(step);
             held_once(&player.world);
+            held = held_in_bounds(&player.world, &held);
+            nothing_idles(&player.world);
+            let restored = restored(&player.world.replica);
+            prop_assert_eq!(
+                next_grant(restored.queue(), restored.workers()),
+                next_grant(player.world.replica.queue(), player.world.replica.workers())
+            );
             backfilled_in_bounds(&player.world);
         }
         fired_once(&player.world);
+        probed_once(&player.world);
         let mut folded = Replica::default();
         player.world.records.iter().for_each(|record| folded.evolve(record));
         prop_assert_eq!(folded.state_hash(), player.world.replica.state_hash());

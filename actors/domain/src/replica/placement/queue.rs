@@ -1,0 +1,271 @@
+//! The queue: every tenant's part of it, and for each kind of worker whose turn it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::breakers::Breaker;
+use super::gates::{Gate, Stock, StoredStock};
+use super::party::{Party, level_of};
+use super::shares::{LEVELS, Rounds, Share};
+use super::worker::{Condition, Workers};
+use crate::command::Offers;
+use crate::execution::state::Execution;
+use crate::identifier::{ExecutionId, TenantId};
+use crate::task::rules::Requirement;
+
+/// Executions that wait for a worker, and what they wait for.
+#[derive(Clone, Debug, Default)]
+pub struct Queue {
+    pub(super) parties: BTreeMap<TenantId, Party>,
+    lanes: BTreeMap<Requirement, Lane>,
+    rounds: Rounds,
+    waiting: [usize; LEVELS],
+    length: usize,
+    /// What the workers offer that take something new.
+    staff: Vec<Offers>,
+}
+
+/// Whose turn it is for one kind of worker.
+#[derive(Clone, Debug, Default)]
+struct Lane {
+    /// By level: the tenants of which something may go.
+    levels: [BTreeSet<(Share, TenantId)>; LEVELS],
+    length: usize,
+    staffed: bool,
+}
+
+/// What a snapshot holds of the queue: the rest follows from the executions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    rounds: Rounds,
+    /// By tenant and level: the place in the round.
+    since: Vec<((TenantId, u8), u64)>,
+    gates: Vec<((TenantId, Gate), StoredStock)>,
+    breakers: Vec<((TenantId, Arc<str>), Breaker)>,
+    paused: Vec<(TenantId, Arc<str>)>,
+}
+
+impl Queue {
+    /// Puts an execution into its place.
+    pub(in crate::replica) fn push(&mut self, execution: &Execution) {
+        let (tenant, level) = (execution.tenant, level_of(execution));
+        let party = self.parties.entry(tenant).or_default();
+        if party.push(execution) {
+            party.shares[usize::from(level)].since = self.rounds.last();
+        }
+        self.length += 1;
+        self.waiting[usize::from(level)] += 1;
+        let lane = match self.lanes.get_mut(&execution.rules.requirement) {
+            Some(lane) => lane,
+            None => {
+                let staffed = self.staff.iter().any(|offers| offers.meet(&execution.rules.requirement));
+                let lane = Lane { staffed, ..Lane::default() };
+                self.lanes.entry(execution.rules.requirement.clone()).or_insert(lane)
+            }
+        };
+        lane.length += 1;
+        self.seat(tenant);
+    }
+
+    /// Takes an execution out, if it is there.
+    pub(in crate::replica) fn remove(&mut self, execution: &Execution) {
+        let tenant = execution.tenant;
+        if !self.parties.get_mut(&tenant).is_some_and(|party| party.remove(execution)) {
+            return;
+        }
+        self.length -= 1;
+        self.waiting[usize::from(level_of(execution))] -= 1;
+        self.seat(tenant);
+        if let Some(lane) = self.lanes.get_mut(&execution.rules.requirement) {
+            lane.length -= 1;
+            if lane.length == 0 {
+                self.lanes.remove(&execution.rules.requirement);
+            }
+        }
+    }
+
+    /// Notes that an execution runs, as it did before a snapshot.
+    fn hold(&mut self, execution: &Execution) {
+        self.parties.entry(execution.tenant).or_default().hold(execution);
+    }
+
+    /// Notes that an execution was granted.
+    pub(in crate::replica) fn grant(&mut self, execution: &Execution) {
+        let (tenant, level) = (execution.tenant, level_of(execution));
+        self.rounds.granted(level, &self.waiting);
+        let last = self.rounds.last();
+        let party = self.parties.entry(tenant).or_default();
+        party.hold(execution);
+        party.granted(execution);
+        party.shares[usize::from(level)].since = last;
+        party.touch_level(level);
+        self.seat(tenant);
+    }
+
+    /// Takes back what an execution had that runs no more.
+    pub(in crate::replica) fn release(&mut self, execution: &Execution) {
+        let tenant = execution.tenant;
+        let Some(party) = self.parties.get_mut(&tenant) else { return };
+        party.release(execution);
+        party.touch_level(level_of(execution));
+        self.seat(tenant);
+    }
+
+    /// Lets something of a tenant change, and seats it by what may go then.
+    pub(super) fn change<T>(&mut self, tenant: TenantId, change: impl FnOnce(&mut Party) -> T) -> T {
+        let changed = change(self.parties.entry(tenant).or_default());
+        self.seat(tenant);
+        changed
+    }
+
+    /// Seats a tenant in the lanes of which something may go, and nowhere else.
+    fn seat(&mut self, tenant: TenantId) {
+        let Some(party) = self.parties.get_mut(&tenant) else { return };
+        let lanes = &mut self.lanes;
+        party.settle(|requirement| lanes.get(requirement).is_some_and(|lane| lane.staffed));
+        while let Some(key) = party.changed.pop_first() {
+            let share = party.may_go(&key).then(|| party.share(key.0));
+            let seat = party.seats.get(&key).copied();
+            if share == seat {
+                continue;
+            }
+            if let Some(lane) = lanes.get_mut(&key.1) {
+                let level = &mut lane.levels[usize::from(key.0)];
+                if let Some(seat) = seat {
+                    level.remove(&(seat, tenant));
+                }
+                if let Some(share) = share {
+                    level.insert((share, tenant));
+                }
+            }
+            match share {
+                Some(share) => drop(party.seats.insert(key, share)),
+                None => drop(party.seats.remove(&key)),
+            }
+        }
+        if party.is_idle() {
+            self.parties.remove(&tenant);
+        }
+    }
+
+    /// Hears which workers there are.
+    pub(in crate::replica) fn staff(&mut self, workers: &Workers) {
+        let ready = workers.values().filter(|worker| worker.condition == Condition::Ready);
+        self.staff = ready.map(|worker| worker.offers.clone()).collect();
+        for (requirement, lane) in &mut self.lanes {
+            lane.staffed = self.staff.iter().any(|offers| offers.meet(requirement));
+        }
+        let tenants: Vec<TenantId> = self.parties.keys().copied().collect();
+        for tenant in tenants {
+            self.change(tenant, Party::touch_all);
+        }
+    }
+
+    /// What goes next, and what `free` says of a worker for it.
+    pub(super) fn next<W: Copy>(&self, free: impl Fn(&Requirement) -> Option<W>) -> Option<(ExecutionId, W)> {
+        let occupied =
+            self.lanes.iter().filter(|(_, lane)| lane.levels.iter().any(|level| !level.is_empty()));
+        let open: Vec<(&Requirement, &Lane, W)> = occupied
+            .filter_map(|(requirement, lane)| Some((requirement, lane, free(requirement)?)))
+            .collect();
+        let level =
+            self.rounds.level(|level| open.iter().any(|(_, lane, _)| !lane.levels[level].is_empty()))?;
+        let firsts = open.iter().filter_map(|(requirement, lane, worker)| {
+            lane.levels[level].first().map(|(share, tenant)| (*share, *tenant, *requirement, *worker))
+        });
+        let firsts: Vec<_> = firsts.collect();
+        let (_, tenant, ..) = firsts.iter().min_by_key(|(share, tenant, ..)| (*share, *tenant))?;
+        let party = self.parties.get(tenant)?;
+        let level = u8::try_from(level).ok()?;
+        firsts
+            .iter()
+            .filter(|(_, other, ..)| other == tenant)
+            .filter_map(|(_, _, requirement, worker)| {
+                let (turn, execution) = party.first_of(&(level, (*requirement).clone()))?;
+                Some((turn, execution, *worker))
+            })
+            .min_by_key(|(turn, ..)| *turn)
+            .map(|(_, execution, worker)| (execution, worker))
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    pub(super) fn is_staffed(&self, requirement: &Requirement) -> bool {
+        self.lanes.get(requirement).is_some_and(|lane| lane.staffed)
+    }
+
+    /// What a snapshot holds of it.
+    pub(in crate::replica) fn keep(&self) -> Kept {
+        let mut kept = Kept {
+            rounds: self.rounds.clone(),
+            since: Vec::new(),
+            gates: Vec::new(),
+            breakers: Vec::new(),
+            paused: Vec::new(),
+        };
+        for (tenant, party) in &self.parties {
+            for (level, (share, waiting)) in (0_u8..).zip(party.shares.iter().zip(party.waiting)) {
+                if share.running > 0 || waiting > 0 {
+                    kept.since.push(((*tenant, level), share.since));
+                }
+            }
+            let gates = party.gates.iter().map(|(gate, stock)| ((*tenant, gate.clone()), stock.keep()));
+            kept.gates.extend(gates);
+            let breakers =
+                party.breakers.iter().map(|(target, known)| ((*tenant, target.clone()), known.clone()));
+            kept.breakers.extend(breakers);
+            kept.paused.extend(party.paused.iter().map(|queue| (*tenant, queue.clone())));
+        }
+        kept
+    }
+
+    /// Makes the queue again from what a snapshot holds.
+    pub(in crate::replica) fn restore<'a>(
+        kept: Kept,
+        workers: &Workers,
+        executions: impl Iterator<Item = &'a Execution>,
+    ) -> Self {
+        let mut queue = Self::default();
+        queue.staff(workers);
+        for ((tenant, gate), stored) in &kept.gates {
+            let party = queue.parties.entry(*tenant).or_default();
+            party.gates.insert(gate.clone(), Stock::restore(stored));
+        }
+        for ((tenant, target), breaker) in kept.breakers {
+            queue.parties.entry(tenant).or_default().breakers.insert(target, breaker);
+        }
+        for (tenant, paused) in kept.paused {
+            queue.parties.entry(tenant).or_default().paused.insert(paused);
+        }
+        for execution in executions {
+            match execution.stage {
+                crate::execution::state::Stage::Queued => queue.push(execution),
+                crate::execution::state::Stage::Running(_) => queue.hold(execution),
+                _ => {}
+            }
+        }
+        queue.rounds = kept.rounds;
+        for ((tenant, level), since) in kept.since {
+            if let Some(party) = queue.parties.get_mut(&tenant) {
+                party.shares[usize::from(level)].since = since;
+            }
+        }
+        let tenants: Vec<TenantId> = queue.parties.keys().copied().collect();
+        for tenant in tenants {
+            queue.change(tenant, Party::touch_all);
+        }
+        queue
+    }
+}

@@ -1,0 +1,201 @@
+//! Who gets which attempt: pools, limits, circuit breakers, priorities and fair shares, on the real program.
+
+use serde_json::{Value, json};
+
+use crate::harness::api::{Api, items, text};
+use crate::harness::cluster::{Cluster, Settings};
+use crate::harness::definitions::{await_status, call, execution, manual, noop, run, script, with};
+use crate::harness::development::Development;
+use crate::harness::program::ask;
+use crate::harness::target::Target;
+use crate::harness::wait::{eventually, millis, until};
+
+#[track_caller]
+fn put(api: &Api, path: &str, body: &Value) -> Value {
+    let reply = api.send("PUT", path, &[], Some(&body.to_string()));
+    assert!([200, 201].contains(&reply.status), "{reply:?}");
+    reply.json()
+}
+
+/// Runs until it is cancelled, beside others.
+fn long(name: &str, fields: Value) -> Value {
+    with(with(script(name, &manual(), "sleep 300"), json!({ "overlap": "allow" })), fields)
+}
+
+fn cancel(api: &Api, id: &str) {
+    api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
+    await_status(api, id, "cancelled");
+}
+
+fn guarded(name: &str, url: &str, open_for: &str) -> Value {
+    let breaker = json!({ "failure_threshold": 2, "open_for": open_for });
+    with(call(name, &manual(), url), json!({ "circuit_breaker": breaker, "overlap": "allow" }))
+}
+
+/// The breaker of a target.
+fn breaker(api: &Api, target: &Target) -> Value {
+    api.get(&format!("/api/breakers/{}", key_of(target)))
+}
+
+fn key_of(target: &Target) -> String {
+    target.url("").replacen("http://", "http:", 1)
+}
+
+#[test]
+fn what_a_pool_has_not_left_waits_and_gets_it_when_it_is_given_back() {
+    let development = Development::start();
+    let api = development.api();
+    ask(&api, &["pool", "put", "staging", "--capacity", "1"], None).expect(0);
+    let one = api.create_id(&long("one", json!({ "resources": { "staging": 1 } })));
+    let two = api.create_id(&long("two", json!({ "resources": { "staging": 1 } })));
+    let first = run(&api, &one);
+    await_status(&api, &first, "running");
+    let second = run(&api, &two);
+    assert_eq!(execution(&api, &second)["waiting_for"], "it waits for the pool `staging`");
+    let shown = ask(&api, &["pool", "show", "staging"], None).expect(0).out;
+    assert!(shown.contains(&first) && shown.contains(&second), "{shown}");
+    let refused = ask(&api, &["pool", "delete", "staging"], None).expect(1).err;
+    assert!(refused.contains("2 tasks ask for shares"), "{refused}");
+    cancel(&api, &first);
+    await_status(&api, &second, "running");
+    // A deleted task gives back what it had, too.
+    api.send("DELETE", &format!("/api/scheduled-tasks/{two}"), &[], None).expect(204);
+    until("all is given back", || api.get("/api/pools/staging")["held"] == 0);
+    let huge = api.post("/api/scheduled-tasks", &long("huge", json!({ "resources": { "staging": 2 } })));
+    assert_eq!(huge.expect(422)["errors"][0]["pointer"], "/resources/staging");
+}
+
+#[test]
+fn limits_hold_over_labels_tasks_and_the_tenant() {
+    let development = Development::start();
+    let api = development.api();
+    let labelled = api.create_id(&long("labelled", json!({ "labels": { "team": "qa" } })));
+    let single = api.create_id(&long("single", json!({ "max_concurrent": 1 })));
+    ask(&api, &["limit", "put", "label", "team=qa", "--max-concurrent", "1"], None).expect(0);
+    let running = [run(&api, &labelled), run(&api, &single)];
+    running.iter().for_each(|id| drop(await_status(&api, id, "running")));
+    for (task, reason) in [(&labelled, "the label `team=qa`"), (&single, "max_concurrent: 1")] {
+        let waits = run(&api, task);
+        let told = text(&execution(&api, &waits), "waiting_for");
+        assert!(told.contains(reason), "{told}");
+    }
+    put(&api, "/api/limits/tenant/acme", &json!({ "max_concurrent": 2 }));
+    let other = run(&api, &api.create_id(&noop("other", &manual())));
+    assert!(text(&execution(&api, &other), "waiting_for").contains("the whole tenant"));
+    ask(&api, &["limit", "delete", "tenant", "acme"], None).expect(0);
+    await_status(&api, &other, "succeeded");
+}
+
+#[test]
+fn a_breaker_opens_lets_nobody_call_and_closes_by_a_probe() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let failing = api.create_id(&guarded("failing", &target.url("/status/503"), "2s"));
+    let good = api.create_id(&guarded("good", &target.url("/ok"), "2s"));
+    for _ in 0..2 {
+        await_status(&api, &run(&api, &failing), "failed");
+    }
+    let opened = breaker(&api, &target);
+    assert_eq!((&opened["state"], &opened["failures"]), (&json!("open"), &json!(2)), "{opened}");
+    let waits = run(&api, &good);
+    assert!(text(&execution(&api, &waits), "waiting_for").contains("breaker"));
+    let done = await_status(&api, &waits, "succeeded");
+    assert!(millis(&done["started_at"]) >= millis(&opened["open_until"]), "{done}");
+    assert_eq!(done["attempt"], 1, "no attempt was burnt");
+    assert_eq!(breaker(&api, &target)["state"], "closed");
+    let types: Vec<String> = items(&api.get("/api/audit/events?limit=1000"))
+        .iter()
+        .map(|event| text(event, "type"))
+        .filter(|name| name.starts_with("Breaker"))
+        .collect();
+    assert_eq!(types, ["BreakerOpened", "BreakerHalfOpened", "BreakerClosed"]);
+    let metrics = api.send("GET", "/metrics", &[], None).body;
+    assert!(metrics.contains("escapement_breakers{state=\"closed\"}"), "{metrics}");
+    // By hand, and it stays so.
+    ask(&api, &["breaker", "open", &key_of(&target)], None).expect(0);
+    let waits = run(&api, &good);
+    assert_eq!(breaker(&api, &target)["open_until"], Value::Null);
+    ask(&api, &["breaker", "close", &key_of(&target)], None).expect(0);
+    await_status(&api, &waits, "succeeded");
+}
+
+#[test]
+fn a_new_leader_knows_what_is_open_and_what_is_held() {
+    let (mut cluster, target) = (Cluster::start(3), Target::start());
+    let api = cluster.any();
+    put(&api, "/api/pools/staging", &json!({ "capacity": 2 }));
+    let failing = api.create_id(&guarded("failing", &target.url("/status/503"), "4s"));
+    let good = api.create_id(&guarded("good", &target.url("/ok"), "4s"));
+    let holding = api.create_id(&long("holding", json!({ "resources": { "staging": 2 } })));
+    let first = run(&api, &holding);
+    await_status(&api, &first, "running");
+    for _ in 0..2 {
+        await_status(&api, &run(&api, &failing), "failed");
+    }
+    let opened = breaker(&api, &target);
+    let waits = run(&api, &good);
+    cluster.kill(cluster.leader());
+    cluster.leader();
+    let api = cluster.any();
+    assert_eq!(breaker(&api, &target)["open_until"], opened["open_until"], "the same end");
+    let done = await_status(&api, &waits, "succeeded");
+    assert!(millis(&done["started_at"]) >= millis(&opened["open_until"]), "{done}");
+    until("the pool is held by the one that runs, wherever", || {
+        api.get("/api/pools/staging")["held"] == 2 && execution(&api, &first)["status"] == "running"
+    });
+}
+
+#[test]
+fn what_waits_goes_by_priority_and_the_priority_is_changed_by_hand() {
+    let cluster = Cluster::start_with(1, Settings { slots: Some(1), ..Settings::default() });
+    let api = cluster.any();
+    let blocker = run(&api, &api.create_id(&long("blocker", json!({}))));
+    await_status(&api, &blocker, "running");
+    let queued: Vec<String> = (0..3)
+        .map(|number| {
+            run(&api, &api.create_id(&with(noop("n", &manual()), json!({ "priority": 4 + number }))))
+        })
+        .collect();
+    let told = ask(&api, &["execution", "priority", &queued[0], "9"], None).expect(0).out;
+    assert_eq!(told, format!("execution {} has priority 9 now\n", queued[0]));
+    let path = format!("/api/executions/{blocker}");
+    api.send("PATCH", &path, &[], Some(r#"{"priority": 1}"#)).expect(409);
+    cancel(&api, &blocker);
+    let started: Vec<i64> = [&queued[0], &queued[2], &queued[1]]
+        .into_iter()
+        .map(|id| await_status(&api, id, "succeeded")["log_index"].as_i64().map(|_| id))
+        .map(|id| {
+            let events = items(&api.get("/api/audit/events?limit=1000"));
+            let of =
+                |event: &&Value| event["type"] == "TaskStarted" && event["data"]["execution_id"] == json!(id);
+            events.iter().find(of).and_then(|event| event["seq"].as_i64()).expect("it was granted")
+        })
+        .collect();
+    assert!(started.is_sorted(), "{started:?}");
+}
+
+#[test]
+fn a_tenant_gets_its_share_however_much_another_has_queued() {
+    let cluster = Cluster::start_with(1, Settings { slots: Some(2), ..Settings::default() });
+    let acme = cluster.any();
+    let other = acme.with_token(&cluster.mint("bob", "rival", &["admin"]));
+    let slow = with(script("slow", &manual(), "sleep 0.3"), json!({ "overlap": "allow" }));
+    let task = acme.create_id(&slow);
+    let flood: Vec<String> = (0..30).map(|_| run(&acme, &task)).collect();
+    let small = run(&other, &other.create_id(&slow));
+    await_status(&other, &small, "succeeded");
+    let ended = flood.iter().filter(|id| execution(&acme, id)["status"] == "succeeded").count();
+    assert!(ended < 15, "{ended} of the other tenant's 30 went first");
+}
+
+#[test]
+fn a_queue_is_paused_and_resumed_on_the_command_line() {
+    let development = Development::start();
+    let api = development.api();
+    let told = ask(&api, &["queue", "pause", "ios"], None).expect(0).out;
+    assert_eq!(told, "queue ios is paused: 0 wait, 0 run\n");
+    let listed = ask(&api, &["queue", "list"], None).expect(0).out;
+    assert!(listed.contains("drained"), "{listed}");
+    ask(&api, &["queue", "resume", "ios"], None).expect(0);
+    eventually("no queue is known any more", || items(&api.get("/api/queues")).is_empty().then_some(()));
+}
