@@ -232,6 +232,9 @@ pub enum Request {
         /// The version.
         version: Arc<str>,
     },
+    /// The times to which occurrences were moved came in a pause, after which their tasks are about to change: the task's
+    /// slot, and their own instants.
+    MissMoved(Vec<(u32, Timestamp)>),
 }
 
 /// What becomes of one coming occurrence.
