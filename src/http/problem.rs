@@ -296,7 +296,8 @@ impl From<Rejection> for Problem {
             Rejection::NoSuchTask
             | Rejection::NoSuchExecution
             | Rejection::NoSuchBackfill
-            | Rejection::NoSuchCalendar { .. } => Self::not_found(detail),
+            | Rejection::NoSuchCalendar { .. }
+            | Rejection::MissingCalendars { .. } => Self::not_found(detail),
             Rejection::CalendarInUse { name, tasks } => {
                 let users = if *tasks == 1 { "1 task names".into() } else { format!("{tasks} tasks name") };
                 let detail = format!(

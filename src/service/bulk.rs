@@ -19,7 +19,7 @@ use super::caller::Caller;
 use super::consistency::PATIENCE;
 use super::failure::ServiceError;
 use super::submitting::Carried;
-use super::validation::{Checked, Fault, WantedState, no_such_calendar};
+use super::validation::{Checked, Fault, WantedState};
 use crate::security::Permission;
 
 /// Names made from a key carry the beginning of a time slot of this length, in milliseconds.
@@ -245,13 +245,20 @@ fn failed(rejection: Rejection, draft: &Draft) -> BulkOutcome {
     }
 }
 
-/// The refusal of a whole bulk for a calendar that one of its tasks names, with a pointer within the bulk.
+/// The refusal of a whole bulk for the calendars that the first of its tasks which cannot be created names, with pointers
+/// within the bulk.
 fn of_one(error: ServiceError, named: &[Vec<String>]) -> ServiceError {
-    let ServiceError::NoSuchCalendar { name } = error else { return error };
-    let place = named.iter().position(|named| named.iter().any(|other| **other == *name)).unwrap_or(0);
-    let fault = no_such_calendar(&name, named.get(place).map_or(&[], Vec::as_slice));
-    let fault = Fault { pointer: format!("/{place}{}", fault.pointer), detail: fault.detail };
-    ServiceError::Invalid { faults: vec![fault] }
+    let ServiceError::Rejected(Rejection::MissingCalendars { names }) = &error else { return error };
+    let names_one =
+        |named: &Vec<String>| names.iter().any(|name| named.iter().any(|other| **other == **name));
+    let place = named.iter().position(names_one).unwrap_or(0);
+    match of_task(error, named.get(place).map_or(&[], Vec::as_slice)) {
+        ServiceError::Invalid { faults } => {
+            let within = |Fault { pointer, detail }| Fault { pointer: format!("/{place}{pointer}"), detail };
+            ServiceError::Invalid { faults: faults.into_iter().map(within).collect() }
+        }
+        other => other,
+    }
 }
 
 /// Names made from a key: the same for everyone who asks within a time slot.

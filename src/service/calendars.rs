@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use escapement_actors::intent::Intent;
-use escapement_domain::answer::Accepted;
+use escapement_domain::answer::{Accepted, Rejection};
 use escapement_domain::replica::Replica;
 use escapement_domain::replica::calendars::StoredCalendar;
 use escapement_domain::schedule::calendar::Calendar;
@@ -137,11 +137,12 @@ fn no_such(name: &str) -> ServiceError {
     ServiceError::NoSuchCalendar { name: name.into() }
 }
 
-/// The refusal of a task that names `named`: a calendar that is not there is a fault of it.
+/// The refusal of a task that names `named`: each calendar that is not there is a fault of it.
 pub(super) fn of_task(error: ServiceError, named: &[String]) -> ServiceError {
     match error {
-        ServiceError::NoSuchCalendar { name } => {
-            ServiceError::Invalid { faults: vec![no_such_calendar(&name, named)] }
+        ServiceError::Rejected(Rejection::MissingCalendars { names }) => {
+            let faults = names.iter().map(|name| no_such_calendar(name, named)).collect();
+            ServiceError::Invalid { faults }
         }
         other => other,
     }
