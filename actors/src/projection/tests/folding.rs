@@ -215,6 +215,23 @@ fn a_skip_has_its_reason() {
 }
 
 #[test]
+fn what_waits_for_an_earlier_execution_has_its_reason() {
+    let definition = Definition { overlap: Overlap::QueueAll, ..world::definition() };
+    let (_, storage) = folded(|world| {
+        world.join(1);
+        world.create("acme", 1, &definition);
+        world.fire(ACME, 1, 0);
+        world.fire(ACME, 1, 0);
+    });
+    let rows = dump(&*storage, Tree::Executions).expect("memory");
+    let rows: Vec<_> = rows.iter().filter_map(|(_, row)| ExecutionRow::decode(row).ok()).collect();
+    let reasons = |status| -> Vec<_> {
+        rows.iter().filter(|row| row.status == status).map(|row| row.reason.clone()).collect()
+    };
+    assert_eq!((reasons(Status::Running), reasons(Status::Queued)), (vec![None], vec![Some(Reason::Held)]));
+}
+
+#[test]
 fn a_lost_worker_costs_an_attempt_or_the_execution() {
     let again = row_of(&world::definition(), |world| {
         world.lose_worker();
