@@ -19,9 +19,11 @@ mod forecast;
 #[allow(dead_code, reason = "what only the tests of faults use")]
 mod harness;
 mod membership;
+mod misfires;
 mod overlap;
 mod processes;
 mod recovery;
+mod schedules;
 mod storage;
 mod surface;
 mod tasks;
