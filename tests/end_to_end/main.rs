@@ -20,6 +20,7 @@ mod forecast;
 mod harness;
 mod membership;
 mod misfires;
+mod narrowing;
 mod overlap;
 mod processes;
 mod recovery;
