@@ -18,13 +18,13 @@ const WRONG_MS: i64 = 3_000;
 
 /// Nodes whose clocks can be moved.
 #[derive(Debug)]
-struct Clocks {
+pub(crate) struct Clocks {
     library: PathBuf,
     hands: TempDir,
 }
 
 impl Clocks {
-    fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let libraries = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
         let library = libraries
             .map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"))
@@ -36,7 +36,7 @@ impl Clocks {
     }
 
     /// Sets how far a node's clock is off.
-    fn set(&self, node: u64, offset: &str) {
+    pub(crate) fn set(&self, node: u64, offset: &str) {
         // In one step: the node reads it all the time.
         let (next, hand) = (self.hands.path().join("next"), self.hand(node));
         fs::write(&next, format!("{offset}\n")).expect("written");
