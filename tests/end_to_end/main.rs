@@ -29,3 +29,4 @@ mod storage;
 mod surface;
 mod tasks;
 mod triggers;
+mod zone_data;

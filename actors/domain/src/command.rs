@@ -227,7 +227,7 @@ pub enum Request {
     },
     /// Next instants by newer zone data.
     Replan(Vec<Replanned>),
-    /// Every task is planned by this version of the zone data.
+    /// Every task is planned by this version of the zone data, or by a newer one, and from here on by this one.
     AdoptZoneData {
         /// The version.
         version: Arc<str>,
