@@ -93,6 +93,14 @@ fn each_policy_holds_for_instants_of_a_schedule_and_is_accounted_for() {
                 || expected.iter().any(|known| (known.0, known.1) == (fire.0.as_str(), fire.1))
         };
         assert!(account.iter().all(known), "only {expected:?} in {account:?}");
+        for (status, reason) in expected {
+            let fire =
+                account.iter().find(|fire| fire["status"] == *status && fire["reason"].as_str() == *reason);
+            let at = text(fire.expect("it is there"), "at");
+            let told = api.get(&format!("/api/scheduled-tasks/{task}/explain?at={at}"));
+            assert_eq!(told["instant"]["status"], *status, "{told}");
+            assert!(text(&told["instant"], "explanation").contains("earlier"), "{told}");
+        }
     }
     let cancelled = executions(&api, &tasks[3].0);
     let replaced = cancelled.iter().find(|one| one["status"] == "cancelled").expect("one was replaced");
