@@ -149,7 +149,7 @@ impl Step<'_> {
     }
 
     pub(super) fn fire_moved(&mut self, items: &[(u32, Timestamp)]) -> Result<Accepted, Rejection> {
-        self.settle_moved(items, |task, open, at, now| task_rules::fire_moved(task, open, at, now))
+        self.settle_moved(items, task_rules::fire_moved)
     }
 
     pub(super) fn miss_moved(&mut self, items: &[(u32, Timestamp)]) -> Result<Accepted, Rejection> {
