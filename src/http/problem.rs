@@ -304,6 +304,7 @@ impl From<Rejection> for Problem {
             | Rejection::NoSuchExecution
             | Rejection::NoSuchBackfill
             | Rejection::NoSuchCalendar { .. }
+            | Rejection::MissingCalendars { .. }
             | Rejection::NoSuchPool { .. }
             | Rejection::NoSuchLimit => Self::not_found(detail),
             Rejection::PoolInUse { .. } => conflict("pool_in_use", "Pool in use"),

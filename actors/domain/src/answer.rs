@@ -224,4 +224,14 @@ pub enum Rejection {
     /// There is no such limit.
     #[error("there is no such limit")]
     NoSuchLimit,
+    /// A task names calendars that its tenant does not have.
+    #[error("there is no calendar {}", in_backticks(names))]
+    MissingCalendars {
+        /// Those that are missing, at least one.
+        names: Vec<Arc<str>>,
+    },
+}
+
+fn in_backticks(names: &[Arc<str>]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -228,7 +228,7 @@ pub enum Request {
     },
     /// Next instants by newer zone data.
     Replan(Vec<Replanned>),
-    /// Every task is planned by this version of the zone data.
+    /// Every task is planned by this version of the zone data, or by a newer one, and from here on by this one.
     AdoptZoneData {
         /// The version.
         version: Arc<str>,
@@ -301,6 +301,9 @@ pub enum Request {
     },
     /// Breakers that have been open for long enough: whose, of which target, and until when.
     BreakersDue(Vec<(TenantId, Arc<str>, Timestamp)>),
+    /// The times to which occurrences were moved came in a pause, after which their tasks are about to change: the task's
+    /// slot, and their own instants.
+    MissMoved(Vec<(u32, Timestamp)>),
 }
 
 /// The end of a lease that the worker did not bring about.

@@ -54,7 +54,7 @@ pub struct ExecutionRow {
     pub result: Option<Sealed>,
     /// Why its last attempt failed.
     pub error: Option<Arc<str>>,
-    /// Why it was skipped, cancelled or lost.
+    /// Why it waited for an earlier one, or was skipped, cancelled or lost.
     pub reason: Option<Reason>,
     /// The index of the log entry that made it.
     pub log_index: u64,
@@ -149,7 +149,7 @@ pub struct Progress {
     pub message: Arc<str>,
 }
 
-/// Why an execution did not run to its end.
+/// Why an execution did not run at once, or to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
     /// It was skipped.
@@ -158,6 +158,8 @@ pub enum Reason {
     Cancelled(CancelCause),
     /// Its worker was lost, and it may be made at most once.
     Lost,
+    /// It had to wait until earlier ones of its task had ended.
+    Held,
 }
 
 impl Reason {
@@ -172,6 +174,9 @@ impl Reason {
             }
             Self::Cancelled(CancelCause::TaskDeleted) => "its task was deleted",
             Self::Lost => "its worker was lost and the task is delivered at most once",
+            Self::Held => {
+                "an earlier execution of the task had not ended: it waited for that (overlap policy)"
+            }
         })
     }
 }
@@ -218,9 +223,12 @@ impl ExecutionRow {
     pub(super) fn made_by(record: &Record) -> Option<Self> {
         let header = &record.header;
         match &record.event {
-            Event::TaskScheduled { task, execution, occurrence, scheduled_at, task_version, .. } => {
+            Event::TaskScheduled {
+                task, execution, occurrence, scheduled_at, task_version, held, ..
+            } => {
                 let mut row = Self::new(header, *execution, *task, *task_version, *occurrence, *scheduled_at);
                 row.fired_at = Some(header.at);
+                row.reason = held.then_some(Reason::Held);
                 Some(row)
             }
             Event::TaskSkipped {

@@ -144,7 +144,7 @@ async fn propose(proposer: &Proposer, client: &Client, intent: &Intent) -> Resul
         },
         Intent::ChangeOccurrence { task, at: instant, change } => {
             let planned = planned(proposer, client, *task).await?;
-            planned.map_or(Ok(()), |planned| planned.has_occurrence(*instant, *change, at))?;
+            planned.map_or(Ok(()), |planned| planned.can_change(*instant, *change, at))?;
             Request::ChangeOccurrence { task: *task, at: *instant, change: *change }
         }
         Intent::Backfill { task, from, to, concurrency } => {

@@ -58,7 +58,7 @@ pub(in crate::http) struct Execution {
     /// Why its last attempt failed.
     #[schema(required = true)]
     error: Option<String>,
-    /// Why it was skipped, cancelled or lost.
+    /// Why it waited for an earlier one, or was skipped, cancelled or lost.
     #[schema(required = true)]
     reason: Option<String>,
     /// From 0, the lowest, to 9; null once it has ended.

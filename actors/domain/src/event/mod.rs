@@ -399,7 +399,7 @@ pub enum Event {
         /// What it is.
         next: Option<Timestamp>,
     },
-    /// Every task is planned by this version of the zone data.
+    /// Every task is planned by this version of the zone data, or by a newer one, and from here on by this one.
     ZoneDataAdopted {
         /// The version, such as `2025b`.
         version: Arc<str>,

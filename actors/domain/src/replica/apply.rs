@@ -180,6 +180,7 @@ impl<'a> Step<'a> {
             Request::CommitStaged { bulk, parts } => self.commit_staged(*bulk, *parts),
             Request::AbandonStaged { bulk } => self.abandon_staged(*bulk),
             Request::FireMoved(items) => self.fire_moved(items),
+            Request::MissMoved(items) => self.miss_moved(items),
             Request::Backfill { task, instants, concurrency } => {
                 self.start_backfill(*task, instants, *concurrency)
             }

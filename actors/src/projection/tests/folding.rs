@@ -197,9 +197,9 @@ fn a_success_is_told_from_beginning_to_end() {
     assert_eq!(row.correlation(), row.id.to_string());
 }
 
-#[test]
-fn a_skip_has_its_reason() {
-    let definition = Definition { overlap: Overlap::Skip, ..world::definition() };
+/// The rows of a task that was due twice at once.
+fn due_twice(overlap: Overlap) -> Vec<ExecutionRow> {
+    let definition = Definition { overlap, ..world::definition() };
     let (_, storage) = folded(|world| {
         world.join(1);
         world.create("acme", 1, &definition);
@@ -207,11 +207,25 @@ fn a_skip_has_its_reason() {
         world.fire(ACME, 1, 0);
     });
     let rows = dump(&*storage, Tree::Executions).expect("memory");
-    let rows: Vec<_> = rows.iter().filter_map(|(_, row)| ExecutionRow::decode(row).ok()).collect();
+    rows.iter().filter_map(|(_, row)| ExecutionRow::decode(row).ok()).collect()
+}
+
+#[test]
+fn a_skip_has_its_reason() {
+    let rows = due_twice(Overlap::Skip);
     let skipped = rows.iter().find(|row| row.status == Status::Skipped).expect("one was skipped");
     assert!(skipped.reason.as_ref().expect("a reason").explanation().contains("overlap: skip"));
     assert_eq!((skipped.fired_at, skipped.started_at, skipped.lateness_ms()), (None, None, None));
     assert!(skipped.finished_at.is_some());
+}
+
+#[test]
+fn what_waits_for_an_earlier_execution_has_its_reason() {
+    let rows = due_twice(Overlap::QueueAll);
+    let reasons = |status| -> Vec<_> {
+        rows.iter().filter(|row| row.status == status).map(|row| row.reason.clone()).collect()
+    };
+    assert_eq!((reasons(Status::Running), reasons(Status::Queued)), (vec![None], vec![Some(Reason::Held)]));
 }
 
 #[test]

@@ -33,6 +33,7 @@ enum Move {
     Continue,
     Change(u8, u8),
     FireMoved(u8),
+    MissMoved(u8),
     Backfill(u8, u8),
     CancelBackfill(u8),
     PutGate(u8, u8),
@@ -63,6 +64,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => Just(Move::Continue),
         2 => (0..6_u8, any::<u8>()).prop_map(|(id, how)| Move::Change(id, how)),
         2 => (0..6_u8).prop_map(Move::FireMoved),
+        1 => (0..6_u8).prop_map(Move::MissMoved),
         1 => (0..6_u8, 1..6_u8).prop_map(|(id, many)| Move::Backfill(id, many)),
         1 => (0..6_u8).prop_map(Move::CancelBackfill),
         3 => (0..3_u8, 0..4_u8).prop_map(|(which, capacity)| Move::PutGate(which, capacity)),
@@ -233,10 +235,11 @@ impl Player {
                 };
                 self.scheduler(Request::Fire(vec![item]))
             }
-            Move::FireMoved(task) => {
+            Move::FireMoved(task) | Move::MissMoved(task) => {
                 let task = self.world.replica.task(self.world.replica.tenant_number("acme")?, id(*task))?;
-                let (_, at) = task.next_moved()?;
-                self.scheduler(Request::FireMoved(vec![(task.slot, at)]))
+                let moved = vec![(task.slot, task.next_moved()?.1)];
+                let fires = matches!(step, Move::FireMoved(_));
+                self.scheduler(if fires { Request::FireMoved(moved) } else { Request::MissMoved(moved) })
             }
             Move::Repeat => self.last.clone(),
             Move::Report(which, how) => {
