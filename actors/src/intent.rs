@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use escapement_domain::command::{Change, Client, Offers, Reopening};
+use escapement_domain::command::{AttemptOutcome, Change, Client, Offers, Reopening};
 use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId};
 use escapement_domain::replica::placement::Gate;
 use escapement_domain::schedule::calendar::Calendar;
 use escapement_domain::task::definition::Definition;
-use escapement_domain::timestamp::Timestamp;
+use escapement_domain::timestamp::{Span, Timestamp};
 
 /// One request of one client. Repeated under the same command id, it gets its first answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +122,41 @@ pub enum Intent {
         /// Its name.
         name: Arc<str>,
     },
+    /// A worker outside the cluster takes executions from a queue.
+    Lease {
+        /// The queue.
+        queue: Arc<str>,
+        /// What the worker calls itself.
+        worker: Arc<str>,
+        /// At most so many.
+        most: u32,
+        /// How long its lease holds from each sign of life.
+        lease: Span,
+    },
+    /// A worker outside the cluster says how an attempt ended.
+    CompleteAttempt {
+        /// The execution's task.
+        task: TaskId,
+        /// The execution.
+        execution: ExecutionId,
+        /// The fencing token under which the worker has it.
+        token: u64,
+        /// How it ended.
+        outcome: AttemptOutcome,
+    },
+    /// Whoever has an attempt says how far it is.
+    ReportProgress {
+        /// The execution's task.
+        task: TaskId,
+        /// The execution.
+        execution: ExecutionId,
+        /// The fencing token under which the worker has it.
+        token: u64,
+        /// How much is done, from 0 to 100.
+        percent: Option<u8>,
+        /// A sentence for people.
+        message: Option<Arc<str>>,
+    },
     /// A pool or a limit, new or with another capacity.
     PutGate {
         /// Which.
@@ -160,6 +195,12 @@ pub enum Intent {
 }
 
 impl Intent {
+    /// Whether it may be many commands, of which only so many are on their way at a time.
+    #[must_use]
+    pub fn is_bulk(&self) -> bool {
+        matches!(self, Self::CreateTasks(_) | Self::StageTasks { .. } | Self::CommitStaged { .. })
+    }
+
     /// The task whose actor carries this, if it is about one task.
     #[must_use]
     pub fn task(&self) -> Option<TaskId> {
@@ -170,6 +211,7 @@ impl Intent {
             | Self::CommitStaged { .. }
             | Self::PutCalendar { .. }
             | Self::DeleteCalendar { .. }
+            | Self::Lease { .. }
             | Self::PutGate { .. }
             | Self::DeleteGate { .. }
             | Self::PauseQueue { .. }
@@ -182,6 +224,8 @@ impl Intent {
             | Self::ChangeOccurrence { task, .. }
             | Self::Backfill { task, .. }
             | Self::CancelBackfill { task, .. }
+            | Self::CompleteAttempt { task, .. }
+            | Self::ReportProgress { task, .. }
             | Self::SetPriority { task, .. }
             | Self::CancelExecution { task, .. } => Some(*task),
             Self::RetryExecution(reopening) => Some(reopening.task),
@@ -258,4 +302,31 @@ pub enum Renewed {
     },
     /// This incarnation is lost: kill what it runs and come back as a new one.
     Lost,
+}
+
+/// A sign of life of a worker outside the cluster, about one attempt that it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// The tenant for whom it works.
+    pub tenant: Arc<str>,
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The fencing token under which it has it.
+    pub token: u64,
+}
+
+/// The leader's answer to a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Heard {
+    /// The lease holds on.
+    Until {
+        /// For so many milliseconds from when the sign was sent.
+        lease_millis: u64,
+        /// Whether the attempt is to stop.
+        cancel: bool,
+    },
+    /// The tenant has no such open execution.
+    NoSuchExecution,
+    /// The attempt has ended, or is in other hands.
+    Stale,
 }

@@ -12,6 +12,7 @@ mod keeper;
 pub mod machine;
 pub mod ports;
 pub mod projection;
+pub mod queue_watch;
 pub mod task;
 pub mod wheel;
 pub mod worker;

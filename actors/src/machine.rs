@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use escapement_domain::answer::Answer;
+use escapement_domain::codec::CodecError;
 use escapement_domain::command::Command;
 use escapement_domain::record::Record;
 use escapement_domain::replica::Replica;
@@ -45,14 +46,40 @@ impl Default for Machine {
     }
 }
 
+/// An entry that another program wrote: one that reads it goes on otherwise than this one could.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "entry {index} of the log cannot be applied: {error}. Run the version of the program that wrote it, and upgrade every \
+     node before one of them writes the new format"
+)]
+pub struct ForeignEntry {
+    /// The entry's index in the log.
+    pub index: u64,
+    /// Which version it has.
+    pub error: CodecError,
+}
+
 impl Machine {
     /// Applies the commands of one committed entry, in order, and answers each.
-    pub fn apply(&self, index: u64, commands: &[Bytes]) -> Vec<Bytes> {
+    ///
+    /// A command that is damaged in itself is refused, on every replica alike.
+    ///
+    /// # Errors
+    /// [`ForeignEntry`] when a command has another format version: it may mean something to other replicas. Nothing of the entry
+    /// is applied.
+    pub fn apply(&self, index: u64, commands: &[Bytes]) -> Result<Vec<Bytes>, ForeignEntry> {
+        let commands: Vec<_> = commands.iter().map(|bytes| Command::decode(bytes)).collect();
+        if let Some(error) = commands.iter().find_map(|read| match read {
+            Err(error @ CodecError::UnknownVersion { .. }) => Some(error.clone()),
+            _ => None,
+        }) {
+            return Err(ForeignEntry { index, error });
+        }
         let mut records = Vec::new();
         let mut state = self.state.write();
         let answers = commands
-            .iter()
-            .map(|bytes| match Command::decode(bytes) {
+            .into_iter()
+            .map(|command| match command {
                 Ok(command) => state.apply(index, &command, &mut records),
                 Err(error) => {
                     tracing::error!(index, %error, "a command of the log cannot be read; it is refused");
@@ -64,7 +91,7 @@ impl Machine {
         // Published before the lock is given back, so that whoever looks at the state sees an index that fits it.
         self.publish(Applied { index, records: records.into(), restored: false });
         drop(state);
-        answers
+        Ok(answers)
     }
 
     /// Notes an entry without commands.
@@ -135,6 +162,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use escapement_domain::answer::Rejection;
+    use escapement_domain::codec::VERSION;
     use escapement_domain::command::{Command, Offers, Origin, Programs, Request};
     use escapement_domain::identifier::{Incarnation, NodeId};
     use escapement_domain::timestamp::Timestamp;
@@ -148,21 +176,21 @@ mod tests {
         Bytes::from(Command { at: Timestamp(1_000), origin: Origin::Scheduler, request }.encode())
     }
 
-    /// A command of another version, one that is cut off, and none at all: each is answered, on every replica alike, and the
-    /// next one is carried out.
+    /// A command that is cut off, that is changed, and none at all: each is answered, on every replica alike, and the next one
+    /// is carried out.
     #[test]
     fn a_poison_command_is_refused_and_the_log_goes_on() {
         let good = join();
         let mut poison: Vec<Bytes> = (0..good.len()).map(|length| good.slice(..length)).collect();
-        for byte in 0..good.len() {
+        for byte in 1..good.len() {
             let mut changed = good.to_vec();
             changed[byte] = 0xff;
             poison.push(changed.into());
         }
-        poison.push(vec![0xff; 256 * 1024].into());
+        poison.push([vec![VERSION], vec![0xff; 256 * 1024]].concat().into());
         let (machine, replica) = (Machine::default(), Machine::default());
-        let answers = machine.apply(1, &poison);
-        assert_eq!(answers, replica.apply(1, &poison));
+        let answers = machine.apply(1, &poison).expect("applied");
+        assert_eq!(Ok(&answers), replica.apply(1, &poison).as_ref());
         let refused = |bytes: &Bytes| {
             let answer = Answer::decode(bytes).expect("an answer");
             matches!(answer.outcome, Err(Rejection::Unreadable { .. }))
@@ -170,7 +198,24 @@ mod tests {
         assert_eq!(answers.len(), poison.len());
         assert!(answers[..good.len()].iter().all(refused), "whatever is cut off is refused");
         assert!(answers.last().is_some_and(refused));
-        let carried_out = Answer::decode(&machine.apply(2, &[good])[0]).expect("an answer");
+        let answers = machine.apply(2, &[good]).expect("applied");
+        let carried_out = Answer::decode(&answers[0]).expect("an answer");
         assert!(carried_out.outcome.is_ok(), "{carried_out:?}");
+    }
+
+    /// Another program may understand it: to refuse it would be to part from the replicas that do.
+    #[test]
+    fn a_command_of_another_version_stops_the_replica_before_anything_of_its_entry_is_applied() {
+        let machine = Machine::default();
+        let mut foreign = join().to_vec();
+        foreign[0] = VERSION + 1;
+        let error = machine.apply(7, &[join(), foreign.into()]).expect_err("not of this program");
+        let told = error.to_string();
+        assert!(
+            told.starts_with("entry 7 of the log cannot be applied: the command has format version"),
+            "{told}"
+        );
+        assert_eq!(machine.applied(), 0);
+        assert!(machine.read(|replica| replica.workers().is_empty()));
     }
 }

@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::intent::{Renewal, Renewed, Submission, SubmitError};
+use crate::intent::{Heard, Heartbeat, Renewal, Renewed, Submission, SubmitError};
 
 /// Wall time and monotonic time, apart: wall time names instants, monotonic time measures waits.
 pub trait Clock: Send + Sync + 'static {
@@ -256,6 +256,11 @@ pub trait Leader: Send + Sync + 'static {
     /// # Errors
     /// As [`Leader::submit`].
     fn renew(&self, renewal: Renewal) -> BoxFuture<'static, Result<Renewed, SubmitError>>;
+    /// Tells the leader that a worker outside the cluster lives.
+    ///
+    /// # Errors
+    /// As [`Leader::submit`].
+    fn heartbeat(&self, heartbeat: Heartbeat) -> BoxFuture<'static, Result<Heard, SubmitError>>;
 }
 
 /// The log of this node.

@@ -20,15 +20,15 @@ use crate::machine::{Machine, Progress};
 use crate::member::{Member, NodeId};
 use crate::memory::{MemoryDisk, MemoryLog};
 use crate::options::Options;
-use crate::replicated::{CommittedEntry, Frozen, Replicated, RestoreError};
+use crate::replicated::{ApplyError, CommittedEntry, Frozen, Replicated, RestoreError};
 use crate::snapshot::{FileSnapshots, SnapshotStore};
 
 /// An application without a state.
 struct Nothing;
 
 impl Replicated for Nothing {
-    fn apply(&self, entry: &CommittedEntry<'_>) -> Vec<Bytes> {
-        entry.commands.to_vec()
+    fn apply(&self, entry: &CommittedEntry<'_>) -> Result<Vec<Bytes>, ApplyError> {
+        Ok(entry.commands.to_vec())
     }
 
     fn membership_changed(&self, _: u64, _: &BTreeMap<NodeId, Member>, _: &BTreeSet<NodeId>) {}

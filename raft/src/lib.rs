@@ -84,7 +84,7 @@ pub use memory::DiskBug;
 pub use memory::MemoryDisk;
 pub use options::{Options, OptionsError};
 pub use proposer::{Committed, ProposeError};
-pub use replicated::{CommittedEntry, Frozen, Replicated, RestoreError};
+pub use replicated::{ApplyError, CommittedEntry, Frozen, Replicated, RestoreError};
 pub use status::{Leadership, MemberStatus, Role, Status};
 pub use transport::{
     GroupService, Lane, Local, MemoryNetwork, MemoryTransport, Passage, Peer, PeerService, TcpTransport,

@@ -96,6 +96,7 @@ impl Machine {
                 let word = PanicWord { latch: &self.latch, index };
                 let answers = self.replicated.apply(&entry);
                 drop(word);
+                let answers = answers.map_err(|error| self.stop(error.to_string()))?;
                 if answers.len() == commands.0.len() {
                     return Ok(Answers(answers));
                 }

@@ -28,10 +28,14 @@ pub struct CommittedEntry<'a> {
 pub trait Replicated: Send + Sync + 'static {
     /// Applies one entry and returns one answer a command, in order.
     ///
-    /// Must be deterministic and cannot fail: what a command is refused for is an answer. It runs
-    /// again for entries that were applied before the last restart. Another number of answers than
-    /// commands, or a panic, stops the node.
-    fn apply(&self, entry: &CommittedEntry<'_>) -> Vec<Bytes>;
+    /// Must be deterministic: what a command is refused for is an answer. It runs again for entries
+    /// that were applied before the last restart. Another number of answers than commands, or a
+    /// panic, stops the node.
+    ///
+    /// # Errors
+    /// [`ApplyError`] stops the node: only for an entry that other nodes may understand, such as one of a
+    /// newer program. A node that went on without it would no longer be their equal.
+    fn apply(&self, entry: &CommittedEntry<'_>) -> Result<Vec<Bytes>, ApplyError>;
 
     /// Says who belongs to the group as of `index`. Voters are members; the others are learners.
     fn membership_changed(&self, index: u64, members: &BTreeMap<NodeId, Member>, voters: &BTreeSet<NodeId>);
@@ -65,6 +69,21 @@ pub trait Frozen: Send + 'static {
     /// # Errors
     /// What the writer answers.
     fn write_to(&self, to: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Why an entry could not be applied here.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct ApplyError {
+    reason: String,
+}
+
+impl ApplyError {
+    /// An error with its reason in words.
+    #[must_use]
+    pub fn new(reason: impl std::fmt::Display) -> Self {
+        Self { reason: reason.to_string() }
+    }
 }
 
 /// Why a snapshot could not become the state.

@@ -5,7 +5,7 @@
 use escapement_domain::answer::{Accepted, Answer};
 use escapement_domain::command::{Change, Offers, Programs};
 use escapement_domain::event::{AttemptEnded, Event, RequeueCause, SkipReason};
-use escapement_domain::execution::state::{CancelCause, Occurrence};
+use escapement_domain::execution::state::{CancelCause, Holder, Occurrence};
 use escapement_domain::identifier::{ExecutionId, TaskId};
 use serde_json::{Map, Value, json};
 
@@ -177,10 +177,12 @@ fn execution_data(event: &Event) -> Value {
         Value::Object(data)
     };
     match event {
-        Event::TaskStarted { task, execution, attempt, node, incarnation } => {
-            let more =
-                json!({ "attempt": attempt, "worker": node.0, "incarnation": incarnation.to_string() });
-            of(task, execution, more)
+        Event::TaskStarted { task, execution, attempt, holder } => {
+            of(task, execution, started_data(*attempt, holder))
+        }
+        Event::TaskProgress { task, execution, token, percent, message } => {
+            let message = message.as_deref();
+            of(task, execution, json!({ "fencing_token": token, "percent": percent, "message": message }))
         }
         Event::TaskRetry { task, execution, ended, until } => {
             of(task, execution, json!({ "ended": attempt_ended(ended), "retry_at": until.to_string() }))
@@ -260,6 +262,17 @@ fn offered(offers: &Offers) -> Value {
     json!({ "http": offers.http, "builtin": offers.builtin, "programs": programs })
 }
 
+fn started_data(attempt: u32, holder: &Holder) -> Value {
+    match holder {
+        Holder::Node { node, incarnation } => {
+            json!({ "attempt": attempt, "worker": node.0, "incarnation": incarnation.to_string() })
+        }
+        Holder::Outside { worker, lease } => {
+            json!({ "attempt": attempt, "worker": &**worker, "lease": lease.to_string() })
+        }
+    }
+}
+
 fn attempt_ended(ended: &AttemptEnded) -> Value {
     json!({
         "fencing_token": ended.token,
@@ -292,6 +305,12 @@ fn answer_data(answer: &Answer) -> Value {
             json!({ "backfill_id": backfill.to_string(), "total": total })
         }
         Ok(Accepted::Calendar { version } | Accepted::Gate { version }) => json!({ "version": version }),
+        Ok(Accepted::Leased(leased)) => {
+            let told = leased.iter().map(
+                |(execution, token)| json!({ "execution_id": execution.to_string(), "fencing_token": token }),
+            );
+            json!({ "leased": told.collect::<Vec<Value>>() })
+        }
     }
 }
 
@@ -315,6 +334,7 @@ fn requeue_cause(cause: RequeueCause) -> Value {
     match cause {
         RequeueCause::RetryDue => json!({ "cause": "retry_due" }),
         RequeueCause::WorkerLost { token } => json!({ "cause": "worker_lost", "fencing_token": token }),
+        RequeueCause::LeaseExpired { token } => json!({ "cause": "lease_expired", "fencing_token": token }),
         RequeueCause::HandedBack { token } => json!({ "cause": "handed_back", "fencing_token": token }),
     }
 }

@@ -61,7 +61,7 @@ impl Player {
         self.index += 1;
         let at = Timestamp(NOW + 1_000 * i64::try_from(self.index).expect("few"));
         let command = Command { at, origin, request };
-        self.machine.apply(self.index, &[Bytes::from(command.encode())]);
+        self.machine.apply(self.index, &[Bytes::from(command.encode())]).expect("of this version");
     }
 
     fn client(&mut self, tenant: &str, request: Request) {

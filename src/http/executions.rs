@@ -188,7 +188,7 @@ pub(super) async fn status(call: Call) -> Answer {
     Ok(HttpResponse::Ok().json(Counts::from(call.service.execution_counts(&caller).await?)))
 }
 
-/// Lists the workers and what they hold.
+/// Lists the workers and what they hold: every node, and the workers outside the cluster that hold something.
 #[utoipa::path(
     get, path = "/api/workers", tag = "executions",
     responses((status = 200, description = "The workers", body = List<Worker>))
@@ -197,6 +197,8 @@ pub(super) async fn workers(call: Call) -> Answer {
     let mut parameters = call.parameters()?;
     let caller = call.reader(&mut parameters);
     parameters.finish()?;
-    let workers = call.service.workers(&caller).await?;
-    Ok(HttpResponse::Ok().json(List::whole(workers.into_iter().map(Worker::from).collect::<Vec<_>>())))
+    let nodes = call.service.workers(&caller).await?;
+    let outside = call.service.outside_workers(&caller).await?;
+    let workers = nodes.into_iter().map(Worker::from).chain(outside.into_iter().map(Worker::from));
+    Ok(HttpResponse::Ok().json(List::whole(workers.collect::<Vec<_>>())))
 }

@@ -13,6 +13,7 @@ use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage as _, web};
 use escapement_domain::replica::CLUSTER_TENANT;
 
+use super::elsewhere::{self, Elsewhere};
 use super::problem::Problem;
 use super::routes;
 use crate::security::{Keys, Principal, TokenError, bearer};
@@ -21,13 +22,14 @@ use crate::telemetry::{CorrelationId, HttpLabels, Metrics, StatusClass};
 
 /// Paths that need no token.
 const OPEN: [&str; 3] = ["/", "/healthz", "/readyz"];
-const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+pub(super) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
 /// What every worker of the server shares.
 pub(super) struct Shared {
     pub(super) service: Service,
     pub(super) keys: Keys,
     pub(super) metrics: Metrics,
+    pub(super) elsewhere: Elsewhere,
 }
 
 /// See the module.
@@ -53,7 +55,8 @@ pub(super) async fn front_door(
             if let Some(principal) = principal {
                 request.extensions_mut().insert(principal);
             }
-            next.call(request).await?.map_into_boxed_body()
+            let response = next.call(request).await?.map_into_boxed_body();
+            shared.elsewhere.complete(&shared.service, response).await
         }
         Err(problem) => request.error_response(problem),
     };
@@ -105,7 +108,8 @@ fn admit(request: &ServiceRequest, shared: &Shared) -> Result<Option<Principal>,
 /// Gives the answer what every answer has, and a failure its problem.
 fn leave(response: ServiceResponse<BoxBody>, correlation: &CorrelationId) -> ServiceResponse<BoxBody> {
     let status = response.status();
-    let mut response = if status.is_client_error() || status.is_server_error() {
+    let failed = status.is_client_error() || status.is_server_error();
+    let mut response = if failed && !elsewhere::is_handed_back(&response) {
         let (request, answer) = response.into_parts();
         let known = answer.error().and_then(Error::as_error::<Problem>).cloned();
         let problem = known.unwrap_or_else(|| {

@@ -19,7 +19,7 @@ type Answer = Result<HttpResponse, Problem>;
         (status = 200, description = "What becomes of it", body = OccurrenceChange),
         (status = 404, description = "There is no such task", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 409, description = "It has passed, or is neither skipped nor moved", body = ProblemBody<'static>, content_type = "application/problem+json"),
-        (status = 422, description = "Fields are wrong, or the task has no occurrence then", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 422, description = "Fields are wrong, the task has no occurrence then, or a calendar forbids it", body = ProblemBody<'static>, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn change(call: Call, body: Content) -> Answer {
@@ -64,7 +64,7 @@ pub(super) async fn backfill(call: Call, body: Content) -> Answer {
     call.parameters()?.finish()?;
     let node = call.required_content(&body)?;
     let (caller, id) = (call.writer(Some(node))?, call.task()?);
-    let range = backfill_range(node).map_err(Problem::invalid)?;
+    let range = backfill_range(node, call.service.now()).map_err(Problem::invalid)?;
     Ok(HttpResponse::Ok().json(Backfill::from(call.service.backfill(&caller, id, range).await?)))
 }
 

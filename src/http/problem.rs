@@ -21,6 +21,8 @@ use crate::service::validation::Fault;
 
 /// The content type of a problem.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+/// The code of a question that this node cannot answer until its history is complete.
+const HISTORY_INCOMPLETE: &str = "history_incomplete";
 /// Seconds after which it may be tried again.
 const RETRY_AFTER_SECONDS: &str = "1";
 
@@ -109,6 +111,11 @@ impl Problem {
     /// A bulk of which none was created, because some cannot be.
     pub(super) fn invalid_bulk(faults: Vec<Fault>) -> Self {
         Self { detail: "none was created: some cannot be accepted".into(), ..Self::invalid(faults) }
+    }
+
+    /// Whether it is that history is not all here.
+    pub(super) fn is_incomplete_history(&self) -> bool {
+        self.code == HISTORY_INCOMPLETE
     }
 
     /// Nothing is there.
@@ -297,6 +304,7 @@ impl From<Rejection> for Problem {
             | Rejection::NoSuchExecution
             | Rejection::NoSuchBackfill
             | Rejection::NoSuchCalendar { .. }
+            | Rejection::MissingCalendars { .. }
             | Rejection::NoSuchPool { .. }
             | Rejection::NoSuchLimit => Self::not_found(detail),
             Rejection::PoolInUse { .. } => conflict("pool_in_use", "Pool in use"),
@@ -318,6 +326,7 @@ impl From<Rejection> for Problem {
             Rejection::TaskExists => conflict("task_exists", "Task exists"),
             Rejection::Outdated => conflict("outdated", "Outdated"),
             Rejection::Incomplete { .. } => conflict("incomplete", "Incomplete"),
+            Rejection::StaleLease => conflict("stale_lease", "Stale lease"),
             Rejection::UnknownWorker => conflict("unknown_worker", "Unknown worker"),
             Rejection::KeyReused => unprocessable("idempotency_key_reused", "Idempotency key reused"),
             Rejection::TooMany { .. } => unprocessable("limit_reached", "Limit reached"),
@@ -358,7 +367,7 @@ impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Self {
         match error {
             HistoryError::Incomplete => Self::passing(
-                "history_incomplete",
+                HISTORY_INCOMPLETE,
                 "History incomplete",
                 "this node is still completing its history; ask another one, or try again",
             ),

@@ -31,7 +31,7 @@ const LIMIT_DEFAULT: usize = 100;
 /// Items of the longest page.
 const LIMIT_MAX: usize = 1_000;
 /// The header by which a client names its request.
-const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+pub(super) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// A request of somebody whose token was checked.
 pub(super) struct Call {

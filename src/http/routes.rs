@@ -7,14 +7,15 @@ use actix_web::http::Method;
 use actix_web::web::{PayloadConfig, ServiceConfig, delete, get, head, patch, post, put, resource};
 
 use super::{
-    audit, breakers, bulk, calendars, cluster, executions, gates, occurrences, schedules, system, tasks,
+    audit, breakers, bulk, calendars, cluster, executions, gates, leasing, occurrences, schedules, system,
+    tasks,
 };
 
 /// Bytes of a body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 48] = [
+pub(super) const PATTERNS: [&str; 52] = [
     "/",
     "/healthz",
     "/readyz",
@@ -53,7 +54,11 @@ pub(super) const PATTERNS: [&str; 48] = [
     "/api/executions/{id}/logs",
     "/api/executions/{id}/cancel",
     "/api/executions/{id}/retry",
+    "/api/executions/{id}/heartbeat",
+    "/api/executions/{id}/progress",
+    "/api/executions/{id}/complete",
     "/api/workers",
+    "/api/workers/{queue}/lease",
     "/api/audit/events",
     "/api/audit/chains",
     "/api/audit/blocks",
@@ -171,7 +176,11 @@ fn executions(config: &mut ServiceConfig) {
         .service(resource("/api/executions/{id}/logs").route(get().to(executions::logs)))
         .service(resource("/api/executions/{id}/cancel").route(post().to(executions::cancel)))
         .service(resource("/api/executions/{id}/retry").route(post().to(executions::retry)))
+        .service(resource("/api/executions/{id}/heartbeat").route(post().to(leasing::heartbeat)))
+        .service(resource("/api/executions/{id}/progress").route(post().to(leasing::progress)))
+        .service(resource("/api/executions/{id}/complete").route(post().to(leasing::complete)))
         .service(resource("/api/workers").route(get().to(executions::workers)))
+        .service(resource("/api/workers/{queue}/lease").route(post().to(leasing::lease)))
         .service(resource("/api/audit/events").route(get().to(audit::events)))
         .service(resource("/api/audit/chains").route(get().to(audit::chains)))
         .service(resource("/api/audit/blocks").route(get().to(audit::blocks)))

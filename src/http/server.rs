@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 
+use super::elsewhere::Elsewhere;
 use super::front::{Shared, front_door};
 use super::routes;
 use crate::security::Keys;
@@ -34,6 +35,9 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// There is no client for questions to other nodes.
+    #[error("cannot ask other nodes: {0}")]
+    Client(#[from] reqwest::Error),
     /// No address was given.
     #[error("there is no address to listen on")]
     NoAddress,
@@ -81,7 +85,7 @@ pub fn serve(
     if addresses.is_empty() {
         return Err(ServeError::NoAddress);
     }
-    let shared = web::Data::new(Shared { service, keys, metrics });
+    let shared = web::Data::new(Shared { service, keys, metrics, elsewhere: Elsewhere::new()? });
     let mut server = HttpServer::new(move || {
         App::new().app_data(shared.clone()).configure(routes::configure).wrap(from_fn(front_door))
     })

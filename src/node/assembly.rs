@@ -10,6 +10,7 @@ use escapement_actors::dispatcher::{Dispatcher, DispatcherParts};
 use escapement_actors::machine::Machine;
 use escapement_actors::ports::{Clock, Entropy, Executors, Leadership, Observer, Storage};
 use escapement_actors::projection::{OutputCapture, Projections};
+use escapement_actors::queue_watch::QueueWatch;
 use escapement_actors::task::{Front, FrontParts, IDLE};
 use escapement_actors::wheel::{WheelHandle, WheelParts};
 use escapement_actors::worker::clocks::ClockWatch;
@@ -321,6 +322,7 @@ impl Core {
     fn service(&self, surroundings: &Surroundings) -> Service {
         Service::new(ServiceParts {
             machine: self.machine.clone(),
+            queues: QueueWatch::start(&self.machine),
             log: self.log.clone(),
             leader: Arc::new(self.leader.clone()),
             clock: surroundings.clock.clone(),

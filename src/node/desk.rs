@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use escapement_actors::intent::{Renewal, Renewed, Submission, SubmitError};
+use escapement_actors::intent::{Heard, Heartbeat, Renewal, Renewed, Submission, SubmitError};
 use escapement_actors::ports::Clock;
 use escapement_actors::projection::Projections;
 use escapement_actors::task::Front;
@@ -40,6 +40,10 @@ impl Desk for NodeDesk {
     fn renew(&self, renewal: Renewal) -> BoxFuture<'static, Result<Renewed, SubmitError>> {
         self.leases.renew(renewal)
     }
+
+    fn heartbeat(&self, heartbeat: Heartbeat) -> BoxFuture<'static, Result<Heard, SubmitError>> {
+        self.leases.heartbeat(heartbeat)
+    }
 }
 
 /// Answers the questions of peers.
@@ -58,6 +62,7 @@ impl PeerService for PeerDesk {
             let reply = match Question::decode(&request).map_err(|error| error.to_string())? {
                 Question::Submit(submission) => Reply::Answer(desk.submit(*submission).await),
                 Question::Report(report) => Reply::Answer(desk.report(report).await),
+                Question::Heartbeat(heartbeat) => Reply::Heard(desk.heartbeat(heartbeat).await),
                 Question::Renew(renewal, evidence) => match contradiction(&projections, &evidence) {
                     Some(found) => Reply::Diverged(found),
                     None => Reply::Renewed(desk.renew(renewal).await),

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use escapement_actors::intent::{Renewal, Renewed, Submission, SubmitError};
+use escapement_actors::intent::{Heard, Heartbeat, Renewal, Renewed, Submission, SubmitError};
 use escapement_actors::ports::{Clock, Leader, Leadership};
 use escapement_domain::answer::Answer;
 use escapement_domain::command::Report;
@@ -29,6 +29,7 @@ pub(super) trait Desk: Send + Sync + 'static {
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Result<Answer, SubmitError>>;
     fn report(&self, report: Report) -> BoxFuture<'static, Result<Answer, SubmitError>>;
     fn renew(&self, renewal: Renewal) -> BoxFuture<'static, Result<Renewed, SubmitError>>;
+    fn heartbeat(&self, heartbeat: Heartbeat) -> BoxFuture<'static, Result<Heard, SubmitError>>;
 }
 
 /// The way to the leader.
@@ -149,6 +150,16 @@ impl Leader for LeaderFinder {
                 witness.contradict(found);
                 None
             }
+            _ => None,
+        };
+        Box::pin(self.clone().ask(question, RENEWAL_PATIENCE, here, read))
+    }
+
+    fn heartbeat(&self, heartbeat: Heartbeat) -> BoxFuture<'static, Result<Heard, SubmitError>> {
+        let question = Question::Heartbeat(heartbeat.clone());
+        let here = move |desk: &dyn Desk| desk.heartbeat(heartbeat.clone());
+        let read = |reply| match reply {
+            Reply::Heard(heard) => Some(heard),
             _ => None,
         };
         Box::pin(self.clone().ask(question, RENEWAL_PATIENCE, here, read))

@@ -2,7 +2,7 @@
 //!
 //! Encoded with the domain's codec, a version byte ahead; variants are only ever appended.
 
-use escapement_actors::intent::{Renewal, Renewed, Submission, SubmitError};
+use escapement_actors::intent::{Heard, Heartbeat, Renewal, Renewed, Submission, SubmitError};
 use escapement_actors::projection::OutputCursor;
 use escapement_domain::answer::Answer;
 use escapement_domain::codec::{self, CodecError};
@@ -36,6 +36,8 @@ pub(super) enum Question {
     Clock,
     /// To anyone: the version of its zone data.
     ZoneData,
+    /// To the leader: a worker outside the cluster lives.
+    Heartbeat(Heartbeat),
 }
 
 /// An answer.
@@ -57,6 +59,8 @@ pub(super) enum Reply {
     Clock(Timestamp),
     /// The version of the zone data.
     ZoneData(String),
+    /// To a sign of life.
+    Heard(Result<Heard, SubmitError>),
 }
 
 impl Question {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use escapement_actors::machine::Machine;
 use escapement_actors::projection::Projections;
 use escapement_domain::replica::snapshot::Snapshot;
-use escapement_raft::{CommittedEntry, Frozen, Member, NodeId, Replicated, RestoreError};
+use escapement_raft::{ApplyError, CommittedEntry, Frozen, Member, NodeId, Replicated, RestoreError};
 use futures::future::BoxFuture;
 
 /// The state machine of a node.
@@ -27,8 +27,8 @@ impl StateMachine {
 }
 
 impl Replicated for StateMachine {
-    fn apply(&self, entry: &CommittedEntry<'_>) -> Vec<Bytes> {
-        self.machine.apply(entry.index, entry.commands)
+    fn apply(&self, entry: &CommittedEntry<'_>) -> Result<Vec<Bytes>, ApplyError> {
+        self.machine.apply(entry.index, entry.commands).map_err(ApplyError::new)
     }
 
     fn membership_changed(&self, index: u64, _: &BTreeMap<NodeId, Member>, _: &BTreeSet<NodeId>) {

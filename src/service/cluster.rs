@@ -187,6 +187,13 @@ impl Service {
         Ok(self.parts.cluster.status().await)
     }
 
+    /// Where the members' APIs listen, the leader's first; this node's own is among them.
+    pub async fn apis(&self) -> Vec<String> {
+        let ClusterStatus { leader, mut nodes, .. } = self.parts.cluster.status().await;
+        nodes.sort_by_key(|node| (Some(node.id) != leader, node.id));
+        nodes.into_iter().map(|node| node.api).collect()
+    }
+
     /// Removes a node for good.
     ///
     /// # Errors

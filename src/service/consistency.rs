@@ -7,6 +7,7 @@ use escapement_actors::intent::SubmitError;
 use super::Service;
 use super::caller::Consistency;
 use super::failure::ServiceError;
+use super::history::HistoryError;
 
 /// How long a call waits for a leader, or for this node to catch up.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,7 +27,13 @@ impl Service {
     }
 
     /// As [`Service::settle_read`], and until the read models are there too.
+    ///
+    /// # Errors
+    /// [`HistoryError::Incomplete`] at once when history is still being fetched: another node has it now.
     pub(super) async fn settle_history(&self, consistency: Consistency) -> Result<u64, ServiceError> {
+        if !self.parts.read_models.complete() {
+            return Err(HistoryError::Incomplete.into());
+        }
         let index = self.settle_read(consistency).await?;
         if consistency == Consistency::Linearizable {
             self.await_folded(index).await?;

@@ -12,8 +12,8 @@ use super::Service;
 use super::caller::Caller;
 use super::failure::ServiceError;
 use super::history::{
-    ExecutionPage, ExecutionQuery, ExecutionRow, HistoryError, LineStream, OutputCursor, OutputLine,
-    OutputQuery,
+    AttemptWorker, ExecutionPage, ExecutionQuery, ExecutionRow, HistoryError, LineStream, OutputCursor,
+    OutputLine, OutputQuery,
 };
 use super::waiting::waiting_for;
 use crate::security::Permission;
@@ -101,7 +101,11 @@ impl Service {
         self.find_execution(caller, id)
     }
 
-    fn find_execution(&self, caller: &Caller, id: ExecutionId) -> Result<Arc<ExecutionRow>, ServiceError> {
+    pub(super) fn find_execution(
+        &self,
+        caller: &Caller,
+        id: ExecutionId,
+    ) -> Result<Arc<ExecutionRow>, ServiceError> {
         let tenant = self.tenant_number(caller.tenant()).ok_or(ServiceError::NoSuchExecution)?;
         self.parts.read_models.execution(tenant, id)?.ok_or(ServiceError::NoSuchExecution)
     }
@@ -122,10 +126,12 @@ impl Service {
         let wanted = |number: u32| query.attempt.is_none_or(|only| only == number) && number >= begin;
         let mut page = LogPage::default();
         for attempt in row.attempts.iter().filter(|attempt| wanted(attempt.number)) {
+            // What a worker outside writes is its own.
+            let AttemptWorker::Node(node) = attempt.worker else { continue };
             let output = OutputQuery {
                 execution: id,
                 attempt: attempt.number,
-                node: attempt.worker,
+                node,
                 after: query.after.filter(|after| after.attempt == attempt.number),
                 limit: query.limit.saturating_sub(page.items.len()),
             };
@@ -144,8 +150,8 @@ impl Service {
                     at: attempt.started_at,
                     stream: LineStream::System,
                     text: format!(
-                        "what attempt {} wrote is on node {}, which does not answer",
-                        attempt.number, attempt.worker
+                        "what attempt {} wrote is on node {node}, which does not answer",
+                        attempt.number
                     ),
                 }),
                 Err(error) => return Err(error.into()),
@@ -230,7 +236,7 @@ impl Service {
         Ok(task)
     }
 
-    fn open_task_of(&self, caller: &Caller, id: ExecutionId) -> Option<TaskId> {
+    pub(super) fn open_task_of(&self, caller: &Caller, id: ExecutionId) -> Option<TaskId> {
         self.parts.machine.read(|replica| {
             let tenant = replica.tenant_number(caller.tenant())?;
             replica.execution(id).filter(|open| open.tenant == tenant).map(|open| open.task)

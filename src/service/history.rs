@@ -12,8 +12,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 pub use escapement_actors::projection::{
-    AttemptRow, EventPage, ExecutionPage, ExecutionQuery, ExecutionRow, LineStream, OutputCursor, OutputLine,
-    OutputPage, Statistics, StreamPage,
+    AttemptRow, AttemptWorker, EventPage, ExecutionPage, ExecutionQuery, ExecutionRow, LineStream,
+    OutputCursor, OutputLine, OutputPage, Statistics, StreamPage,
 };
 
 /// Why history cannot be read here. Ask another node.

@@ -25,6 +25,7 @@ mod gates;
 pub mod group;
 pub mod history;
 pub mod json;
+pub mod leasing;
 mod listing;
 mod naming;
 mod occurrences;
@@ -47,6 +48,7 @@ use std::time::Duration;
 
 use escapement_actors::machine::Machine;
 use escapement_actors::ports::{Clock, Entropy, Leader, Log};
+use escapement_actors::queue_watch::QueueWatch;
 use escapement_domain::timestamp::Timestamp;
 
 pub use self::backfills::BackfillView;
@@ -65,7 +67,7 @@ pub use self::queues::QueueView;
 pub use self::upcoming::Upcoming;
 pub use self::view::{TaskState, TaskView};
 pub use self::waiting::Wait;
-pub use self::workers::{WorkerState, WorkerView};
+pub use self::workers::{OutsideWorkerView, WorkerState, WorkerView};
 
 /// How long the question whether this node can serve waits for a majority.
 const READY_WAIT: Duration = Duration::from_secs(1);
@@ -75,6 +77,8 @@ const READY_WAIT: Duration = Duration::from_secs(1);
 pub struct ServiceParts {
     /// The replicated state.
     pub machine: Arc<Machine>,
+    /// Those who wait for work in a queue here.
+    pub queues: QueueWatch,
     /// The log of this node.
     pub log: Arc<dyn Log>,
     /// The leader, wherever it is.

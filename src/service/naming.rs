@@ -22,17 +22,17 @@ impl Named {
         Self { calendars: definition.calendars.clone(), resources: definition.resources.clone() }
     }
 
-    /// The fault of this task that a refusal is about, if it is.
-    fn fault(&self, error: &ServiceError) -> Option<Fault> {
+    /// The faults of this task that a refusal is about; none if it is about something else.
+    fn faults(&self, error: &ServiceError) -> Vec<Fault> {
         let pool = |name: &Arc<str>, detail: String| {
             self.resources
                 .contains_key(&**name)
                 .then(|| Fault { pointer: format!("/resources/{}", escaped(name)), detail })
         };
-        match error {
-            ServiceError::NoSuchCalendar { name } => {
-                let names_it = self.calendars.iter().any(|other| **other == **name);
-                names_it.then(|| no_such_calendar(name, &self.calendars))
+        let of_pool = match error {
+            ServiceError::Rejected(Rejection::MissingCalendars { names }) => {
+                let named = names.iter().filter(|name| self.calendars.iter().any(|other| **other == ***name));
+                return named.map(|name| no_such_calendar(name, &self.calendars)).collect();
             }
             ServiceError::Rejected(Rejection::NoSuchPool { name }) => {
                 pool(name, format!("there is no pool `{name}`; create it with PUT /api/pools/{name}"))
@@ -45,26 +45,23 @@ impl Named {
                 asks.then(|| pool(name, detail)).flatten()
             }
             _ => None,
-        }
+        };
+        of_pool.into_iter().collect()
     }
 
     /// A refusal as it is told of this task.
     pub(super) fn refused(&self, error: ServiceError) -> ServiceError {
-        match self.fault(&error) {
-            Some(fault) => ServiceError::Invalid { faults: vec![fault] },
-            None => error,
-        }
+        let faults = self.faults(&error);
+        if faults.is_empty() { error } else { ServiceError::Invalid { faults } }
     }
 }
 
-/// A refusal of many tasks, as it is told of the first one that it is about, with a pointer among them.
+/// A refusal of many tasks, as it is told of the first one that it is about, with pointers among them.
 pub(super) fn refused_among(error: ServiceError, tasks: &[Named]) -> ServiceError {
-    let found = tasks.iter().enumerate().find_map(|(place, task)| Some((place, task.fault(&error)?)));
-    match found {
-        Some((place, fault)) => {
-            let fault = Fault { pointer: format!("/{place}{}", fault.pointer), detail: fault.detail };
-            ServiceError::Invalid { faults: vec![fault] }
-        }
-        None => error,
-    }
+    let faulty = tasks.iter().map(|task| task.faults(&error)).enumerate();
+    let Some((place, faults)) = faulty.into_iter().find(|(_, faults)| !faults.is_empty()) else {
+        return error;
+    };
+    let within = |Fault { pointer, detail }| Fault { pointer: format!("/{place}{pointer}"), detail };
+    ServiceError::Invalid { faults: faults.into_iter().map(within).collect() }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use escapement_actors::intent::{Intent, Renewal, Renewed, Submission, SubmitError};
+use escapement_actors::intent::{Heard, Heartbeat, Intent, Renewal, Renewed, Submission, SubmitError};
 use escapement_actors::machine::Machine;
 use escapement_actors::ports::{Clock, Entropy, Leader, Leadership, Log, Silent};
 use escapement_actors::projection::Projections;
+use escapement_actors::queue_watch::QueueWatch;
 use escapement_actors::task::{Front, FrontParts, IDLE};
 use escapement_actors::worker::clocks::ClockWatch;
 use escapement_domain::answer::Answer;
@@ -83,12 +84,12 @@ struct TestLog {
 impl TestLog {
     fn append(&self, command: Vec<u8>) -> Answer {
         let index = self.index.fetch_add(1, Ordering::SeqCst) + 1;
-        let answers = self.machine.apply(index, &[Bytes::from(command)]);
+        let answers = self.machine.apply(index, &[Bytes::from(command)]).expect("of this version");
         while self.machine.read(|replica| replica.left_over()) {
             let at = self.clock.now();
             let more = Command { at, origin: Origin::Scheduler, request: Request::Continue };
             let index = self.index.fetch_add(1, Ordering::SeqCst) + 1;
-            self.machine.apply(index, &[Bytes::from(more.encode())]);
+            self.machine.apply(index, &[Bytes::from(more.encode())]).expect("of this version");
         }
         Answer::decode(&answers[0]).expect("an answer")
     }
@@ -119,6 +120,7 @@ impl Log for TestLog {
 
 struct TestLeader {
     front: Front,
+    machine: Arc<Machine>,
     way: Arc<Mutex<Way>>,
 }
 
@@ -143,6 +145,19 @@ impl Leader for TestLeader {
     fn renew(&self, _: Renewal) -> BoxFuture<'static, Result<Renewed, SubmitError>> {
         async { Err(SubmitError::Busy) }.boxed()
     }
+
+    fn heartbeat(&self, heartbeat: Heartbeat) -> BoxFuture<'static, Result<Heard, SubmitError>> {
+        let heard = self.machine.read(|replica| {
+            let Some(open) = replica.execution(heartbeat.execution) else { return Heard::NoSuchExecution };
+            match open.grant() {
+                Some(grant) if grant.token == heartbeat.token => {
+                    Heard::Until { lease_millis: 30_000, cancel: open.cancelling.is_some() }
+                }
+                _ => Heard::Stale,
+            }
+        });
+        async move { Ok(heard) }.boxed()
+    }
 }
 
 /// A group of one, and what it was told to do.
@@ -150,6 +165,8 @@ impl Leader for TestLeader {
 pub(crate) struct TestCluster {
     pub(crate) told: Mutex<Vec<String>>,
     pub(crate) refuse: Mutex<Option<ClusterError>>,
+    /// Where the APIs of further nodes listen.
+    pub(crate) others: Mutex<Vec<String>>,
 }
 
 impl TestCluster {
@@ -162,18 +179,20 @@ impl TestCluster {
 
 impl Cluster for TestCluster {
     fn status(&self) -> BoxFuture<'static, ClusterStatus> {
-        let node = NodeStatus {
-            id: NodeId(1),
-            role: "leader",
+        let node = |(id, api): (u64, String)| NodeStatus {
+            id: NodeId(id),
+            role: if id == 1 { "leader" } else { "follower" },
             voter: true,
-            api: "127.0.0.1:7070".into(),
+            api,
             peer: "127.0.0.1:7170".into(),
             applied: Some(7),
             lag: Some(0),
             zone_data: Some("2025b".into()),
             clock_offset_ms: Some(0),
         };
-        async { ClusterStatus { leader: Some(NodeId(1)), term: 1, nodes: vec![node] } }.boxed()
+        let others = self.others.lock().clone();
+        let nodes = (1..).zip(std::iter::once("127.0.0.1:7070".to_owned()).chain(others)).map(node).collect();
+        async { ClusterStatus { leader: Some(NodeId(1)), term: 1, nodes } }.boxed()
     }
 
     fn add_node(
@@ -270,8 +289,9 @@ impl TestNode {
         let (cluster, outputs) = (Arc::<TestCluster>::default(), Arc::<TestOutputs>::default());
         let service = Service::new(ServiceParts {
             machine: machine.clone(),
+            queues: QueueWatch::start(&machine),
             log: log.clone(),
-            leader: Arc::new(TestLeader { front, way: way.clone() }),
+            leader: Arc::new(TestLeader { front, machine: machine.clone(), way: way.clone() }),
             clock: clock.clone(),
             entropy: Arc::new(Counting(AtomicU64::new(1))),
             read_models: Arc::new(projections),

@@ -33,7 +33,10 @@ impl Wait {
 /// Lists what a task, which fires next for an instant, and its open executions wait for.
 pub(super) fn waits(task: &Task, next: Option<Timestamp>, replica: &Replica, now: Timestamp) -> Vec<Wait> {
     let mut waits = vec![of_phase(task, next, now)];
-    let offered = replica.workers().values().any(|worker| worker.offers.meet(&task.rules.requirement));
+    // Workers outside the cluster come and go unannounced.
+    let outside = matches!(task.rules.requirement, Requirement::Queue(_));
+    let offered =
+        outside || replica.workers().values().any(|worker| worker.offers.meet(&task.rules.requirement));
     let open = task.open.iter().filter_map(|id| replica.execution(*id)).take(EXECUTIONS_MAX);
     waits.extend(open.map(|open| of_execution(open, task, replica)));
     if task.open.is_empty() && !offered && task.phase() != Phase::Finished {
@@ -85,7 +88,7 @@ fn of_execution(open: &Execution, task: &Task, replica: &Replica) -> Wait {
             let attempt = open.attempts;
             (
                 "running",
-                format!("attempt {attempt} runs on node {}; {next} (overlap: {})", grant.node, overlap(task)),
+                format!("attempt {attempt} runs on {}; {next} (overlap: {})", grant.holder, overlap(task)),
             )
         }
         Stage::Queued => queued(open, replica),
@@ -98,6 +101,9 @@ pub(super) fn queued(open: &Execution, replica: &Replica) -> (&'static str, Stri
     let requirement = &open.rules.requirement;
     let offer = offer(requirement);
     match replica.queue().waits_for(open) {
+        Some(WaitsFor::Worker) if let Requirement::Queue(queue) = requirement => {
+            ("queue", format!("it waits for a worker to lease it from the queue {queue}"))
+        }
         Some(WaitsFor::Worker) => {
             ("no_worker", format!("it waits for a worker that offers {offer}: there is none"))
         }

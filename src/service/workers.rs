@@ -1,8 +1,10 @@
 //! The workers and what they hold.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use escapement_domain::command::Programs;
+use escapement_domain::execution::state::Holder;
 use escapement_domain::identifier::{ExecutionId, Incarnation, NodeId, TaskId};
 use escapement_domain::replica::placement::Condition;
 
@@ -35,6 +37,17 @@ pub struct WorkerView {
     pub builtin: bool,
     /// Which programs it runs; none means any.
     pub programs: Option<Vec<Arc<str>>>,
+}
+
+/// A worker outside the cluster that has something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutsideWorkerView {
+    /// What it calls itself.
+    pub name: Arc<str>,
+    /// How many executions of the caller's tenant it has.
+    pub running: usize,
+    /// Which: execution and task.
+    pub holds: Vec<(ExecutionId, TaskId)>,
 }
 
 /// Whether a worker takes something new.
@@ -94,6 +107,32 @@ impl Service {
             });
             workers.collect()
         }))
+    }
+
+    /// The workers outside the cluster that have something of the caller's tenant, by their names. Those that have nothing are not
+    /// known: they may wait on any node, or not at all.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn outside_workers(&self, caller: &Caller) -> Result<Vec<OutsideWorkerView>, ServiceError> {
+        caller.may(Permission::Read)?;
+        self.settle_read(caller.consistency).await?;
+        let mut workers = BTreeMap::<Arc<str>, OutsideWorkerView>::new();
+        self.parts.machine.read(|replica| {
+            let tenant = replica.tenant_number(caller.tenant());
+            for open in replica.leased().filter(|open| Some(open.tenant) == tenant) {
+                let Some(Holder::Outside { worker, .. }) = open.grant().map(|grant| &grant.holder) else {
+                    continue;
+                };
+                let view = workers.entry(worker.clone()).or_default();
+                view.name = worker.clone();
+                view.running += 1;
+                if view.holds.len() < HELD_SHOWN_MAX {
+                    view.holds.push((open.id, open.task));
+                }
+            }
+        });
+        Ok(workers.into_values().collect())
     }
 
     /// How many workers take something new.

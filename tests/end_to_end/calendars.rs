@@ -97,6 +97,7 @@ fn one_occurrence_is_skipped_and_one_is_moved() {
     assert_eq!((&answer["task_id"], &answer["to"]), (&json!(task), &json!(to)));
     let listed = ask(&api, &["task", "occurrences", &task, "--output", "json"], None).expect(0).json();
     assert_eq!(items(&listed).len(), 2, "{listed}");
+    check_told(&api, &task, [&skipped, &moved, &after, &to]);
     let ran = eventually("the occurrence after them has run", || {
         let all = executions(&api, &task);
         all.iter()
@@ -110,6 +111,54 @@ fn one_occurrence_is_skipped_and_one_is_moved() {
     assert_eq!((of(&moved).len(), of(&to).len()), (0, 1), "it ran once, at its new time: {ran:?}");
     assert!(millis(&of(&to)[0]["fired_at"]) >= millis(&json!(to)), "{ran:?}");
     assert!(items(&api.get(&format!("{path}/occurrences"))).is_empty(), "what is over is no longer listed");
+    let events = items(&api.get(&format!("{path}/events?limit=1000")));
+    let of = |kind: &str| events.iter().filter(|event| event["type"] == kind).collect::<Vec<_>>();
+    assert_eq!(of("TaskOccurrenceChanged").len(), 2, "{events:?}");
+    assert_eq!(of("TaskSkipped")[0]["data"]["reason"], "by_hand", "{events:?}");
+    assert_eq!(of("TaskMoved")[0]["data"]["to"], json!(to), "{events:?}");
+    assert_eq!(api.get(&path)["version"], 1, "the definition is what it was");
+}
+
+/// What is changed by hand shows among the fires to come, and where it is explained.
+#[track_caller]
+fn check_told(api: &Api, task: &str, [skipped, moved, after, to]: [&String; 4]) {
+    let next = api.get(&format!("/api/scheduled-tasks/{task}/next?count=8"))["fires"].clone();
+    let told = |at: &String| next.as_array().is_some_and(|fires| fires.contains(&json!(at)));
+    assert!(!told(skipped) && !told(moved) && told(to) && told(after), "{next}");
+    let explained = api.get(&format!("/api/scheduled-tasks/{task}/explain?at={skipped}"));
+    let note = |at: &String| {
+        let coming = explained["next"].as_array().into_iter().flatten().find(|next| next["at"] == json!(at));
+        coming.and_then(|next| next["note"].as_str()).unwrap_or_default().to_owned()
+    };
+    assert_eq!(note(skipped), "skipped by hand", "{explained}");
+    assert_eq!(note(moved), format!("moved by hand to {to}"), "{explained}");
+    assert_eq!(note(to), format!("moved by hand from {moved}"), "{explained}");
+    let instant = &explained["instant"];
+    assert_eq!(
+        (&instant["status"], &instant["reason"]),
+        (&json!("pending"), &json!("by_hand")),
+        "{explained}"
+    );
+}
+
+/// What is moved into a pause is settled before its task goes: nothing is dropped without a word.
+#[test]
+fn a_moved_occurrence_whose_time_has_come_is_settled_before_its_task_is_deleted() {
+    let development = Development::start();
+    let api = development.api();
+    let task = nightly(&api, "http://127.0.0.1:9/");
+    let path = format!("/api/scheduled-tasks/{task}");
+    let at = api.get(&format!("{path}/next?count=1"))["fires"][0].clone();
+    let to = instant_in(1_000);
+    api.post(&format!("{path}/occurrences"), &json!({ "at": at, "do": "move", "to": to })).expect(200);
+    api.post(&format!("{path}/pause"), &Value::Null).expect(200);
+    until("its time has come", || instant_in(0) > to);
+    api.send("DELETE", &path, &[], None).expect(204);
+    let events = items(&api.get(&format!("/api/audit/events?task={task}&limit=1000")));
+    let kinds: Vec<String> = events.iter().map(|event| text(event, "type")).collect();
+    let last = &kinds[kinds.len() - 2..];
+    assert_eq!(last, ["TaskSkipped", "TaskDeleted"], "{kinds:?}");
+    assert_eq!(events[events.len() - 2]["data"]["reason"], "missed", "{events:?}");
 }
 
 /// A task of every midnight that calls a URL, and the range of its instants from a day to another.
@@ -163,4 +212,45 @@ fn a_cancelled_backfill_runs_no_more() {
     await_status(&api, &run(&api, &later), "succeeded");
     assert_eq!((executions(&api, &task).len(), target.calls().len()), (1, 1));
     assert_eq!(execution(&api, &first)["trigger"], "backfill");
+}
+
+#[test]
+fn each_fault_of_a_backfill_is_named_with_what_is_allowed() {
+    let development = Development::start();
+    let api = development.api();
+    let path = format!("/api/scheduled-tasks/{}/backfill", nightly(&api, "http://127.0.0.1:9/"));
+    let past = ["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"];
+    let future = [instant_in(DAY_MS), instant_in(2 * DAY_MS)];
+    let range = |from: &str, to: &str| json!({ "from": from, "to": to });
+    for (body, expected) in [
+        (json!({}), vec![("/from", "RFC 3339 instant"), ("/to", "RFC 3339 instant")]),
+        (json!([]), vec![("", "an object is expected")]),
+        (json!({ "from": 1, "to": "noon" }), vec![("/from", "RFC 3339"), ("/to", "RFC 3339")]),
+        (range(past[1], past[0]), vec![("/from", "up to `to`")]),
+        (range(past[0], &future[0]), vec![("/to", "up to now")]),
+        (range(&future[0], &future[1]), vec![("/from", "up to now"), ("/to", "up to now")]),
+        (
+            range("2026-01-01T01:00:00Z", "2026-01-01T02:00:00Z"),
+            vec![("/from", "the next one is 2026-01-02")],
+        ),
+        (range("1970-01-02T00:00:00Z", past[0]), vec![("/to", "more than the 10000 occurrences")]),
+        (
+            json!({ "from": past[0], "to": past[1], "concurrency": 0, "rate": 5 }),
+            vec![("/concurrency", "1 to 100"), ("/rate", "")],
+        ),
+        (
+            json!({ "from": past[0], "to": past[1], "concurrency": "two" }),
+            vec![("/concurrency", "whole number")],
+        ),
+        (json!({ "from": past[0], "to": past[1], "concurrency": 101 }), vec![("/concurrency", "1 to 100")]),
+    ] {
+        let problem = api.post(&path, &body).expect(422);
+        let faults = problem["errors"].as_array().cloned().unwrap_or_default();
+        assert_eq!(faults.len(), expected.len(), "{body}: {problem}");
+        for (fault, (pointer, words)) in faults.iter().zip(expected) {
+            assert_eq!(fault["pointer"], pointer, "{body}: {problem}");
+            assert!(text(fault, "detail").contains(words), "{words} for {body}: {problem}");
+        }
+    }
+    assert!(items(&api.get(&format!("{path}s"))).is_empty(), "nothing was begun");
 }

@@ -2,11 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::api::{Api, text};
-use crate::harness::definitions::{await_status, call, execution, executions, manual, run, with};
+use crate::harness::api::{Api, items, text};
+use crate::harness::definitions::{
+    await_status, call, every_second, execution, executions, manual, run, with,
+};
 use crate::harness::development::Development;
 use crate::harness::target::Target;
-use crate::harness::wait::until;
+use crate::harness::wait::{instant_in, until};
 
 /// Runs a task of 1.5 seconds three times at once, and returns the executions in order.
 #[track_caller]
@@ -29,15 +31,80 @@ fn ends(api: &Api, target: &Target, overlap: &str, expected: [&str; 3]) -> [Valu
 fn each_policy_does_what_it_says() {
     let (development, target) = (Development::start(), Target::start());
     let api = development.api();
-    let skipped = ends(&api, &target, "skip", ["succeeded", "skipped", "skipped"]);
-    assert!(skipped[1]["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{}", skipped[1]);
-    ends(&api, &target, "queue_one", ["succeeded", "succeeded", "skipped"]);
-    ends(&api, &target, "queue_all", ["succeeded", "succeeded", "succeeded"]);
-    ends(&api, &target, "allow", ["succeeded", "succeeded", "succeeded"]);
+    let waited = Some("it waited for that (overlap policy)");
+    for (policy, statuses, reasons) in [
+        ("skip", ["succeeded", "skipped", "skipped"], [None, Some("overlap: skip"), Some("overlap: skip")]),
+        ("queue_one", ["succeeded", "succeeded", "skipped"], [None, waited, Some("overlap: queue_one")]),
+        ("queue_all", ["succeeded"; 3], [None, waited, waited]),
+        ("allow", ["succeeded"; 3], [None; 3]),
+    ] {
+        for (execution, reason) in ends(&api, &target, policy, statuses).iter().zip(reasons) {
+            check_reason(execution, reason);
+        }
+    }
     let cancelled = run_thrice(&api, &target, "cancel_running");
-    await_status(&api, &cancelled[0], "cancelled");
+    check_reason(&await_status(&api, &cancelled[0], "cancelled"), Some("overlap: cancel_running"));
     await_status(&api, &cancelled[2], "succeeded");
     assert_ne!(execution(&api, &cancelled[1])["status"], "succeeded");
+}
+
+#[track_caller]
+fn check_reason(execution: &Value, expected: Option<&str>) {
+    let reason = execution["reason"].as_str();
+    let told = expected.is_none_or(|words| reason.is_some_and(|reason| reason.contains(words)));
+    assert!(told && reason.is_some() == expected.is_some(), "{expected:?} in {execution}");
+}
+
+/// The policies hold for what the schedule starts too, and the account of fires tells what they did.
+#[test]
+fn each_policy_holds_for_instants_of_a_schedule_and_is_accounted_for() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let from = instant_in(0);
+    let delayed = ("delayed_by_overlap", None);
+    let expected = [
+        ("skip", vec![("skipped", Some("overlap"))]),
+        ("queue_one", vec![delayed, ("skipped", Some("overlap_queue_full"))]),
+        ("queue_all", vec![delayed]),
+        ("cancel_running", vec![delayed]),
+        ("allow", vec![]),
+    ];
+    let tasks: Vec<(String, _)> = expected
+        .into_iter()
+        .map(|(policy, expected)| {
+            let task = call(policy, &every_second(), &target.url("/slow/2500"));
+            (api.create_id(&with(task, json!({ "overlap": policy }))), expected)
+        })
+        .collect();
+    for (task, expected) in &tasks {
+        let path = |to: &str| format!("/api/audit/fires?from={from}&to={to}&task={task}&limit=1000");
+        until("four of its instants have come", || {
+            items(&api.get(&path(&instant_in(0)))).iter().filter(|fire| fire["status"] != "pending").count()
+                >= 4
+        });
+        let account = items(&api.get(&path(&instant_in(0))));
+        let told = |(status, reason): &(&str, Option<&str>)| {
+            account.iter().any(|fire| fire["status"] == *status && fire["reason"].as_str() == *reason)
+        };
+        assert!(expected.iter().all(told), "{expected:?} in {account:?}");
+        let known = |fire: &Value| {
+            let fire = (text(fire, "status"), fire["reason"].as_str());
+            ["on_time", "late", "pending"].contains(&fire.0.as_str())
+                || expected.iter().any(|known| (known.0, known.1) == (fire.0.as_str(), fire.1))
+        };
+        assert!(account.iter().all(known), "only {expected:?} in {account:?}");
+        for (status, reason) in expected {
+            let fire =
+                account.iter().find(|fire| fire["status"] == *status && fire["reason"].as_str() == *reason);
+            let at = text(fire.expect("it is there"), "at");
+            let told = api.get(&format!("/api/scheduled-tasks/{task}/explain?at={at}"));
+            assert_eq!(told["instant"]["status"], *status, "{told}");
+            assert!(text(&told["instant"], "explanation").contains("earlier"), "{told}");
+        }
+    }
+    let cancelled = executions(&api, &tasks[3].0);
+    let replaced = cancelled.iter().find(|one| one["status"] == "cancelled").expect("one was replaced");
+    check_reason(replaced, Some("overlap: cancel_running"));
 }
 
 #[test]

@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::campaign::{Campaign, await_calls, skip};
-use crate::harness::cluster::{Hosts, Settings};
+use crate::harness::cluster::{Cluster, Hosts, Settings};
+use crate::harness::definitions::{every_second, executions, noop};
+use crate::harness::program::ask;
 use crate::harness::wait::{now_ms, until};
 
 /// How long a clock is wrong, in ms: long enough for a leader to be replaced.
@@ -18,13 +21,13 @@ const WRONG_MS: i64 = 3_000;
 
 /// Nodes whose clocks can be moved.
 #[derive(Debug)]
-struct Clocks {
+pub(crate) struct Clocks {
     library: PathBuf,
     hands: TempDir,
 }
 
 impl Clocks {
-    fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let libraries = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
         let library = libraries
             .map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"))
@@ -36,7 +39,7 @@ impl Clocks {
     }
 
     /// Sets how far a node's clock is off.
-    fn set(&self, node: u64, offset: &str) {
+    pub(crate) fn set(&self, node: u64, offset: &str) {
         // In one step: the node reads it all the time.
         let (next, hand) = (self.hands.path().join("next"), self.hand(node));
         fs::write(&next, format!("{offset}\n")).expect("written");
@@ -87,4 +90,41 @@ fn clocks_jump_by_an_hour_forth_and_back() {
     eprintln!("leaders that stepped down for their clock: {deposed}");
     assert_eq!(deposed, 2, "a leader whose clock jumped leads no more");
     campaign.finish();
+}
+
+#[test]
+fn a_node_whose_clock_is_off_is_shown_and_leads_nothing_while_another_can() {
+    let clocks = match Clocks::new() {
+        Ok(clocks) => Arc::new(clocks),
+        Err(reason) => return skip("a clock that is off", &reason),
+    };
+    let settings = Settings { hosts: Some(clocks.clone()), ..Settings::default() };
+    let cluster = Cluster::start_with(3, settings);
+    let off = cluster.follower();
+    clocks.set(off, "+3s");
+    let place = usize::try_from(off - 1).expect("small");
+    let (api, words) = (cluster.any(), format!("the clock of node {off} is 3"));
+    until("its clock is shown as off", || {
+        let status = api.get("/api/cluster/status");
+        let offset = status["nodes"][place]["clock_offset_ms"].as_i64();
+        offset.is_some_and(|offset| (2_500..3_500).contains(&offset))
+            && status["warnings"].to_string().contains(&words)
+    });
+    assert!(ask(&api, &["cluster", "status"], None).expect(0).out.contains(&words));
+    let beat = api.create_id(&noop("beat", &every_second()));
+    let fires = || executions(&api, &beat).len();
+    // Asked to lead, it does not, or not for long; and whoever leads fires on.
+    drop(ask(&api, &["cluster", "transfer-leadership", &off.to_string()], None));
+    let before = fires();
+    until("another leads, and fires", || cluster.leader() != off && fires() >= before + 3);
+    assert_ne!(cluster.leader(), off);
+    clocks.set(off, "+0");
+    until("nothing is shown any more", || api.get("/api/cluster/status")["warnings"] == json!([]));
+    cluster.lead(off);
+    let before = fires();
+    until("it fires", || fires() >= before + 2);
+    let mut instants: Vec<String> =
+        executions(&api, &beat).iter().map(|one| one["scheduled_at"].to_string()).collect();
+    instants.sort_unstable();
+    assert!(instants.windows(2).all(|pair| pair[0] != pair[1]), "nothing fires twice: {instants:?}");
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use escapement::audit::{Archive, ReplayOptions, ReplayUntil, replay};
 use escapement_actors::projection::merged;
 use escapement_domain::event::Event;
+use escapement_domain::execution::state::Holder;
 use escapement_domain::identifier::{ExecutionId, NodeId};
 use escapement_domain::record::Record;
 use escapement_domain::replica::Replica;
@@ -209,7 +210,7 @@ impl Case {
         let grants: BTreeMap<(ExecutionId, u64), NodeId> = records
             .iter()
             .filter_map(|record| match record.event {
-                Event::TaskStarted { execution, node, .. } => {
+                Event::TaskStarted { execution, holder: Holder::Node { node, .. }, .. } => {
                     Some(((execution, record.header.sequence), node))
                 }
                 _ => None,

@@ -1,7 +1,8 @@
 //! The real program under real faults, judged by the simulator's own checker.
 //!
 //! Each test breaks one kind of thing while a thousand tasks fall due ([`campaign`]): processes are killed and frozen,
-//! links cut, slowed and reset, disks fill and fail, clocks jump, nodes are replaced. When all is healed, the evidence is
+//! links cut, slowed and reset, disks fill and fail, clocks jump, nodes are replaced. [`nights`] needs a clock of its own, and
+//! nothing else that is broken. When all is healed, the evidence is
 //! gathered from outside only ([`evidence`]): what clients were told, what the HTTP target saw, and the event logs of
 //! the stopped nodes. What a test needs and the machine does not offer is said and skipped. `README.md` beside this
 //! file tells what each one does.
@@ -19,6 +20,7 @@ mod evidence;
 mod harness;
 mod load;
 mod network;
+mod nights;
 mod partitions;
 mod processes;
 mod proxy;

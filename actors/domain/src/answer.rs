@@ -77,6 +77,8 @@ pub enum Accepted {
         /// Its version.
         version: u32,
     },
+    /// A worker outside the cluster has these executions, each under a fencing token.
+    Leased(Vec<(ExecutionId, u64)>),
     /// A pool or a limit has this version now.
     Gate {
         /// Its version.
@@ -186,6 +188,9 @@ pub enum Rejection {
     /// The task has no such backfill, or it has ended.
     #[error("there is no such backfill")]
     NoSuchBackfill,
+    /// Another token is valid for the execution, or none.
+    #[error("the lease is no longer valid: the attempt has ended or is in other hands")]
+    StaleLease,
     /// The bytes in the log are not a command that this version can read.
     #[error("unreadable: {detail}")]
     Unreadable {
@@ -219,4 +224,14 @@ pub enum Rejection {
     /// There is no such limit.
     #[error("there is no such limit")]
     NoSuchLimit,
+    /// A task names calendars that its tenant does not have.
+    #[error("there is no calendar {}", in_backticks(names))]
+    MissingCalendars {
+        /// Those that are missing, at least one.
+        names: Vec<Arc<str>>,
+    },
+}
+
+fn in_backticks(names: &[Arc<str>]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -15,7 +15,7 @@ use crate::replica::placement::Gate;
 use crate::schedule::calendar::Calendar;
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Span, Timestamp};
 
 /// One proposal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,11 +228,44 @@ pub enum Request {
     },
     /// Next instants by newer zone data.
     Replan(Vec<Replanned>),
-    /// Every task is planned by this version of the zone data.
+    /// Every task is planned by this version of the zone data, or by a newer one, and from here on by this one.
     AdoptZoneData {
         /// The version.
         version: Arc<str>,
     },
+    /// A worker outside the cluster takes executions from a queue.
+    Lease {
+        /// The queue.
+        queue: Arc<str>,
+        /// What the worker calls itself.
+        worker: Arc<str>,
+        /// At most so many.
+        most: u32,
+        /// How long its lease holds from each sign of life.
+        lease: Span,
+    },
+    /// A worker outside the cluster says how an attempt ended.
+    CompleteAttempt {
+        /// The execution.
+        execution: ExecutionId,
+        /// The fencing token under which the worker has it.
+        token: u64,
+        /// How it ended.
+        outcome: AttemptOutcome,
+    },
+    /// Whoever has an attempt says how far it is.
+    ReportProgress {
+        /// The execution.
+        execution: ExecutionId,
+        /// The fencing token under which the worker has it.
+        token: u64,
+        /// How much is done, from 0 to 100.
+        percent: Option<u8>,
+        /// A sentence for people.
+        message: Option<Arc<str>>,
+    },
+    /// Attempts of workers outside the cluster are over: nothing was heard of the worker, or it took too long.
+    EndLeases(Vec<LeaseEnd>),
     /// A pool or a limit, new or with another capacity.
     PutGate {
         /// Which.
@@ -268,6 +301,20 @@ pub enum Request {
     },
     /// Breakers that have been open for long enough: whose, of which target, and until when.
     BreakersDue(Vec<(TenantId, Arc<str>, Timestamp)>),
+    /// The times to which occurrences were moved came in a pause, after which their tasks are about to change: the task's
+    /// slot, and their own instants.
+    MissMoved(Vec<(u32, Timestamp)>),
+}
+
+/// The end of a lease that the worker did not bring about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseEnd {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The fencing token of the attempt.
+    pub token: u64,
+    /// Whether the attempt took too long; its lease ran out otherwise.
+    pub timed_out: bool,
 }
 
 /// What becomes of one coming occurrence.

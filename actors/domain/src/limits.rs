@@ -88,6 +88,19 @@ pub const BACKFILLS_PER_TASK_MAX: usize = 10;
 /// Tasks that one command plans anew.
 pub const REPLANS_PER_COMMAND_MAX: usize = 4_096;
 
+/// Executions that one lease command takes from a queue.
+pub const LEASES_PER_COMMAND_MAX: usize = 100;
+/// Leases that one command ends.
+pub const LEASE_ENDS_PER_COMMAND_MAX: usize = 1_024;
+/// The shortest lease of a worker outside the cluster.
+pub const LEASE_MIN: Span = Span::seconds(1);
+/// The longest lease of a worker outside the cluster.
+pub const LEASE_MAX: Span = Span::hours(1);
+/// Bytes of what a worker outside the cluster calls itself, and of a queue's name.
+pub const WORKER_NAME_BYTES_MAX: usize = 128;
+/// Bytes of a message about progress.
+pub const PROGRESS_BYTES_MAX: usize = 1_024;
+
 /// The shortest distance between two instants of an interval.
 pub const INTERVAL_MIN: Span = Span::seconds(1);
 /// The longest time-out of an attempt.

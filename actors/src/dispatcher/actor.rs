@@ -11,6 +11,7 @@ use actix::{
 use escapement_domain::answer::{Answer, Rejection};
 use escapement_domain::command::{AttemptOutcome, AttemptResult};
 use escapement_domain::event::Event;
+use escapement_domain::execution::state::Holder;
 use escapement_domain::identifier::{ExecutionId, Incarnation, TenantId};
 use escapement_domain::task::action::Action;
 use futures::stream;
@@ -372,7 +373,9 @@ impl StreamHandler<Applied> for DispatcherActor {
         let mut moved = Vec::new();
         for record in applied.records.iter() {
             match &record.event {
-                Event::TaskStarted { execution, node, incarnation, .. } if (*node, *incarnation) == own => {
+                Event::TaskStarted { execution, holder: Holder::Node { node, incarnation }, .. }
+                    if (*node, *incarnation) == own =>
+                {
                     self.attempts.pending.insert(*execution);
                 }
                 Event::TaskCancelRequested { execution, .. } => {

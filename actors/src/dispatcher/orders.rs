@@ -38,7 +38,7 @@ pub(super) fn granted(
     incarnation: Incarnation,
 ) -> Option<Granted> {
     let open = replica.execution(execution)?;
-    let grant = open.grant().filter(|grant| grant.node == node && grant.incarnation == incarnation)?;
+    let grant = open.grant().filter(|grant| grant.of_node() == Some((node, incarnation)))?;
     let cancelling = open.cancelling.is_some();
     let (token, work) = (grant.token, work_of(replica, open, grant.token));
     Some(Granted { tenant: open.tenant, execution, token, cancelling, work })
@@ -48,10 +48,10 @@ pub(super) fn granted(
 pub(super) fn token_of(
     replica: &Replica,
     execution: ExecutionId,
-    (node, incarnation): (NodeId, Incarnation),
+    worker: (NodeId, Incarnation),
 ) -> Option<u64> {
     let grant = replica.execution(execution)?.grant()?;
-    (grant.node == node && grant.incarnation == incarnation).then_some(grant.token)
+    (grant.of_node() == Some(worker)).then_some(grant.token)
 }
 
 /// Everything that the state says an incarnation holds.

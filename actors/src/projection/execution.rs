@@ -4,11 +4,12 @@
 //! instants of its ended attempts are the worker's.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use escapement_domain::codec::{self, CodecError};
 use escapement_domain::event::{AttemptEnded, Event, RequeueCause};
-use escapement_domain::execution::state::{CancelCause, Occurrence, Status};
+use escapement_domain::execution::state::{CancelCause, Holder, Occurrence, Status};
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId, TenantId};
 use escapement_domain::record::{Record, RecordHeader};
 use escapement_domain::task::sealed::Sealed;
@@ -53,7 +54,7 @@ pub struct ExecutionRow {
     pub result: Option<Sealed>,
     /// Why its last attempt failed.
     pub error: Option<Arc<str>>,
-    /// Why it was skipped, cancelled or lost.
+    /// Why it waited for an earlier one, or was skipped, cancelled or lost.
     pub reason: Option<Reason>,
     /// The index of the log entry that made it.
     pub log_index: u64,
@@ -66,8 +67,8 @@ pub struct ExecutionRow {
 pub struct AttemptRow {
     /// Counted from 1.
     pub number: u32,
-    /// The worker's node.
-    pub worker: NodeId,
+    /// Who had it.
+    pub worker: AttemptWorker,
     /// Its fencing token.
     pub token: u64,
     /// When it began: when it was granted, until the worker says better.
@@ -78,6 +79,33 @@ pub struct AttemptRow {
     pub outcome: Option<Outcome>,
     /// Why it failed.
     pub error: Option<Arc<str>>,
+}
+
+/// Who made an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AttemptWorker {
+    /// A node of the cluster.
+    Node(NodeId),
+    /// A worker outside it, by the name that it gave itself.
+    Outside(Arc<str>),
+}
+
+impl AttemptWorker {
+    fn of(holder: &Holder) -> Self {
+        match holder {
+            Holder::Node { node, .. } => Self::Node(*node),
+            Holder::Outside { worker, .. } => Self::Outside(worker.clone()),
+        }
+    }
+}
+
+impl fmt::Display for AttemptWorker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => write!(formatter, "node-{node}"),
+            Self::Outside(worker) => formatter.write_str(worker),
+        }
+    }
 }
 
 /// How an attempt ended.
@@ -121,7 +149,7 @@ pub struct Progress {
     pub message: Arc<str>,
 }
 
-/// Why an execution did not run to its end.
+/// Why an execution did not run at once, or to its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reason {
     /// It was skipped.
@@ -130,6 +158,8 @@ pub enum Reason {
     Cancelled(CancelCause),
     /// Its worker was lost, and it may be made at most once.
     Lost,
+    /// It had to wait until earlier ones of its task had ended.
+    Held,
 }
 
 impl Reason {
@@ -144,6 +174,9 @@ impl Reason {
             }
             Self::Cancelled(CancelCause::TaskDeleted) => "its task was deleted",
             Self::Lost => "its worker was lost and the task is delivered at most once",
+            Self::Held => {
+                "an earlier execution of the task had not ended: it waited for that (overlap policy)"
+            }
         })
     }
 }
@@ -190,9 +223,12 @@ impl ExecutionRow {
     pub(super) fn made_by(record: &Record) -> Option<Self> {
         let header = &record.header;
         match &record.event {
-            Event::TaskScheduled { task, execution, occurrence, scheduled_at, task_version, .. } => {
+            Event::TaskScheduled {
+                task, execution, occurrence, scheduled_at, task_version, held, ..
+            } => {
                 let mut row = Self::new(header, *execution, *task, *task_version, *occurrence, *scheduled_at);
                 row.fired_at = Some(header.at);
+                row.reason = held.then_some(Reason::Held);
                 Some(row)
             }
             Event::TaskSkipped {
@@ -257,7 +293,15 @@ impl ExecutionRow {
     pub(super) fn evolve(&mut self, record: &Record) {
         let (at, sequence) = (record.header.at, record.header.sequence);
         match &record.event {
-            Event::TaskStarted { attempt, node, .. } => self.start(*attempt, *node, sequence, at),
+            Event::TaskStarted { attempt, holder, .. } => {
+                self.start(*attempt, AttemptWorker::of(holder), sequence, at);
+            }
+            Event::TaskProgress { percent, message, .. } => {
+                let known = self.progress.take();
+                let percent = percent.or(known.as_ref().map(|known| known.percent)).unwrap_or(0);
+                let message = message.clone().or(known.map(|known| known.message)).unwrap_or_default();
+                self.progress = Some(Progress { percent, message });
+            }
             Event::TaskRetry { ended, .. } => {
                 self.end_attempt(ended, if ended.timed_out { Outcome::TimedOut } else { Outcome::Failed });
                 self.status = Status::Retrying;
@@ -265,7 +309,9 @@ impl ExecutionRow {
             Event::TaskRequeued { cause, .. } => {
                 match cause {
                     RequeueCause::RetryDue => {}
-                    RequeueCause::WorkerLost { .. } => self.take_back(Outcome::Lost, at),
+                    RequeueCause::WorkerLost { .. } | RequeueCause::LeaseExpired { .. } => {
+                        self.take_back(Outcome::Lost, at);
+                    }
                     RequeueCause::HandedBack { .. } => self.take_back(Outcome::HandedBack, at),
                 }
                 self.status = Status::Queued;
@@ -276,7 +322,7 @@ impl ExecutionRow {
         }
     }
 
-    fn start(&mut self, number: u32, worker: NodeId, token: u64, at: Timestamp) {
+    fn start(&mut self, number: u32, worker: AttemptWorker, token: u64, at: Timestamp) {
         self.status = Status::Running;
         self.attempt = number;
         self.started_at.get_or_insert(at);

@@ -35,7 +35,7 @@ use crate::ports::{Storage, Tree};
 
 pub use block::BLOCK_BYTES_MAX;
 pub use event_log::{EventLog, EventPage, Missing, Records, Verification, put_block};
-pub use execution::{ATTEMPTS_KEPT, AttemptRow, ExecutionRow, Outcome, Progress, Reason};
+pub use execution::{ATTEMPTS_KEPT, AttemptRow, AttemptWorker, ExecutionRow, Outcome, Progress, Reason};
 pub use failure::{Failure, Fault, FaultKind};
 pub use handle::{Projections, Pruned};
 pub use listing::{ExecutionPage, ExecutionQuery};

@@ -133,9 +133,18 @@ async fn propose(proposer: &Proposer, client: &Client, intent: &Intent) -> Resul
         Intent::RunTask { task } => Request::RunTask { task: *task },
         Intent::CancelExecution { execution, .. } => Request::CancelExecution { execution: *execution },
         Intent::RetryExecution(reopening) => Request::RetryExecution(reopening.clone()),
+        Intent::CompleteAttempt { execution, token, outcome, .. } => {
+            Request::CompleteAttempt { execution: *execution, token: *token, outcome: outcome.clone() }
+        }
+        Intent::ReportProgress { execution, token, percent, message, .. } => Request::ReportProgress {
+            execution: *execution,
+            token: *token,
+            percent: *percent,
+            message: message.clone(),
+        },
         Intent::ChangeOccurrence { task, at: instant, change } => {
             let planned = planned(proposer, client, *task).await?;
-            planned.map_or(Ok(()), |planned| planned.has_occurrence(*instant, *change, at))?;
+            planned.map_or(Ok(()), |planned| planned.can_change(*instant, *change, at))?;
             Request::ChangeOccurrence { task: *task, at: *instant, change: *change }
         }
         Intent::Backfill { task, from, to, concurrency } => {
@@ -154,6 +163,7 @@ async fn propose(proposer: &Proposer, client: &Client, intent: &Intent) -> Resul
         | Intent::CommitStaged { .. }
         | Intent::PutCalendar { .. }
         | Intent::DeleteCalendar { .. }
+        | Intent::Lease { .. }
         | Intent::PutGate { .. }
         | Intent::DeleteGate { .. }
         | Intent::PauseQueue { .. }

@@ -1,5 +1,5 @@
-//! Carries out what is about many tasks at once: creates in parts, bulks of which all or none is created, and
-//! what a tenant's tasks share: calendars, pools, limits, breakers, queues.
+//! Carries out what is not about one task: creates in parts, bulks of which all or none is created, leases, and what a
+//! tenant's tasks share: calendars, pools, limits, breakers, queues.
 //!
 //! Each part of a list is a command of its own under an id made from the client's, so that a repeated list gets the first
 //! answer of every part. Absent on purpose: single tasks, which have actors.
@@ -35,6 +35,19 @@ pub(super) async fn carry(proposer: Proposer, submission: Submission) -> Result<
         }
         Intent::DeleteCalendar { name } => {
             put_once(&proposer, client, Request::DeleteCalendar { name }).await
+        }
+        Intent::Lease { queue, worker, most, lease } => {
+            let waits = proposer.machine().read(|replica| {
+                let tenant = replica.tenant_number(&client.tenant);
+                tenant.is_some_and(|tenant| replica.queue().waiting_in(tenant, &queue) > 0)
+            });
+            if waits || proposer.recall(&client).is_some() {
+                put_once(&proposer, client, Request::Lease { queue, worker, most, lease }).await
+            } else {
+                // Another worker was quicker; the log need not know.
+                let index = proposer.machine().applied();
+                Ok(Answer { index, outcome: Ok(Accepted::Leased(Vec::new())) })
+            }
         }
         Intent::PutGate { gate, capacity } => {
             put_once(&proposer, client, Request::PutGate { gate, capacity }).await

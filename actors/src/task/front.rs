@@ -99,17 +99,19 @@ impl FrontActor {
         self.tell_count();
     }
 
-    fn carry_bulk(&mut self, submit: Submit, ctx: &mut Context<Self>) {
-        if self.bulks >= BULKS_MAX {
+    /// Carries out what is not about one task.
+    fn carry_at_large(&mut self, submit: Submit, ctx: &mut Context<Self>) {
+        let counted = usize::from(submit.submission.intent.is_bulk());
+        if self.bulks + counted > BULKS_MAX {
             refuse(submit, SubmitError::Busy);
             return;
         }
-        self.bulks += 1;
+        self.bulks += counted;
         let Submit { submission, reply } = submit;
         // A task of its own, so that a panic in it is not the front's.
         let carried = tokio::task::spawn_local(bulk::carry(self.proposer.clone(), submission));
         ctx.spawn(wrap_future(carried).map(move |carried, actor: &mut Self, _| {
-            actor.bulks -= 1;
+            actor.bulks -= counted;
             // Whoever asked may have given up waiting.
             let _ = reply.send(carried.unwrap_or(Err(SubmitError::Unknown)));
         }));
@@ -163,7 +165,7 @@ impl Handler<Submit> for FrontActor {
         }
         match submit.submission.intent.task() {
             Some(task) => self.hand_on(task, submit),
-            None => self.carry_bulk(submit, ctx),
+            None => self.carry_at_large(submit, ctx),
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! What is refused here would be refused for ever under the task's present definition. Absent on purpose: proposing.
 
+use std::sync::Arc;
+
 use escapement_domain::command::Change;
 use escapement_domain::limits::BACKFILL_INSTANTS_MAX;
 use escapement_domain::replica::Replica;
@@ -15,6 +17,8 @@ use crate::intent::SubmitError;
 /// How a task is planned.
 pub(super) struct Planned {
     timetable: Timetable,
+    /// The calendars that it names.
+    calendars: Vec<Arc<str>>,
     /// The instants that somebody skipped or moved before.
     changed: Vec<Timestamp>,
 }
@@ -27,22 +31,47 @@ impl Planned {
     pub(super) fn of(task: &Task, replica: &Replica) -> Result<Self, SubmitError> {
         let timetable = Timetable::of(task, replica.calendars().named_by(task))
             .map_err(|error| unschedulable("", error.to_string()))?;
-        Ok(Self { timetable, changed: task.overrides.keys().copied().collect() })
+        let calendars = task.rules.calendars.clone();
+        Ok(Self { timetable, calendars, changed: task.overrides.keys().copied().collect() })
     }
 
-    /// Whether the task has an occurrence at an instant that can be changed so.
+    /// Whether an occurrence can be changed so, as far as schedule and calendars say. One that a calendar forbids can be moved
+    /// to where none does, and that is all: to skip it would hide the reason why it does not run.
     ///
     /// # Errors
-    /// [`SubmitError::Unschedulable`] that names the occurrences which are near.
-    pub(super) fn has_occurrence(
+    /// [`SubmitError::Unschedulable`] that names the occurrences which are near, or the calendar.
+    pub(super) fn can_change(
         &self,
         at: Timestamp,
         change: Change,
         now: Timestamp,
     ) -> Result<(), SubmitError> {
-        if self.changed.contains(&at) || change == Change::Restore {
-            return Ok(());
+        let is_changed = self.changed.contains(&at);
+        if !is_changed && change != Change::Restore {
+            self.has_occurrence(at, now)?;
         }
+        match change {
+            Change::Skip if !is_changed => self.forbidden_by(at).map_or(Ok(()), |calendar| {
+                let detail = format!(
+                    "the calendar `{calendar}` forbids {at} already; it can be moved to another time"
+                );
+                Err(unschedulable("/at", detail))
+            }),
+            Change::Move { to } => self.forbidden_by(to).map_or(Ok(()), |calendar| {
+                let detail =
+                    format!("a time that the task's calendars allow is wanted; `{calendar}` forbids {to}");
+                Err(unschedulable("/to", detail))
+            }),
+            Change::Skip | Change::Restore => Ok(()),
+        }
+    }
+
+    /// The first of the task's calendars that forbids an instant.
+    fn forbidden_by(&self, instant: Timestamp) -> Option<&Arc<str>> {
+        self.calendars.get(usize::from(self.timetable.forbidden_by(instant)?))
+    }
+
+    fn has_occurrence(&self, at: Timestamp, now: Timestamp) -> Result<(), SubmitError> {
         let first = self.timetable.next_after(Timestamp(at.0.saturating_sub(1)));
         if first == Some(at) {
             return Ok(());
@@ -58,23 +87,30 @@ impl Planned {
     /// The occurrences of a range of the past, both ends included, without those that a calendar forbids.
     ///
     /// # Errors
-    /// [`SubmitError::Unschedulable`] for a range that is not of the past, is empty, or holds too much.
+    /// [`SubmitError::Unschedulable`] for a range that is not of the past by the leader's clock, is empty, or holds too much.
     pub(super) fn backfill(
         &self,
         from: Timestamp,
         to: Timestamp,
         now: Timestamp,
     ) -> Result<Vec<Timestamp>, SubmitError> {
-        if from > to {
-            return Err(unschedulable("/from", format!("{from} lies after `to`")));
-        }
         if to > now {
             return Err(unschedulable("/to", format!("{to} is not past; what is to come runs by itself")));
         }
         let allowed = self.timetable.allowed(from, to);
         let instants: Vec<Timestamp> = allowed.take(BACKFILL_INSTANTS_MAX + 1).collect();
         match instants.as_slice() {
-            [] => Err(unschedulable("/from", format!("the task has no occurrence from {from} to {to}"))),
+            [] => {
+                let detail = match self.timetable.next_allowed_after(to).filter(|next| *next <= now) {
+                    Some(next) => {
+                        format!("the task has no occurrence from {from} to {to}; the next one is {next}")
+                    }
+                    None => {
+                        format!("the task has no occurrence from {from} to {to}, nor one from there to now")
+                    }
+                };
+                Err(unschedulable("/from", detail))
+            }
             [.., last] if instants.len() > BACKFILL_INSTANTS_MAX => {
                 let detail = format!(
                     "the range holds more than the {BACKFILL_INSTANTS_MAX} occurrences of one backfill; one that ends \

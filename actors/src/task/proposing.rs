@@ -5,11 +5,13 @@
 use std::sync::Arc;
 
 use escapement_domain::answer::{Answer, Rejection};
-use escapement_domain::command::{Client, Command, Due, Origin, Request};
+use escapement_domain::command::{Client, Command, Origin, Request};
 use escapement_domain::identifier::TaskId;
 use escapement_domain::limits::{COMMAND_BYTES_MAX, FIRES_PER_COMMAND_MAX};
+use escapement_domain::replica::Replica;
 use escapement_domain::replica::window::Recalled;
 use escapement_domain::task::plan::{self, Delay, Timetable};
+use escapement_domain::task::state::{Phase, Task};
 use escapement_domain::timestamp::Timestamp;
 
 use super::drafting::unschedulable;
@@ -84,25 +86,36 @@ impl Proposer {
         let at = self.stamp()?;
         let overdue = self.machine.read(|replica| {
             let task = replica.task(replica.tenant_number(tenant)?, task)?;
-            let revision = replica.revision(task);
-            match Timetable::of(task, replica.calendars().named_by(task)) {
-                Ok(timetable) => Some(match plan::gap(task, revision, &timetable, at) {
-                    Some(gap) => vec![gap],
-                    None => plan::due(task, revision, &timetable, at, Delay::Waived, FIRES_PER_COMMAND_MAX),
-                }),
-                Err(error) => {
-                    tracing::error!(task = %task.id, %error, "a task cannot be planned; nothing of it is settled");
-                    None
-                }
-            }
+            overdue_instants(task, replica, at).or_else(|| overdue_moved(task, at))
         });
-        let overdue: Vec<Due> = overdue.unwrap_or_default();
-        if overdue.is_empty() {
-            return Ok(false);
-        }
-        self.propose_at(at, Origin::Scheduler, Request::Fire(overdue)).await?;
+        let Some(request) = overdue else { return Ok(false) };
+        self.propose_at(at, Origin::Scheduler, request).await?;
         Ok(true)
     }
+}
+
+/// What is overdue of a task's schedule, its jitter over or not.
+fn overdue_instants(task: &Task, replica: &Replica, at: Timestamp) -> Option<Request> {
+    let revision = replica.revision(task);
+    let due = match Timetable::of(task, replica.calendars().named_by(task)) {
+        Ok(timetable) => match plan::gap(task, revision, &timetable, at) {
+            Some(gap) => vec![gap],
+            None => plan::due(task, revision, &timetable, at, Delay::Waived, FIRES_PER_COMMAND_MAX),
+        },
+        Err(error) => {
+            tracing::error!(task = %task.id, %error, "a task cannot be planned; no instant of it is settled");
+            Vec::new()
+        }
+    };
+    (!due.is_empty()).then_some(Request::Fire(due))
+}
+
+/// The moved occurrences of a task whose time has come: in a pause they are missed.
+fn overdue_moved(task: &Task, at: Timestamp) -> Option<Request> {
+    let due: Vec<_> =
+        task.moved().filter(|(to, _)| *to <= at).map(|(_, instant)| (task.slot, instant)).collect();
+    let request = if task.phase() == Phase::Paused { Request::MissMoved } else { Request::FireMoved };
+    (!due.is_empty()).then(|| request(due))
 }
 
 /// A refusal that the log would give too, for ever.

@@ -1,8 +1,9 @@
 //! Plans every task anew when this leader's zone data is newer than that by which they were planned.
 //!
 //! The next instants travel in the log like all others, so replicas with different zone data agree. What was planned by
-//! newer data stays: leaders of different versions in turn do not undo each other's work. Absent on purpose: deciding,
-//! and tasks that are due already, which are settled as they were planned.
+//! newer data stays: a leader with older data only says that it plans by them from now on, so that the next one with newer
+//! data plans anew what came in between. Absent on purpose: deciding, and tasks that are due already, which are settled as
+//! they were planned.
 
 use std::time::Duration;
 
@@ -29,11 +30,12 @@ pub(super) async fn replan(parts: WheelParts, leadership: watch::Receiver<Leader
         present.leading && present.term == term
     };
     let adopted = parts.machine.read(|replica| replica.zone_data().clone());
-    if *adopted >= *parts.zone_data {
+    if adopted == parts.zone_data {
         return;
     }
+    let is_newer = *parts.zone_data > *adopted;
     let (mut from, mut changed) = (0, 0);
-    while let Some((items, next)) = parts.machine.read(|replica| look(replica, from)) {
+    while is_newer && let Some((items, next)) = parts.machine.read(|replica| look(replica, from)) {
         changed += items.len();
         if !items.is_empty() && !proposed(&parts, &Request::Replan(items), &leads).await {
             return;
@@ -42,9 +44,12 @@ pub(super) async fn replan(parts: WheelParts, leadership: watch::Receiver<Leader
         tokio::task::yield_now().await;
     }
     let version = parts.zone_data.clone();
-    if proposed(&parts, &Request::AdoptZoneData { version }, &leads).await
-        && (changed > 0 || !adopted.is_empty())
-    {
+    if !proposed(&parts, &Request::AdoptZoneData { version }, &leads).await {
+        return;
+    }
+    if !is_newer {
+        tracing::warn!(from = %adopted, to = %parts.zone_data, "this leader plans by older zone data than the one before it");
+    } else if changed > 0 || !adopted.is_empty() {
         tracing::info!(from = %adopted, to = %parts.zone_data, changed, "tasks are planned anew by newer zone data");
     }
 }

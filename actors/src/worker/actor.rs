@@ -11,13 +11,15 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Resp
 use escapement_domain::answer::Accepted;
 use escapement_domain::answer::Rejection;
 use escapement_domain::command::{Command, Origin, Request};
+use escapement_domain::limits::LEASE_ENDS_PER_COMMAND_MAX;
 use escapement_domain::planted::{self, Bug};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::LeasesParts;
+use super::outside::OutsideLeases;
 use super::table::{Standing, Table, WorkerKey};
-use crate::intent::{Renewal, Renewed, SubmitError};
+use crate::intent::{Heard, Heartbeat, Renewal, Renewed, SubmitError};
 use crate::keeper::Lifeline;
 use crate::ports::{Leadership, leadership_changes};
 
@@ -38,6 +40,16 @@ impl Message for Renew {
     type Result = ();
 }
 
+/// A worker outside the cluster lives.
+pub(super) struct Beat {
+    pub(super) heartbeat: Heartbeat,
+    pub(super) reply: oneshot::Sender<Result<Heard, SubmitError>>,
+}
+
+impl Message for Beat {
+    type Result = ();
+}
+
 /// How long does each lease still hold?
 pub(super) struct Remaining;
 
@@ -49,6 +61,9 @@ impl Message for Remaining {
 pub(super) struct LeaseActor {
     parts: LeasesParts,
     table: Arc<Mutex<Table>>,
+    outside: Arc<Mutex<OutsideLeases>>,
+    /// Whether ends of leases outside are being proposed.
+    ending: bool,
     /// The term that this node leads, once the state is known to be complete.
     leading: Option<u64>,
     /// Workers whose loss is being proposed.
@@ -63,6 +78,8 @@ impl LeaseActor {
         Self {
             parts,
             table: Arc::default(),
+            outside: Arc::default(),
+            ending: false,
             leading: None,
             losing: BTreeSet::new(),
             told: BTreeSet::new(),
@@ -86,6 +103,7 @@ impl LeaseActor {
             if settled && leads(&actor.parts, term) {
                 let until = actor.parts.clock.monotonic() + actor.parts.lease;
                 actor.parts.machine.read(|replica| actor.table.lock().begin(replica.workers(), until));
+                actor.outside.lock().begin();
                 actor.leading = Some(term);
             }
         }));
@@ -113,6 +131,22 @@ impl LeaseActor {
                 actor.losing.remove(&key);
             }));
         }
+        self.sweep_outside(now, ctx);
+    }
+
+    /// Ends the leases of workers outside that ran out, and the attempts that took too long.
+    fn sweep_outside(&mut self, now: Duration, ctx: &mut Context<Self>) {
+        let wall_clock = self.parts.clock.now();
+        let ends = self
+            .parts
+            .machine
+            .read(|replica| self.outside.lock().sweep(replica, now, wall_clock, LEASE_ENDS_PER_COMMAND_MAX));
+        if ends.is_empty() || self.ending {
+            return;
+        }
+        self.ending = true;
+        let ended = propose(self.parts.clone(), Request::EndLeases(ends));
+        ctx.spawn(wrap_future(ended).map(|_, actor: &mut Self, _| actor.ending = false));
     }
 }
 
@@ -176,6 +210,33 @@ async fn renew(
     }
 }
 
+/// Extends the lease of a worker outside. `received` is when its sign of life came in.
+async fn hear(
+    parts: LeasesParts,
+    outside: Arc<Mutex<OutsideLeases>>,
+    term: u64,
+    heartbeat: Heartbeat,
+    received: Duration,
+) -> Result<Heard, SubmitError> {
+    // Only now is it certain that no other node has led, and given the attempt away, since the sign was sent.
+    parts.log.read_barrier().await?;
+    if !leads(&parts, term) {
+        return Err(SubmitError::NotLeader { leader: parts.log.leadership().borrow().leader });
+    }
+    Ok(parts.machine.read(|replica| {
+        let tenant = replica.tenant_number(&heartbeat.tenant);
+        let open = replica.execution(heartbeat.execution).filter(|open| Some(open.tenant) == tenant);
+        let Some(open) = open else { return Heard::NoSuchExecution };
+        match outside.lock().extend(open, heartbeat.token, received, parts.clock.now()) {
+            Some(lease) => Heard::Until {
+                lease_millis: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
+                cancel: open.cancelling.is_some(),
+            },
+            None => Heard::Stale,
+        }
+    }))
+}
+
 impl Actor for LeaseActor {
     type Context = Context<Self>;
 
@@ -216,6 +277,22 @@ impl Handler<Renew> for LeaseActor {
         let received = self.parts.clock.monotonic();
         let renewed = renew(self.parts.clone(), self.table.clone(), term, renewal, received);
         ctx.spawn(wrap_future(renewed).map(move |renewed, _: &mut Self, _| drop(reply.send(renewed))));
+    }
+}
+
+impl Handler<Beat> for LeaseActor {
+    type Result = ();
+
+    fn handle(&mut self, Beat { heartbeat, reply }: Beat, ctx: &mut Self::Context) {
+        let Some(term) = self.leading.filter(|term| leads(&self.parts, *term)) else {
+            let leader = self.parts.log.leadership().borrow().leader;
+            // Whoever asked may have given up waiting; so below.
+            let _ = reply.send(Err(SubmitError::NotLeader { leader }));
+            return;
+        };
+        let received = self.parts.clock.monotonic();
+        let heard = hear(self.parts.clone(), self.outside.clone(), term, heartbeat, received);
+        ctx.spawn(wrap_future(heard).map(move |heard, _: &mut Self, _| drop(reply.send(heard))));
     }
 }
 

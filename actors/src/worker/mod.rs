@@ -3,7 +3,8 @@
 //! A worker is a node and one start of its dispatcher. Its lease is renewed outside the log; joining, draining and
 //! losing it are commands. The table of leases is in memory: a new leader grants every worker of the state a full lease
 //! from the moment it leads, and a renewal is answered only after the log has confirmed that this node still leads, so
-//! that no worker trusts a lease of a leader that was deposed before the renewal was sent.
+//! that no worker trusts a lease of a leader that was deposed before the renewal was sent. Workers outside the cluster
+//! have a lease for each attempt, which is kept in the same way.
 //!
 //! Invariant: a worker that was told it is lost is never told otherwise by the same leader. Absent on purpose: who gets
 //! which attempt (that is the replicated state's), and the worker's own side (that is
@@ -11,6 +12,7 @@
 
 mod actor;
 pub mod clocks;
+mod outside;
 mod table;
 
 use std::collections::BTreeMap;
@@ -22,9 +24,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use self::actor::{LeaseActor, Remaining, Renew};
+use self::actor::{Beat, LeaseActor, Remaining, Renew};
 use self::clocks::ClockWatch;
-use crate::intent::{Renewal, Renewed, SubmitError};
+use crate::intent::{Heard, Heartbeat, Renewal, Renewed, SubmitError};
 use crate::keeper::Kept;
 use crate::machine::Machine;
 use crate::ports::{Clock, Log};
@@ -67,6 +69,22 @@ impl Leases {
     pub fn renew(&self, renewal: Renewal) -> BoxFuture<'static, Result<Renewed, SubmitError>> {
         let (reply, answer) = oneshot::channel();
         let sent = self.kept.address().try_send(Renew { renewal, reply });
+        async move {
+            match sent {
+                Ok(()) => answer.await.unwrap_or(Err(SubmitError::Unknown)),
+                Err(_) => Err(SubmitError::Busy),
+            }
+        }
+        .boxed()
+    }
+
+    /// Extends the lease of a worker outside the cluster. Can be called from any thread.
+    ///
+    /// # Errors
+    /// [`SubmitError`], which says what the worker should do; a sign of life that is repeated does no harm.
+    pub fn heartbeat(&self, heartbeat: Heartbeat) -> BoxFuture<'static, Result<Heard, SubmitError>> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.kept.address().try_send(Beat { heartbeat, reply });
         async move {
             match sent {
                 Ok(()) => answer.await.unwrap_or(Err(SubmitError::Unknown)),

@@ -2,6 +2,7 @@
 
 mod cast;
 mod dispatcher;
+mod outside;
 mod schedules;
 mod speed;
 mod stage;

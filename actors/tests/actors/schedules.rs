@@ -111,7 +111,7 @@ fn a_backfill_is_of_a_range_of_the_past_that_holds_occurrences() {
 }
 
 #[test]
-fn a_leader_with_newer_zone_data_plans_every_task_anew_and_one_with_older_data_does_not() {
+fn a_leader_with_newer_zone_data_plans_every_task_anew_also_what_one_with_older_data_planned_since() {
     play(async {
         let cast = Cast::new(2, &[]);
         let version = || cast.shared.machine.read(|replica| replica.zone_data().to_string());
@@ -141,6 +141,8 @@ fn a_leader_with_newer_zone_data_plans_every_task_anew_and_one_with_older_data_d
         cast.lead(1, 3);
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(next(601), Some(at(5_400)), "an older version plans nothing anew");
+        cast.lead(2, 4);
+        until(|| next(601) == Some(at(3_600))).await;
     });
 }
 

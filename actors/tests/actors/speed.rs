@@ -89,7 +89,7 @@ fn filled(definition: &Definition, next: Timestamp) -> Arc<Machine> {
         };
         let request = Request::CreateTasks(ids.iter().copied().map(new).collect());
         let command = Command { at: BEGIN, origin: Origin::Client(client), request }.encode();
-        machine.apply(index as u64 + 1, &[Bytes::from(command)]);
+        machine.apply(index as u64 + 1, &[Bytes::from(command)]).expect("of this version");
     }
     machine
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use escapement_actors::intent::{Renewal, Renewed, Submission, SubmitError};
+use escapement_actors::intent::{Heard, Heartbeat, Renewal, Renewed, Submission, SubmitError};
 use escapement_actors::machine::Machine;
 use escapement_actors::ports::{Clock, Entropy, Leader, Leadership, Log};
 use escapement_actors::task::Front;
@@ -127,7 +127,7 @@ impl Shared {
     pub(crate) fn apply(&self, command: &[u8]) -> Answer {
         let index = self.index.fetch_add(1, Ordering::Relaxed) + 1;
         self.applied.lock().push(Command::decode(command).expect("what is proposed can be read"));
-        let answers = self.machine.apply(index, &[Bytes::copy_from_slice(command)]);
+        let answers = self.machine.apply(index, &[Bytes::copy_from_slice(command)]).expect("of this version");
         Answer::decode(answers.first().expect("one answer a command")).expect("an answer can be read")
     }
 
@@ -314,6 +314,13 @@ impl Leader for StageLeader {
     fn renew(&self, renewal: Renewal) -> BoxFuture<'static, Result<Renewed, SubmitError>> {
         match self.directory.leader(self.from) {
             Ok((_, leases)) => leases.renew(renewal),
+            Err(error) => std::future::ready(Err(error)).boxed(),
+        }
+    }
+
+    fn heartbeat(&self, heartbeat: Heartbeat) -> BoxFuture<'static, Result<Heard, SubmitError>> {
+        match self.directory.leader(self.from) {
+            Ok((_, leases)) => leases.heartbeat(heartbeat),
             Err(error) => std::future::ready(Err(error)).boxed(),
         }
     }

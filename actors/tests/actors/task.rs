@@ -5,8 +5,8 @@ use std::time::Duration;
 use escapement_actors::intent::{Draft, Intent, Submission, SubmitError};
 use escapement_actors::ports::Clock as _;
 use escapement_actors::worker::clocks::ClockWatch;
-use escapement_domain::answer::{Accepted, Rejection};
-use escapement_domain::command::{Idempotency, Request};
+use escapement_domain::answer::{Accepted, Answer, Rejection};
+use escapement_domain::command::{Change, Idempotency, Request};
 use escapement_domain::identifier::{CommandId, NodeId, TaskId};
 use escapement_domain::task::definition::{Definition, Overlap};
 use escapement_domain::task::trigger::{Dst, IfPast, Trigger};
@@ -70,6 +70,34 @@ fn an_update_while_overdue_first_fires() {
         assert_eq!(cast.open().len(), 1);
         assert_eq!(cast.open()[0].task_version, 1);
         assert_eq!(cast.task(task).and_then(|task| task.next), Some(at(100)));
+    });
+}
+
+/// Whatever is lost of the wheel's own proposals, as when the lead has just changed hands.
+#[test]
+fn what_was_moved_to_a_time_that_has_come_is_settled_before_its_task_changes_or_goes() {
+    play(async {
+        let cast = Cast::new(1, &[]);
+        let task = cast.create(7, noop(every(3_600))).await;
+        let move_to = async |instant, to| {
+            let change = Change::Move { to: at(to) };
+            let moved = cast.submit(1, Intent::ChangeOccurrence { task, at: at(instant), change }).await;
+            assert!(moved.is_ok_and(|answer| answer.outcome.is_ok()));
+        };
+        let lose_one = || cast.nodes[&1].log.behave(|conduct| conduct.lossy = 1);
+        let done =
+            |answer: Result<Answer, SubmitError>| answer.expect("node 1 leads").outcome.expect("allowed");
+        move_to(3_600, 10).await;
+        lose_one();
+        tokio::time::sleep(Duration::from_millis(10_005)).await;
+        assert_eq!(cast.open().len(), 0);
+        done(cast.submit(1, Intent::PauseTask { task }).await);
+        assert_eq!(cast.open().len(), 1, "it fired before the pause");
+        move_to(7_200, 20).await;
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        done(cast.submit(1, Intent::DeleteTask { task, expected_version: None }).await);
+        let missed = |request: &Request| matches!(request, Request::MissMoved(moved) if moved.len() == 1);
+        assert_eq!(cast.shared.proposals(NodeId(1), missed), 1, "it was missed before the deletion");
     });
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use escapement_raft::{CommittedEntry, Frozen, Member, NodeId, Replicated, RestoreError};
+use escapement_raft::{ApplyError, CommittedEntry, Frozen, Member, NodeId, Replicated, RestoreError};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
@@ -67,13 +67,16 @@ impl Ledger {
 }
 
 impl Replicated for Ledger {
-    fn apply(&self, entry: &CommittedEntry<'_>) -> Vec<Bytes> {
+    fn apply(&self, entry: &CommittedEntry<'_>) -> Result<Vec<Bytes>, ApplyError> {
         let mut state = self.state.lock().unwrap();
         state.entries += 1;
         let answer = |command: &Bytes| {
             assert_ne!(&command[..], b"panic");
+            if &command[..] == b"unknown" {
+                return Err(ApplyError::new("it is of another version"));
+            }
             state.commands.push(command.clone());
-            Bytes::from(state.commands.len().to_string())
+            Ok(Bytes::from(state.commands.len().to_string()))
         };
         entry.commands.iter().map(answer).collect()
     }

@@ -72,6 +72,16 @@ async fn a_follower_names_the_leader() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_the_application_does_not_know_stops_the_node_with_a_word() {
+    let cluster = Cluster::form(1, options()).await;
+    let group = &cluster.nodes[&1].group;
+    let refused = group.propose(Bytes::from_static(b"unknown")).await;
+    assert!(matches!(refused, Err(ProposeError::Storage(_) | ProposeError::Unknown { .. })), "{refused:?}");
+    assert_eq!(group.failed().await.to_string(), "state machine failed: it is of another version");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_of_the_application_stops_the_node_with_a_word() {
     let cluster = Cluster::form(1, options()).await;
     let group = &cluster.nodes[&1].group;

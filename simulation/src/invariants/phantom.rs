@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use escapement_domain::event::Event;
-use escapement_domain::execution::state::Occurrence;
+use escapement_domain::execution::state::{Holder, Occurrence};
 
 use super::story::Lives;
 use crate::evidence::{Evidence, Wish};
@@ -24,8 +24,8 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
     for record in &evidence.records {
         let at = evidence.committed_at(record);
         match &record.event {
-            Event::TaskStarted { task, execution, node, .. } => {
-                grants.insert((*execution, record.header.sequence), (*node, at));
+            Event::TaskStarted { task, execution, holder, .. } => {
+                grants.insert((*execution, record.header.sequence), (holder, at));
                 let life = lives.get(&(record.header.tenant, *task));
                 tasks.insert(*execution, life.and_then(|life| life.deleted));
                 if life.is_none_or(|life| life.deleted.is_some_and(|deleted| deleted < at)) {
@@ -55,7 +55,7 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
     for attempt in &evidence.attempts {
         let (execution, token) = (attempt.execution, attempt.token);
         match grants.get(&(execution, token)) {
-            Some((node, at)) if *node == attempt.node && *at <= attempt.started => {}
+            Some((Holder::Node { node, .. }, at)) if *node == attempt.node && *at <= attempt.started => {}
             _ => found.push(format!("execution {execution} began under token {token} without a grant")),
         }
         let deleted = tasks.get(&execution).copied().flatten();

@@ -6,7 +6,7 @@ use escapement_domain::event::SkipReason;
 use escapement_domain::identifier::TaskId;
 use escapement_domain::schedule::jitter_of;
 use escapement_domain::task::definition::Misfire;
-use escapement_domain::timestamp::{Span, Timestamp};
+use escapement_domain::timestamp::Timestamp;
 
 use super::course::{ByHand, Cause, Course, MovedRun, Outcome, Scope};
 use super::period::Period;
@@ -117,7 +117,7 @@ impl Course {
                     (FireStatus::Unexpected, Some(reason.clone()))
                 }
                 Outcome::Fired { held, .. } => {
-                    let paused = self.pause_over(due, Span::ZERO).is_some();
+                    let paused = self.pause_over(due).is_some();
                     fired(*held, (instant.max(period.since), due), settled.at, misfire, paused)
                 }
             };
@@ -130,9 +130,7 @@ impl Course {
                     (FireStatus::Skipped, FireReason::forbidden(name.clone()))
                 }
                 Cause::Forbidden(..) => (FireStatus::Missed, FireReason::Groundless),
-                Cause::Missed if self.pause_over(due, Span::ZERO).is_some() => {
-                    (FireStatus::Skipped, FireReason::Paused)
-                }
+                Cause::Missed if self.pause_over(due).is_some() => (FireStatus::Skipped, FireReason::Paused),
                 Cause::Missed => (FireStatus::Missed, FireReason::PassedOver(misfire.policy)),
             };
             return (status, Some(reason), Some(passed.settled));
@@ -150,7 +148,7 @@ impl Course {
         as_of: Timestamp,
     ) -> (FireStatus, Option<FireReason>) {
         // From here on somebody should have settled it.
-        let ready = self.pause_over(due, Span::ZERO).unwrap_or(due);
+        let ready = self.pause_over(due).unwrap_or(due);
         if period.until.is_some() || ready.plus(period.misfire.grace) < as_of {
             return (FireStatus::Missed, Some(FireReason::Unsettled));
         }
@@ -187,7 +185,7 @@ impl Course {
 
     fn judge_run(&self, run: &MovedRun) -> Judged {
         let misfire = run.misfire;
-        let paused = self.pause_over(run.to, misfire.grace).is_some();
+        let paused = self.pause_over(run.to).is_some();
         let (status, reason) = match &run.outcome {
             Outcome::Fired { held, .. } => fired(*held, (run.to, run.to), run.settled.at, misfire, paused),
             Outcome::Skipped(SkipReason::Missed) if paused => (FireStatus::Skipped, Some(FireReason::Paused)),
@@ -202,26 +200,21 @@ impl Course {
         (status, reason, Some(run.settled))
     }
 
-    /// Judges a moved occurrence of which the log says no more. Neither a pause nor a deletion waits for it to run.
+    /// Judges a moved occurrence of which the log says no more, though its time is settled before a deletion.
     fn judge_waiting(&self, to: Timestamp, as_of: Timestamp) -> (FireStatus, Option<FireReason>) {
-        let grace = self.misfire.grace;
-        let paused = self.paused_since.is_some_and(|since| since <= to.plus(grace));
-        let ready = self.pause_over(to, grace).unwrap_or(to);
-        let in_time = ready.plus(grace) >= self.deleted_at.unwrap_or(as_of);
-        match self.deleted_at {
-            Some(_) if paused => (FireStatus::Skipped, Some(FireReason::Paused)),
-            Some(_) if in_time => (FireStatus::Skipped, Some(FireReason::Deleted)),
-            None if paused => (FireStatus::Pending, Some(FireReason::Paused)),
-            None if in_time => (FireStatus::Pending, None),
-            _ => (FireStatus::Missed, Some(FireReason::Unsettled)),
+        let ready = self.pause_over(to).unwrap_or(to);
+        if self.deleted_at.is_some() || ready.plus(self.misfire.grace) < as_of {
+            return (FireStatus::Missed, Some(FireReason::Unsettled));
         }
+        let paused = self.paused_since.is_some_and(|since| since <= to);
+        (FireStatus::Pending, paused.then_some(FireReason::Paused))
     }
 
-    /// The end of the pause in which something was due that could have waited for some time: the end of time if the pause lasts.
-    fn pause_over(&self, due: Timestamp, wait: Span) -> Option<Timestamp> {
+    /// The end of the pause in which something was due: the end of time if the pause lasts.
+    fn pause_over(&self, due: Timestamp) -> Option<Timestamp> {
         let lasting = self.paused_since.map(|since| (since, Timestamp::MAX));
         let mut pauses = self.asked.pauses.iter().copied().chain(lasting);
-        pauses.rfind(|(since, until)| *since <= due.plus(wait) && due < *until).map(|(_, until)| until)
+        pauses.rfind(|(since, until)| *since <= due && due < *until).map(|(_, until)| until)
     }
 }
 

@@ -105,8 +105,6 @@ pub enum FireReason {
     },
     /// The task was paused.
     Paused,
-    /// The task was deleted before.
-    Deleted,
     /// Nobody could fire it within its grace, and its misfire policy made it good.
     MadeGood(MisfirePolicy),
     /// Nobody could fire it within its grace, and its misfire policy passed it over.
@@ -129,7 +127,6 @@ impl FireReason {
             Self::Skip(reason) => reason.name(),
             Self::Moved { .. } => "moved",
             Self::Paused => "paused",
-            Self::Deleted => "deleted",
             Self::MadeGood(_) => "made_good",
             Self::PassedOver(_) => "passed_over",
             Self::Unsettled => "unsettled",
@@ -144,7 +141,6 @@ impl FireReason {
             Self::Skip(reason) => reason.explanation().into(),
             Self::Paused => "the task was paused at this instant".into(),
             Self::Moved { to } => format!("it was moved by hand to {to}"),
-            Self::Deleted => "the task was deleted before it could fire".into(),
             Self::MadeGood(policy) => {
                 format!(
                     "nobody could fire it within its grace; misfire: {} made it good",

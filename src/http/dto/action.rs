@@ -50,7 +50,7 @@ pub(in crate::http) enum Action {
         #[serde(default)]
         limits: Limits,
     },
-    /// Waits in a queue for a worker outside the cluster. Not available yet.
+    /// Waits in a queue for a worker outside the cluster, which leases it.
     Queue {
         /// The queue's name.
         queue: String,

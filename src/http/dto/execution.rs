@@ -6,9 +6,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::service::WorkerView;
 use crate::service::executions::{ExecutionCounts, Standing};
 use crate::service::history::{AttemptRow, ExecutionRow, OutputLine};
+use crate::service::{OutsideWorkerView, WorkerView};
 
 /// An execution: one occurrence of a task with all of its attempts.
 #[derive(Debug, Serialize, ToSchema)]
@@ -58,7 +58,7 @@ pub(in crate::http) struct Execution {
     /// Why its last attempt failed.
     #[schema(required = true)]
     error: Option<String>,
-    /// Why it was skipped, cancelled or lost.
+    /// Why it waited for an earlier one, or was skipped, cancelled or lost.
     #[schema(required = true)]
     reason: Option<String>,
     /// From 0, the lowest, to 9; null once it has ended.
@@ -167,20 +167,24 @@ pub(in crate::http) struct Counts {
 pub(in crate::http) struct Worker {
     /// Its name, as attempts tell it.
     id: String,
-    /// Its node.
-    node: u64,
-    /// This start of it.
-    incarnation: String,
+    /// Its node; null if it is a worker outside the cluster.
+    #[schema(required = true)]
+    node: Option<u64>,
+    /// This start of its node; null if it is a worker outside the cluster.
+    #[schema(required = true)]
+    incarnation: Option<String>,
     /// `ready`, `draining` or `lost`.
     state: &'static str,
-    /// Attempts at once.
-    slots: u32,
+    /// Attempts at once; null if it is a worker outside the cluster, which takes as many as it asks for.
+    #[schema(required = true)]
+    slots: Option<u32>,
     /// Attempts that it has.
     running: usize,
     /// Those of this tenant.
     holds: Vec<Held>,
-    /// What it can carry out.
-    offers: Offers,
+    /// What it can carry out; null if it is a worker outside the cluster, which leases from queues.
+    #[schema(required = true)]
+    offers: Option<Offers>,
 }
 
 /// An attempt in the hands of a worker.
@@ -243,7 +247,7 @@ impl From<&AttemptRow> for Attempt {
     fn from(attempt: &AttemptRow) -> Self {
         Self {
             number: attempt.number,
-            worker: worker_name(attempt.worker),
+            worker: attempt.worker.to_string(),
             started_at: attempt.started_at.to_string(),
             finished_at: attempt.finished_at.map(|instant| instant.to_string()),
             outcome: attempt.outcome.map(|outcome| outcome.name()),
@@ -279,17 +283,32 @@ impl From<WorkerView> for Worker {
         let held = |(execution, task): (_, _)| held(execution, task);
         Self {
             id: worker_name(worker.node),
-            node: worker.node.0,
-            incarnation: worker.incarnation.to_string(),
+            node: Some(worker.node.0),
+            incarnation: Some(worker.incarnation.to_string()),
             state: worker.state.name(),
-            slots: worker.slots,
+            slots: Some(worker.slots),
             running: worker.running,
             holds: worker.holds.into_iter().map(held).collect(),
-            offers: Offers {
+            offers: Some(Offers {
                 http: worker.http,
                 builtin: worker.builtin,
                 programs: worker.programs.map(|listed| listed.iter().map(ToString::to_string).collect()),
-            },
+            }),
+        }
+    }
+}
+
+impl From<OutsideWorkerView> for Worker {
+    fn from(worker: OutsideWorkerView) -> Self {
+        Self {
+            id: worker.name.to_string(),
+            node: None,
+            incarnation: None,
+            state: "ready",
+            slots: None,
+            running: worker.running,
+            holds: worker.holds.into_iter().map(|(execution, task)| held(execution, task)).collect(),
+            offers: None,
         }
     }
 }

@@ -36,7 +36,7 @@ pub(in crate::http) struct AuditedFire {
     /// `on_time` (stamped a second after it was due, or less), `late`, `delayed_by_overlap`, `skipped`, `missed`, `pending`, or
     /// `unexpected`: it fired, and no definition named it, or it was not to fire.
     status: &'static str,
-    /// `overlap`, `overlap_queue_full`, `too_many_open`, `calendar`, `by_hand`, `moved`, `paused`, `deleted`, `made_good`,
+    /// `overlap`, `overlap_queue_full`, `too_many_open`, `calendar`, `by_hand`, `moved`, `paused`, `made_good`,
     /// `passed_over`, `unsettled` or `groundless`.
     #[schema(required = true)]
     reason: Option<&'static str>,

@@ -10,6 +10,7 @@ pub(super) mod explanation;
 pub(super) mod fires;
 pub(super) mod forecast;
 pub(super) mod gate;
+pub(super) mod leasing;
 pub(super) mod occurrence;
 pub(super) mod task;
 pub(super) mod trigger;

@@ -98,16 +98,19 @@ async fn a_task_names_calendars_that_are_there() {
     let api = Api::start();
     put(&api, "holidays", &christmas()).await.expect(201);
     let named = |names: &[&str]| with(interval("one", "1h"), json!({ "calendars": names }));
-    let refused = api.post("/api/scheduled-tasks/", &named(&["holidays", "nights"])).await;
-    assert_eq!(refused.problem(422, "invalid"), ["/calendars/1"]);
-    let advice = "there is no calendar `nights`; create it with PUT /api/calendars/nights";
-    assert!(refused.text.contains(advice), "{}", refused.text);
+    let refused = api.post("/api/scheduled-tasks/", &named(&["lunch", "holidays", "nights"])).await;
+    assert_eq!(refused.problem(422, "invalid"), ["/calendars/0", "/calendars/2"]);
+    for name in ["lunch", "nights"] {
+        let advice = format!("there is no calendar `{name}`; create it with PUT /api/calendars/{name}");
+        assert!(refused.text.contains(&advice), "{}", refused.text);
+    }
     let task = api.create(named(&["holidays"])).await;
     assert_eq!(task["calendars"], json!(["holidays"]));
     let path = format!("/api/scheduled-tasks/{}", text(&task, "id"));
     let update =
         |task: &Value| api.ask(Ask::of(Method::PUT, Box::leak(path.clone().into_boxed_str())).json(task));
-    assert_eq!(update(&named(&["nights"])).await.problem(422, "invalid"), ["/calendars/0"]);
+    let refused = update(&named(&["nights", "lunch"])).await;
+    assert_eq!(refused.problem(422, "invalid"), ["/calendars/0", "/calendars/1"]);
     // Another tenant's calendar is none of theirs.
     let stranger = api.token("eve", "other", &[Role::Editor]);
     let create = Ask::of(Method::POST, "/api/scheduled-tasks").json(&named(&["holidays"])).token(&stranger);
@@ -128,15 +131,18 @@ async fn a_task_names_calendars_that_are_there() {
 #[actix_web::test]
 async fn a_bulk_names_the_task_whose_calendar_is_missing() {
     let api = Api::start();
-    let missing = with(manual("two"), json!({ "calendars": ["nights"] }));
+    let missing = with(manual("two"), json!({ "calendars": ["nights", "lunch"] }));
     let bulk = json!([manual("one"), missing]);
     let each = api.post("/api/scheduled-tasks/bulk", &bulk).await.expect(200);
     assert_eq!((&each["created"], &each["failed"]), (&json!(1), &json!(1)));
-    assert_eq!(each["items"][1]["errors"][0]["pointer"], "/calendars/0", "{each}");
+    for place in 0..2 {
+        let pointer = format!("/calendars/{place}");
+        assert_eq!(each["items"][1]["errors"][place]["pointer"], json!(pointer), "{each}");
+    }
     let all = api.post("/api/scheduled-tasks/bulk?atomic=true", &bulk).await;
-    assert_eq!(all.problem(422, "invalid"), ["/1/calendars/0"]);
+    assert_eq!(all.problem(422, "invalid"), ["/1/calendars/0", "/1/calendars/1"]);
     let all = api.post("/api/scheduled-tasks/bulk?atomic=true", &json!({ "items": bulk })).await;
-    assert_eq!(all.problem(422, "invalid"), ["/items/1/calendars/0"]);
+    assert_eq!(all.problem(422, "invalid"), ["/items/1/calendars/0", "/items/1/calendars/1"]);
     assert_eq!(items(&api.get("/api/scheduled-tasks").await.expect(200)).len(), 1);
 }
 

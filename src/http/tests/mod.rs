@@ -3,11 +3,13 @@
 mod bulk;
 mod calendars;
 mod door;
+mod elsewhere;
 mod executions;
 mod explain;
 mod fires;
 mod forecast;
 mod gates;
+mod leasing;
 mod occurrences;
 mod openapi;
 mod server;
@@ -21,6 +23,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, test, web};
 use serde_json::{Value, json};
 
+use super::elsewhere::Elsewhere;
 use super::front::{Shared, front_door};
 use super::routes;
 use crate::security::{Keys, Role};
@@ -55,7 +58,12 @@ impl Api {
     pub(super) fn start() -> Self {
         let node = TestNode::start();
         let keys = Keys::from_bytes(SECRET).expect("a key");
-        let shared = Shared { service: node.service.clone(), keys, metrics: Metrics::new(1) };
+        let shared = Shared {
+            service: node.service.clone(),
+            keys,
+            metrics: Metrics::new(1),
+            elsewhere: Elsewhere::new().expect("a client"),
+        };
         Self { node, shared: web::Data::new(shared) }
     }
 

@@ -77,6 +77,30 @@ async fn what_cannot_be_changed_is_refused_with_the_reason() {
 }
 
 #[actix_web::test]
+async fn what_a_calendar_forbids_is_moved_to_where_it_is_allowed_and_that_is_all() {
+    let api = Api::start();
+    let day = &hour(0)[..10];
+    let closed = json!({ "days": [day], "timezone": "UTC" });
+    api.ask(Ask::of(Method::PUT, "/api/calendars/closed").json(&closed)).await.expect(201);
+    let trigger = json!({ "type": "interval", "every": "1h", "anchor": "2026-01-01T00:00:00Z" });
+    let task = with(manual("hourly"), json!({ "trigger": trigger, "calendars": ["closed"] }));
+    let path = format!("/api/scheduled-tasks/{}", text(&api.create(task).await, "id"));
+    let refused = change(&api, &path, &hour(1), "skip", None).await;
+    assert_eq!(refused.problem(422, "invalid"), ["/at"]);
+    assert!(refused.text.contains("the calendar `closed` forbids"), "{}", refused.text);
+    let half = NOW.plus(Span::minutes(90)).to_string();
+    for at in [hour(1), hour(30)] {
+        let refused = change(&api, &path, &at, "move", Some(&half)).await;
+        assert_eq!(refused.problem(422, "invalid"), ["/to"]);
+        assert!(refused.text.contains("`closed` forbids"), "{}", refused.text);
+    }
+    let allowed = NOW.plus(Span::minutes(29 * 60 + 30)).to_string();
+    change(&api, &path, &hour(1), "move", Some(&allowed)).await.expect(200);
+    change(&api, &path, &hour(1), "skip", None).await.expect(200);
+    change(&api, &path, &hour(30), "skip", None).await.expect(200);
+}
+
+#[actix_web::test]
 async fn whoever_may_pause_a_task_may_change_its_occurrences_and_backfill_it() {
     let api = Api::start();
     let (_, path) = hourly(&api).await;
@@ -147,8 +171,13 @@ async fn a_range_is_of_the_past_holds_something_and_is_bounded() {
     let invalid =
         async |body: Value| api.post(&format!("{path}/backfill"), &body).await.problem(422, "invalid");
     assert_eq!(invalid(json!({ "concurrency": 0, "at": 1 })).await, ["/from", "/to", "/concurrency", "/at"]);
+    assert_eq!(
+        invalid(json!({ "from": 7, "to": "noon", "concurrency": "two" })).await,
+        ["/from", "/to", "/concurrency"]
+    );
     assert_eq!(invalid(json!({ "from": ago(1), "to": ago(2) })).await, ["/from"]);
     assert_eq!(invalid(json!({ "from": ago(1), "to": hour(1) })).await, ["/to"]);
+    assert_eq!(invalid(json!({ "from": hour(1), "to": hour(2) })).await, ["/from", "/to"]);
     let between = Timestamp(NOW.0 - 1).to_string();
     assert_eq!(invalid(json!({ "from": between, "to": between })).await, ["/from"], "it holds no instant");
     let second = json!({ "type": "interval", "every": "1s", "anchor": "2026-01-01T00:00:00Z" });

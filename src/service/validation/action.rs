@@ -15,10 +15,11 @@ use reqwest::header::{HeaderName, HeaderValue};
 
 use super::Surroundings;
 use super::fields::{Faults, Field, Fields};
+use super::leasing;
 use super::nearest::{instead, shown};
 use crate::service::json::Shape;
 
-const AVAILABLE: [&str; 3] = ["http", "process", "builtin"];
+const AVAILABLE: [&str; 4] = ["http", "process", "queue", "builtin"];
 const METHODS: [(&str, &str); 7] = [
     ("GET", "GET"),
     ("HEAD", "HEAD"),
@@ -97,14 +98,7 @@ pub(super) fn read(
         "http" => http(&mut fields, faults).map(Action::Http),
         "process" => process(&mut fields, &kind, surroundings, faults).map(Action::Process),
         "builtin" => builtin(&mut fields, faults),
-        "queue" => {
-            let available = AVAILABLE.join(", ");
-            faults.add(
-                &kind.pointer,
-                format!("`queue` actions are not available in this version; allowed: {available}"),
-            );
-            return None;
-        }
+        "queue" => queue(&mut fields, faults),
         other => {
             faults.add(
                 &kind.pointer,
@@ -309,6 +303,12 @@ fn memory(field: &Field<'_>, faults: &mut Faults) -> Option<u64> {
         faults.add(&field.pointer, detail);
     }
     found
+}
+
+fn queue(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<Action> {
+    let queue = fields.required("queue", faults).and_then(|field| leasing::name(&field, faults));
+    let payload = fields.take("payload").map(|field| field.node.compact());
+    Some(Action::Queue { queue: queue?, payload })
 }
 
 fn builtin(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<Action> {

@@ -14,6 +14,8 @@ use super::nearest::{instead, shown};
 
 /// Faults of one document that are told; what comes after them is not.
 const FAULTS_MAX: usize = 200;
+/// What an instant is.
+const INSTANT: &str = "an RFC 3339 instant such as 2026-03-01T02:00:00Z";
 
 /// One fault of what a client sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,7 +209,7 @@ impl<'a> Field<'a> {
 
     pub(super) fn instant(&self, faults: &mut Faults) -> Option<Timestamp> {
         if self.node.shape() != Shape::Text {
-            self.wanted("an RFC 3339 instant such as 2026-03-01T02:00:00Z", faults);
+            self.wanted(INSTANT, faults);
             return None;
         }
         let text = self.string(faults)?;
@@ -240,6 +242,16 @@ impl<'a> Fields<'a> {
             faults.add(format!("{}/{name}", self.pointer), format!("`{name}` is required"));
         }
         field
+    }
+
+    /// Takes an instant that must be there.
+    pub(super) fn required_instant(&mut self, name: &'static str, faults: &mut Faults) -> Option<Timestamp> {
+        let field = self.take(name);
+        if field.is_none() {
+            let detail = format!("`{name}` is required: {INSTANT}");
+            faults.add(format!("{}/{name}", self.pointer), detail);
+        }
+        field?.instant(faults)
     }
 
     /// Takes a field and reads it; `None` if it is left out or wrong.

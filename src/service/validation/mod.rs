@@ -9,6 +9,7 @@ mod calendar;
 mod duration;
 mod fields;
 mod gate;
+mod leasing;
 mod membership;
 mod nearest;
 mod occurrence;
@@ -39,6 +40,7 @@ pub use self::calendar::{
 pub(crate) use self::duration::parse as parse_span;
 pub use self::fields::{Fault, Faults};
 pub use self::gate::{breaker_state, capacity, limit, pool, priority, queue, target};
+pub use self::leasing::{Completion, completion, heartbeat, lease_request, progress};
 pub use self::membership::{new_node, successor};
 pub use self::nearest::guess;
 pub use self::occurrence::{BackfillRange, backfill_range, occurrence_change};

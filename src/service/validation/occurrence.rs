@@ -39,7 +39,7 @@ pub fn occurrence_change(node: Node<'_>) -> Result<(Timestamp, Change), Vec<Faul
 fn change(field: &Field<'_>, faults: &mut Faults) -> Option<(Timestamp, Change)> {
     let deeds = [("skip", Deed::Skip), ("move", Deed::Move), ("restore", Deed::Restore)];
     let mut fields = field.object(faults)?;
-    let at = fields.required("at", faults).and_then(|field| field.instant(faults));
+    let at = fields.required_instant("at", faults);
     let deed = fields.required("do", faults).and_then(|field| field.choice(&deeds, faults));
     let to = match deed {
         Some(Deed::Move) => fields.required("to", faults),
@@ -66,11 +66,24 @@ fn change(field: &Field<'_>, faults: &mut Faults) -> Option<(Timestamp, Change)>
 ///
 /// # Errors
 /// Every fault, at least one.
-pub fn backfill_range(node: Node<'_>) -> Result<BackfillRange, Vec<Fault>> {
+pub fn backfill_range(node: Node<'_>, now: Timestamp) -> Result<BackfillRange, Vec<Fault>> {
     let mut faults = Faults::default();
     let found = Field::new(node, "").object(&mut faults).and_then(|mut fields| {
-        let from = fields.required("from", &mut faults).and_then(|field| field.instant(&mut faults));
-        let to = fields.required("to", &mut faults).and_then(|field| field.instant(&mut faults));
+        let from = fields.required_instant("from", &mut faults);
+        let to = fields.required_instant("to", &mut faults);
+        for (pointer, instant) in [("/from", from), ("/to", to)] {
+            if let Some(instant) = instant.filter(|instant| *instant > now) {
+                let detail = format!(
+                    "an instant up to now, {now}, is allowed, not {instant}: what is to come runs by itself"
+                );
+                faults.add(pointer, detail);
+            }
+        }
+        if let (Some(from), Some(to)) = (from, to)
+            && from > to
+        {
+            faults.add("/from", format!("an instant up to `to`, {to}, is allowed, not {from}"));
+        }
         let most = u64::from(BACKFILL_CONCURRENCY_MAX);
         let concurrency =
             fields.read("concurrency", &mut faults, |field, faults| field.integer(1..=most, faults));

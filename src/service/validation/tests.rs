@@ -218,8 +218,16 @@ fn calls_are_checked() {
     refused(&action("headers", json!({ "a": "1", "A": "2" })), "/action/headers/a", "twice");
     refused(&action("completion", json!("callback")), "/action/completion", "not available in this version");
     refused(&action("uri", json!("x")), "/action/uri", "did you mean `url`?");
-    let queue = with("/action", json!({ "type": "queue", "queue": "q" }));
-    refused(&queue, "/action/type", "not available in this version");
+}
+
+#[test]
+fn queues_are_checked() {
+    let queue = |name: Value| with("/action", json!({ "type": "queue", "queue": name }));
+    accepted(&queue(json!("suites.nightly")));
+    refused(&with("/action", json!({ "type": "queue" })), "/action/queue", "is required");
+    for wrong in ["", "a b", "a/b", "größe"] {
+        refused(&queue(json!(wrong)), "/action/queue", "1 to 128 bytes of printable ASCII");
+    }
 }
 
 #[test]

@@ -26,10 +26,16 @@ impl Development {
     /// Starts a node and waits until it is ready.
     #[track_caller]
     pub(crate) fn start() -> Self {
+        Self::start_as(|command| command)
+    }
+
+    /// Starts a node by a command that was changed, and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn start_as(dress: impl FnOnce(Command) -> Command) -> Self {
         let permit = Permit::of(1);
         let directory = tempfile::tempdir().expect("a temporary directory");
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let node = launch(address, &directory);
+        let node = launch(address, &directory, dress);
         let mut development = Self { node, address, directory, _permit: permit };
         development.node.await_ready();
         development
@@ -50,16 +56,22 @@ impl Development {
     /// Starts it again on the same data, on a disk that will fail.
     #[track_caller]
     pub(crate) fn restart_on(&mut self, disk: &Disk) {
-        let mut command = command(&arguments(self.address, &self.directory).each_ref().map(String::as_str));
-        disk.slide_under(&mut command);
-        self.node = Node::start(command, self.address, &self.directory.path().join("node.log"));
-        self.node.await_ready();
+        self.restart_as(|mut command| {
+            disk.slide_under(&mut command);
+            command
+        });
     }
 
     /// Starts it again on the same data.
     #[track_caller]
     pub(crate) fn restart(&mut self) {
-        self.node = launch(self.address, &self.directory);
+        self.restart_as(|command| command);
+    }
+
+    /// Starts it again on the same data, by a command that was changed.
+    #[track_caller]
+    pub(crate) fn restart_as(&mut self, dress: impl FnOnce(Command) -> Command) {
+        self.node = launch(self.address, &self.directory, dress);
         self.node.await_ready();
     }
 
@@ -86,8 +98,8 @@ fn arguments(address: SocketAddr, directory: &TempDir) -> [String; 5] {
     ["dev".into(), "--listen".into(), address.to_string(), "--data".into(), data]
 }
 
-fn launch(address: SocketAddr, directory: &TempDir) -> Node {
+fn launch(address: SocketAddr, directory: &TempDir, dress: impl FnOnce(Command) -> Command) -> Node {
     let arguments = arguments(address, directory);
     let command = command(&arguments.each_ref().map(String::as_str));
-    Node::start(command, address, &directory.path().join("node.log"))
+    Node::start(dress(command), address, &directory.path().join("node.log"))
 }

@@ -10,3 +10,4 @@ pub(crate) mod ports;
 pub(crate) mod program;
 pub(crate) mod target;
 pub(crate) mod wait;
+pub(crate) mod zone_data;

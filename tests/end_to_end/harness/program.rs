@@ -45,13 +45,25 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
 pub(crate) fn behind(words: &[&str], command: &Command) -> Command {
     let mut behind = Command::new(words[0]);
     behind.args(&words[1..]).arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
+    surrounded(behind, command)
+}
+
+/// The command as another program carries it out.
+pub(crate) fn by(program: &Path, command: &Command) -> Command {
+    let mut other = Command::new(program);
+    other.args(command.get_args());
+    surrounded(other, command)
+}
+
+/// A command with the surroundings of another one.
+fn surrounded(mut command: Command, other: &Command) -> Command {
+    for (name, value) in other.get_envs() {
         match value {
-            Some(value) => behind.env(name, value),
-            None => behind.env_remove(name),
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
         };
     }
-    behind
+    command
 }
 
 /// Runs the program to its end.

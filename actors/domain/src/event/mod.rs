@@ -15,7 +15,7 @@ pub use self::reason::{AttemptEnded, RequeueCause, SkipReason};
 
 use crate::answer::Answer;
 use crate::command::{Change, Idempotency, NewTask, Offers};
-use crate::execution::state::{CancelCause, Occurrence, Status};
+use crate::execution::state::{CancelCause, Holder, Occurrence, Status};
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::schedule::calendar::Calendar;
 use crate::task::rules::Rules;
@@ -148,10 +148,8 @@ pub enum Event {
         execution: ExecutionId,
         /// Which attempt, counted from 1.
         attempt: u32,
-        /// The worker's node.
-        node: NodeId,
-        /// The worker's start.
-        incarnation: Incarnation,
+        /// Who has it.
+        holder: Holder,
     },
     /// An attempt failed and another one will be made.
     TaskRetry {
@@ -402,7 +400,7 @@ pub enum Event {
         /// What it is.
         next: Option<Timestamp>,
     },
-    /// Every task is planned by this version of the zone data.
+    /// Every task is planned by this version of the zone data, or by a newer one, and from here on by this one.
     ZoneDataAdopted {
         /// The version, such as `2025b`.
         version: Arc<str>,
@@ -442,6 +440,19 @@ pub enum Event {
     CalendarDeleted {
         /// Its name.
         name: Arc<str>,
+    },
+    /// Whoever has an attempt says how far it is.
+    TaskProgress {
+        /// The task.
+        task: TaskId,
+        /// The execution.
+        execution: ExecutionId,
+        /// The fencing token of the attempt.
+        token: u64,
+        /// How much is done, from 0 to 100.
+        percent: Option<u8>,
+        /// A sentence for people.
+        message: Option<Arc<str>>,
     },
     /// An execution in the queue has another priority.
     TaskPriorityChanged {

@@ -89,4 +89,9 @@ pub enum RequeueCause {
         /// The fencing token of the attempt.
         token: u64,
     },
+    /// The lease of the worker outside that had it ran out.
+    LeaseExpired {
+        /// The fencing token of the attempt.
+        token: u64,
+    },
 }

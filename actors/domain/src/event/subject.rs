@@ -18,6 +18,7 @@ impl Event {
             Self::TaskSkipped { .. } | Self::TaskSuppressed { .. } => "TaskSkipped",
             Self::TaskMissed { .. } => "TaskMissed",
             Self::TaskStarted { .. } => "TaskStarted",
+            Self::TaskProgress { .. } => "TaskProgress",
             Self::TaskRetry { .. } => "TaskRetry",
             Self::TaskRequeued { .. } => "TaskRequeued",
             Self::TaskReleased { .. } => "TaskReleased",
@@ -65,6 +66,7 @@ impl Event {
             | Self::TaskSkipped { task, .. }
             | Self::TaskMissed { task, .. }
             | Self::TaskStarted { task, .. }
+            | Self::TaskProgress { task, .. }
             | Self::TaskRetry { task, .. }
             | Self::TaskRequeued { task, .. }
             | Self::TaskReleased { task, .. }
@@ -93,6 +95,7 @@ impl Event {
             Self::TaskScheduled { execution, .. }
             | Self::TaskSkipped { execution, .. }
             | Self::TaskStarted { execution, .. }
+            | Self::TaskProgress { execution, .. }
             | Self::TaskRetry { execution, .. }
             | Self::TaskRequeued { execution, .. }
             | Self::TaskReleased { execution, .. }

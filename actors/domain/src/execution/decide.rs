@@ -67,7 +67,9 @@ pub fn lose(execution: &Execution, grant: &Grant) -> Event {
     taken_back(execution, RequeueCause::WorkerLost { token: grant.token }, grant.token)
 }
 
-fn taken_back(execution: &Execution, cause: RequeueCause, token: u64) -> Event {
+/// Decides what becomes of an attempt that was taken from its worker, or given back by it.
+#[must_use]
+pub fn taken_back(execution: &Execution, cause: RequeueCause, token: u64) -> Event {
     let (task, id) = (execution.task, execution.id);
     if let Some(cause) = execution.cancelling {
         return Event::TaskCancelled { task, execution: id, cause, ended: None };
@@ -83,7 +85,7 @@ fn taken_back(execution: &Execution, cause: RequeueCause, token: u64) -> Event {
 #[must_use]
 pub fn stop(execution: &Execution, cause: CancelCause) -> Option<Event> {
     let (task, id) = (execution.task, execution.id);
-    match execution.stage {
+    match &execution.stage {
         Stage::Running(_) if execution.cancelling.is_some() => None,
         Stage::Running(_) => Some(Event::TaskCancelRequested { task, execution: id, cause }),
         Stage::Held | Stage::Queued | Stage::Retrying { .. } => {

@@ -1,5 +1,6 @@
 //! What is true of one execution that has not ended.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Span, Timestamp};
 
 /// How an execution stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -150,7 +151,7 @@ impl Execution {
 }
 
 /// Where an open execution stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// It waits for an earlier execution of its task to end.
     Held,
@@ -166,14 +167,53 @@ pub enum Stage {
 }
 
 /// One attempt in the hands of one worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// The worker's node.
-    pub node: NodeId,
-    /// The worker's start.
-    pub incarnation: Incarnation,
+    /// Whose hands.
+    pub holder: Holder,
     /// The fencing token: the sequence of the event that granted it.
     pub token: u64,
+    /// When it was granted.
+    pub since: Timestamp,
+}
+
+impl Grant {
+    /// The worker, if it is one of a node of the cluster.
+    #[must_use]
+    pub fn of_node(&self) -> Option<(NodeId, Incarnation)> {
+        match self.holder {
+            Holder::Node { node, incarnation } => Some((node, incarnation)),
+            Holder::Outside { .. } => None,
+        }
+    }
+}
+
+/// Who has an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Holder {
+    /// A node of the cluster, by one start of its dispatcher.
+    Node {
+        /// The node.
+        node: NodeId,
+        /// The start.
+        incarnation: Incarnation,
+    },
+    /// A worker outside the cluster, which leased it from a queue.
+    Outside {
+        /// What the worker calls itself.
+        worker: Arc<str>,
+        /// How long its lease holds from each sign of life.
+        lease: Span,
+    },
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node { node, .. } => write!(formatter, "node {node}"),
+            Self::Outside { worker, .. } => write!(formatter, "worker {worker}"),
+        }
+    }
 }
 
 /// Why an execution was told to stop.

@@ -8,7 +8,7 @@ use super::window::Recalled;
 use crate::answer::{Accepted, Answer, Rejection};
 use crate::command::{Client, Command, Origin, Request};
 use crate::event::Event;
-use crate::execution::state::Occurrence;
+use crate::execution::state::{Holder, Occurrence};
 use crate::identifier::TenantId;
 use crate::limits::{GRANTS_PER_COMMAND_MAX, TENANTS_MAX};
 use crate::record::{Record, RecordHeader, StreamLink};
@@ -180,6 +180,7 @@ impl<'a> Step<'a> {
             Request::CommitStaged { bulk, parts } => self.commit_staged(*bulk, *parts),
             Request::AbandonStaged { bulk } => self.abandon_staged(*bulk),
             Request::FireMoved(items) => self.fire_moved(items),
+            Request::MissMoved(items) => self.miss_moved(items),
             Request::Backfill { task, instants, concurrency } => {
                 self.start_backfill(*task, instants, *concurrency)
             }
@@ -199,6 +200,10 @@ impl<'a> Step<'a> {
                 }
                 Ok(Accepted::Done)
             }
+            Request::Lease { .. }
+            | Request::CompleteAttempt { .. }
+            | Request::ReportProgress { .. }
+            | Request::EndLeases(_) => self.change_lease(request),
         }
     }
 
@@ -216,7 +221,8 @@ impl<'a> Step<'a> {
             let Some(open) = self.replica.executions.get(&execution) else { break };
             let attempt = open.attempts.saturating_add(1);
             let (tenant, task) = (open.tenant, open.task);
-            self.record(tenant, Event::TaskStarted { task, execution, attempt, node, incarnation });
+            let holder = Holder::Node { node, incarnation };
+            self.record(tenant, Event::TaskStarted { task, execution, attempt, holder });
         }
     }
 }

@@ -173,9 +173,8 @@ impl Step<'_> {
             let limit = CALENDARS_PER_TASK_MAX as u64;
             return Err(Rejection::TooMany { what: "calendars of one task".into(), limit });
         }
-        match names.iter().find(|name| self.replica.calendars.get(tenant, name).is_none()) {
-            Some(name) => Err(Rejection::NoSuchCalendar { name: name.clone() }),
-            None => Ok(()),
-        }
+        let missing = names.iter().filter(|name| self.replica.calendars.get(tenant, name).is_none());
+        let names: Vec<Arc<str>> = missing.cloned().collect();
+        if names.is_empty() { Ok(()) } else { Err(Rejection::MissingCalendars { names }) }
     }
 }

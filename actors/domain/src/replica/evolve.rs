@@ -276,7 +276,7 @@ impl Replica {
             failures: 0,
             cancelling: None,
         };
-        if stage == Stage::Queued {
+        if execution.stage == Stage::Queued {
             self.queue.push(&execution);
         }
         self.backfill_began(occurrence);
@@ -286,8 +286,8 @@ impl Replica {
     fn evolve_execution(&mut self, record: &Record) {
         let at = record.header.at;
         match &record.event {
-            Event::TaskStarted { execution, node, incarnation, .. } => {
-                let grant = Grant { node: *node, incarnation: *incarnation, token: record.header.sequence };
+            Event::TaskStarted { execution, holder, .. } => {
+                let grant = Grant { holder: holder.clone(), token: record.header.sequence, since: at };
                 self.move_to(*execution, Stage::Running(grant), |open| open.attempts += 1);
             }
             Event::TaskRetry { execution, until, .. } => {
@@ -308,7 +308,7 @@ impl Replica {
             }
             Event::TaskReleased { execution, .. } => self.move_to(*execution, Stage::Queued, |_| {}),
             Event::TaskPriorityChanged { execution, priority, .. } => {
-                let stage = self.executions.get(execution).map(|open| open.stage);
+                let stage = self.executions.get(execution).map(|open| open.stage.clone());
                 if let Some(stage) = stage {
                     self.move_to(*execution, stage, |open| open.priority = *priority);
                 }
@@ -338,11 +338,16 @@ impl Replica {
         let open = Arc::make_mut(open);
         open.stage = stage;
         change(open);
-        match stage {
+        match &open.stage {
             Stage::Queued => self.queue.push(open),
             Stage::Running(grant) => {
-                if let Some(worker) = self.workers.get_mut(&(grant.node, grant.incarnation)) {
-                    worker.held.insert(id);
+                match grant.of_node() {
+                    None => drop(self.leased.insert(id)),
+                    Some(key) => {
+                        if let Some(worker) = self.workers.get_mut(&key) {
+                            worker.held.insert(id);
+                        }
+                    }
                 }
                 self.queue.grant(open);
             }
@@ -353,14 +358,17 @@ impl Replica {
     /// Takes an execution out of the queue or out of its worker's hands; `answered` says what its target did, if it did.
     fn let_go(&mut self, id: ExecutionId, answered: Option<bool>) {
         let Some(open) = self.executions.get(&id) else { return };
-        match open.stage {
+        match &open.stage {
             Stage::Queued => self.queue.remove(open),
             Stage::Running(grant) => {
                 self.queue.release(open);
                 if let Some(answered) = answered {
                     self.queue.heard(open, answered, self.logged);
                 }
-                let key = (grant.node, grant.incarnation);
+                let Some(key) = grant.of_node() else {
+                    self.leased.remove(&id);
+                    return;
+                };
                 let Some(worker) = self.workers.get_mut(&key) else { return };
                 worker.held.remove(&id);
                 if worker.condition == Condition::Lost && worker.held.is_empty() {

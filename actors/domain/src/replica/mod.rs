@@ -16,6 +16,7 @@ pub mod calendars;
 mod evolve;
 mod executions;
 mod gates;
+mod leases;
 pub mod placement;
 pub mod slots;
 pub mod snapshot;
@@ -24,7 +25,7 @@ mod users;
 pub mod window;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,8 @@ pub struct Replica {
     claims: Interned,
     pool_users: Users,
     workers: Workers,
+    /// Executions that workers outside the cluster have.
+    leased: BTreeSet<ExecutionId>,
     /// Starts of workers that were lost, and when, for as long as commands are remembered.
     gone: BTreeMap<(NodeId, Incarnation), Timestamp>,
     window: Window,
@@ -96,6 +99,7 @@ impl Default for Replica {
             claims: Interned::default(),
             pool_users: Users::default(),
             workers: Workers::new(),
+            leased: BTreeSet::new(),
             gone: BTreeMap::new(),
             window: Window::default(),
             bulks: BTreeMap::new(),
@@ -177,6 +181,11 @@ impl Replica {
     #[must_use]
     pub fn workers(&self) -> &Workers {
         &self.workers
+    }
+
+    /// Executions that workers outside the cluster have, in order of their names.
+    pub fn leased(&self) -> impl Iterator<Item = &Arc<Execution>> {
+        self.leased.iter().filter_map(|id| self.executions.get(id))
     }
 
     /// The remembered answers.

@@ -127,6 +127,8 @@ impl Replica {
             claims.share(Arc::make_mut(&mut task.rules));
         }
         let tasks = Slots::from_chunks(chunks);
+        let outside = |open: &Execution| open.grant().is_some_and(|grant| grant.of_node().is_none());
+        let leased = executions.values().filter(|open| outside(open)).map(|open| open.id).collect();
         let mut pool_users = Users::default();
         tasks.iter().for_each(|task| pool_users.name(task.tenant, task.rules.pools()));
         let workers: Workers = workers.into_iter().collect();
@@ -147,6 +149,7 @@ impl Replica {
             executions,
             reopened,
             queue,
+            leased,
             claims,
             pool_users,
             workers,

@@ -10,7 +10,7 @@ use crate::execution::decide as execution_rules;
 use crate::execution::state::{CancelCause, Occurrence, Status};
 use crate::identifier::{ExecutionId, TaskId, TenantId};
 use crate::limits::{CREATES_PER_COMMAND_MAX, FIRES_PER_COMMAND_MAX, REPLANS_PER_COMMAND_MAX, TASKS_MAX};
-use crate::task::decide as task_rules;
+use crate::task::decide::{self as task_rules, OpenExecutions};
 use crate::task::state::{Phase, Task};
 use crate::timestamp::Timestamp;
 
@@ -151,12 +151,24 @@ impl Step<'_> {
     }
 
     pub(super) fn fire_moved(&mut self, items: &[(u32, Timestamp)]) -> Result<Accepted, Rejection> {
+        self.settle_moved(items, task_rules::fire_moved)
+    }
+
+    pub(super) fn miss_moved(&mut self, items: &[(u32, Timestamp)]) -> Result<Accepted, Rejection> {
+        self.settle_moved(items, |task, _, at, now| task_rules::miss_moved(task, at, now))
+    }
+
+    fn settle_moved(
+        &mut self,
+        items: &[(u32, Timestamp)],
+        decide: impl Fn(&Task, &OpenExecutions, Timestamp, Timestamp) -> Vec<Event>,
+    ) -> Result<Accepted, Rejection> {
         within("fires in one command", items.len(), FIRES_PER_COMMAND_MAX)?;
         let mut settled = Settled::default();
         for (slot, at) in items {
-            let decided = self.replica.tasks.get(*slot).map(|task| {
-                (task.tenant, task_rules::fire_moved(task, &self.replica.executions, *at, self.at))
-            });
+            let task = self.replica.tasks.get(*slot);
+            let decided =
+                task.map(|task| (task.tenant, decide(task, &self.replica.executions, *at, self.at)));
             self.record_occurrence(decided, &mut settled);
         }
         Ok(settled.answer())

@@ -13,12 +13,12 @@ pub(crate) enum Rhythm {
     /// The next is so much later.
     Every(Span),
     /// The next is as an expression has it.
-    Cron(Fields),
+    Cron(ZonedCron),
 }
 
 /// An expression in its zone, whose number orders it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Fields(Cron, usize, ClockRules);
+pub(crate) struct ZonedCron(Cron, usize, ClockRules);
 
 impl Schedule {
     /// The schedule's rhythm.
@@ -26,7 +26,7 @@ impl Schedule {
         match self.0 {
             Plan::Never | Plan::Once(_) => Rhythm::Once,
             Plan::Interval { every, .. } => Rhythm::Every(every),
-            Plan::Cron { cron, tz, rules } => Rhythm::Cron(Fields(cron, tz as usize, rules)),
+            Plan::Cron { cron, tz, rules } => Rhythm::Cron(ZonedCron(cron, tz as usize, rules)),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::plan::{Timetable, TimetableError};
 use super::rules::Timing;
-use super::state::{Override, Phase, Task};
+use super::state::{Phase, Task};
 use crate::schedule::calendar::Calendar;
 use crate::timestamp::Timestamp;
 
@@ -32,14 +32,7 @@ impl Fires {
         let active = task.phase() == Phase::Active;
         let next = task.next.filter(|_| active);
         let changed: Vec<Timestamp> = task.overrides.keys().copied().collect();
-        let mut moved: Vec<Timestamp> = task
-            .overrides
-            .values()
-            .filter_map(|change| match change {
-                Override::Move { to, done: false } if active => Some(*to),
-                Override::Move { .. } | Override::Skip => None,
-            })
-            .collect();
+        let mut moved: Vec<Timestamp> = task.moved().filter(|_| active).map(|(to, _)| to).collect();
         moved.sort_unstable();
         let is_single = task.rules.timing != Timing::Recurring && calendars.is_empty();
         let alone = next.is_none() || is_single;

@@ -114,6 +114,17 @@ pub fn fire_moved(task: &Task, open: &OpenExecutions, at: Timestamp, now: Timest
     }
 }
 
+/// Decides that an occurrence which was moved into a pause is missed, before the task changes. Empty when it changes nothing.
+#[must_use]
+pub fn miss_moved(task: &Task, at: Timestamp, now: Timestamp) -> Vec<Event> {
+    match task.overrides.get(&at) {
+        Some(Override::Move { to, done: false }) if task.phase() == Phase::Paused && *to <= now => {
+            vec![skipped(task, Occurrence::Moved(at), *to, task.next, SkipReason::Missed)]
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// Decides whether a coming occurrence may be skipped or moved, or be as it was.
 ///
 /// # Errors
@@ -324,12 +335,14 @@ pub fn release(task: &Task, open: &OpenExecutions) -> Option<Event> {
     waiting.map(|other| Event::TaskReleased { task: task.id, execution: other.id })
 }
 
-/// Refuses a change of the definition while an instant has come under the present one, its jitter over or not.
+/// Refuses a change of the definition while an instant has come under the present one, its jitter over or not, or a time to
+/// which an occurrence was moved.
 ///
 /// # Errors
 /// [`Rejection::Overdue`]: the proposer settles it first and asks again.
 pub fn nothing_overdue(task: &Task, now: Timestamp) -> Result<(), Rejection> {
-    match task.next {
+    let moved = task.next_moved().map(|(to, _)| to);
+    match task.next.into_iter().chain(moved).min() {
         Some(due) if due <= now && task.phase() != Phase::Finished => Err(Rejection::Overdue { due }),
         _ => Ok(()),
     }

@@ -92,6 +92,15 @@ struct Series {
     left: u32,
     /// Whose instants are fired how much later at most: no two tasks have the same.
     jitter: Option<(TaskId, Span)>,
+    /// Instants that somebody skipped or moved, and the times to which the moved ones were, in order.
+    changed: Vec<Timestamp>,
+    moved: Vec<Timestamp>,
+}
+
+impl Series {
+    fn is_changed_by_hand(&self) -> bool {
+        !(self.changed.is_empty() && self.moved.is_empty())
+    }
 }
 
 /// Tasks with the same series.
@@ -144,7 +153,10 @@ impl Forecast {
             until: end,
             left: task.rules.max_runs.map_or(u32::MAX, |most| most.saturating_sub(task.runs)),
             jitter: (jitter > Span::ZERO).then_some((task.id, jitter)),
+            changed: task.overrides.keys().copied().filter(|at| *at < end).collect(),
+            moved: task.moved().map(|(to, _)| to).filter(|to| (self.now..end).contains(to)).collect(),
         };
+        series.moved.sort_unstable();
         // What is due since longer than this fires at once, if at all.
         let earliest = self.now.minus(jitter);
         let mut timetable = None;
@@ -161,8 +173,12 @@ impl Forecast {
             timetable = Some(compiled);
         }
         if !(earliest..series.until).contains(&series.first) {
-            self.tasks += 1;
-            return Ok(());
+            if series.moved.is_empty() {
+                self.tasks += 1;
+                return Ok(());
+            }
+            // What was moved is all that is left of it.
+            series.until = series.first;
         }
         self.blur(&mut series);
         self.gathered.entry(series).or_insert(Herd { timetable, tasks: 0 }).tasks += 1;
@@ -174,7 +190,8 @@ impl Forecast {
     fn blur(&self, series: &mut Series) {
         let Rhythm::Every(every) = series.rhythm else { return };
         let is_bounded = series.until < self.steps.end() || series.left < u32::MAX;
-        if is_bounded || series.jitter.is_some() || !series.calendars.is_empty() {
+        let is_changed = !series.calendars.is_empty() || series.is_changed_by_hand();
+        if is_bounded || series.jitter.is_some() || is_changed {
             return;
         }
         let past = series.first.since(self.steps.from).0 % common_divisor(every.0, self.steps.step.0);
@@ -214,13 +231,24 @@ impl Forecast {
     fn steps_of(&mut self, series: &Series, timetable: Option<&Timetable>) -> Option<Vec<usize>> {
         let mut found = Vec::new();
         let (mut upcoming, mut left) = (Some(series.first), series.left);
-        while let Some(instant) = upcoming.filter(|instant| *instant < series.until && left > 0) {
+        let mut moved = series.moved.iter().copied().peekable();
+        while left > 0 {
+            let scheduled = upcoming.filter(|instant| *instant < series.until);
+            if let Some(to) = moved.next_if(|to| scheduled.is_none_or(|instant| *to <= instant)) {
+                self.instants_left = self.instants_left.checked_sub(1)?;
+                left -= 1;
+                found.extend(self.steps.of(to));
+                continue;
+            }
+            let Some(instant) = scheduled else { break };
             self.instants_left = self.instants_left.checked_sub(1)?;
-            left -= 1;
-            let fire = series.jitter.map(|(task, bound)| instant.plus(jitter_of(task, instant, bound)));
-            // An instant that has passed may fire later still; a blurred one may only seem to have passed.
-            if fire.is_none_or(|fire| fire >= self.now) {
-                found.extend(self.steps.of(fire.unwrap_or(instant)));
+            if series.changed.binary_search(&instant).is_err() {
+                left -= 1;
+                let fire = series.jitter.map(|(task, bound)| instant.plus(jitter_of(task, instant, bound)));
+                // An instant that has passed may fire later still; a blurred one may only seem to have passed.
+                if fire.is_none_or(|fire| fire >= self.now) {
+                    found.extend(self.steps.of(fire.unwrap_or(instant)));
+                }
             }
             upcoming = match series.rhythm {
                 Rhythm::Once => None,

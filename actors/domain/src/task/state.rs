@@ -67,16 +67,18 @@ impl Task {
         }
     }
 
-    /// The first of the moved occurrences that have not run: when it runs, and its own instant.
+    /// The moved occurrences that have not run: when each runs, and its own instant.
+    pub fn moved(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        self.overrides.iter().filter_map(|(at, change)| match change {
+            Override::Move { to, done: false } => Some((*to, *at)),
+            Override::Move { .. } | Override::Skip => None,
+        })
+    }
+
+    /// The first of the [moved](Self::moved) occurrences.
     #[must_use]
     pub fn next_moved(&self) -> Option<(Timestamp, Timestamp)> {
-        self.overrides
-            .iter()
-            .filter_map(|(at, change)| match change {
-                Override::Move { to, done: false } => Some((*to, *at)),
-                Override::Move { .. } | Override::Skip => None,
-            })
-            .min()
+        self.moved().min()
     }
 }
 

@@ -58,7 +58,7 @@ async fn behind(world: &World, storage: &Arc<FakeStorage>, seen: usize) -> (Arc<
     let machine = Arc::new(Machine::default());
     let projections = Projections::start(machine.clone(), storage.clone()).expect("empty");
     for (index, commands) in world.entries.iter().take(seen) {
-        machine.apply(*index, commands);
+        machine.apply(*index, commands).expect("of this version");
     }
     projections.wait_folded(machine.applied()).await.expect("folded");
     let mut snapshot = Vec::new();

@@ -47,7 +47,7 @@ proptest! {
             let projections = Projections::start(machine.clone(), storage.clone()).expect("empty");
             let cut = cut % expected_world.entries.len();
             for (place, (index, commands)) in expected_world.entries.iter().enumerate().take(cut) {
-                machine.apply(*index, commands);
+                machine.apply(*index, commands).expect("of this version");
                 if place == cut / 3 {
                     projections.synced(*index).await.expect("synced");
                 } else if place % 16 == 0 {
@@ -116,7 +116,7 @@ fn a_record_that_comes_again_and_differs_stops_the_node() {
         let (index, _) = world.entries[0];
         let mut other = World::default();
         other.join(77);
-        machine.apply(index, &other.entries[0].1);
+        machine.apply(index, &other.entries[0].1).expect("of this version");
         let failure = projections.failed().await;
         assert!(matches!(&*failure, Failure::Diverged { sequence: 1, .. }), "{failure}");
         assert!(projections.synced(index).await.is_err(), "nothing is promised any more");
@@ -197,9 +197,9 @@ fn a_success_is_told_from_beginning_to_end() {
     assert_eq!(row.correlation(), row.id.to_string());
 }
 
-#[test]
-fn a_skip_has_its_reason() {
-    let definition = Definition { overlap: Overlap::Skip, ..world::definition() };
+/// The rows of a task that was due twice at once.
+fn due_twice(overlap: Overlap) -> Vec<ExecutionRow> {
+    let definition = Definition { overlap, ..world::definition() };
     let (_, storage) = folded(|world| {
         world.join(1);
         world.create("acme", 1, &definition);
@@ -207,11 +207,25 @@ fn a_skip_has_its_reason() {
         world.fire(ACME, 1, 0);
     });
     let rows = dump(&*storage, Tree::Executions).expect("memory");
-    let rows: Vec<_> = rows.iter().filter_map(|(_, row)| ExecutionRow::decode(row).ok()).collect();
+    rows.iter().filter_map(|(_, row)| ExecutionRow::decode(row).ok()).collect()
+}
+
+#[test]
+fn a_skip_has_its_reason() {
+    let rows = due_twice(Overlap::Skip);
     let skipped = rows.iter().find(|row| row.status == Status::Skipped).expect("one was skipped");
     assert!(skipped.reason.as_ref().expect("a reason").explanation().contains("overlap: skip"));
     assert_eq!((skipped.fired_at, skipped.started_at, skipped.lateness_ms()), (None, None, None));
     assert!(skipped.finished_at.is_some());
+}
+
+#[test]
+fn what_waits_for_an_earlier_execution_has_its_reason() {
+    let rows = due_twice(Overlap::QueueAll);
+    let reasons = |status| -> Vec<_> {
+        rows.iter().filter(|row| row.status == status).map(|row| row.reason.clone()).collect()
+    };
+    assert_eq!((reasons(Status::Running), reasons(Status::Queued)), (vec![None], vec![Some(Reason::Held)]));
 }
 
 #[test]

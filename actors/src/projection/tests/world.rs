@@ -65,7 +65,7 @@ impl World {
         // Logs have gaps where entries of Raft's own are.
         self.index += 1 + self.index % 3;
         let entry = vec![Bytes::from(command.encode())];
-        let answers = self.machine.apply(self.index, &entry);
+        let answers = self.machine.apply(self.index, &entry).expect("of this version");
         self.entries.push((self.index, entry));
         Answer::decode(&answers[0]).expect("an answer")
     }
@@ -134,7 +134,7 @@ impl World {
     }
 
     pub(in super::super) fn report(&mut self, open: &Execution, outcome: AttemptOutcome) {
-        let Some(grant) = open.grant().copied() else { return };
+        let Some(grant) = open.grant().cloned() else { return };
         self.reports += 1;
         let result = AttemptResult {
             execution: open.id,
@@ -144,7 +144,7 @@ impl World {
             finished_at: Timestamp(self.now - 1),
             outcome,
         };
-        let (node, incarnation) = (grant.node, grant.incarnation);
+        let (node, incarnation) = grant.of_node().expect("a node's");
         let report = Report { node, incarnation, sequence: self.reports, results: vec![result] };
         // A report of a worker that was lost meanwhile is refused, and recorded as such.
         let _ = self.scheduler(Request::Report(report));
@@ -199,7 +199,7 @@ impl World {
     /// Another machine that applies the same entries.
     pub(in super::super) fn replayed_on(&self, machine: &Machine, from: u64) {
         for (index, commands) in self.entries.iter().filter(|(index, _)| *index > from) {
-            machine.apply(*index, commands);
+            machine.apply(*index, commands).expect("of this version");
         }
     }
 

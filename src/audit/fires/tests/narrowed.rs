@@ -211,7 +211,7 @@ fn a_move_that_nobody_asked_for_is_amiss() {
 }
 
 #[test]
-fn a_pause_keeps_a_moved_occurrence_back_and_a_deletion_lets_it_go() {
+fn a_pause_keeps_a_moved_occurrence_back_and_a_deletion_settles_it_first() {
     let moved = || {
         let mut story = Story::of(&every(10), 12, 18);
         story.is_changed(10, to(15), 1);
@@ -231,7 +231,7 @@ fn a_pause_keeps_a_moved_occurrence_back_and_a_deletion_lets_it_go() {
     story.check(500, "");
     let mut story = moved();
     story.is_deleted(15);
-    story.check(500, "15 skipped deleted from 10");
+    story.check(500, "15 missed unsettled from 10");
     let mut story = moved();
     story.fires(20, 0);
     story.is_deleted(29);

@@ -15,6 +15,7 @@ mod breakers;
 mod change;
 mod claims;
 mod gates;
+mod outside;
 mod party;
 mod queue;
 mod shares;

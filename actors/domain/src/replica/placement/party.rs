@@ -333,6 +333,14 @@ impl Party {
         Some((first.head()?, first.first()?))
     }
 
+    /// How many executions of a lane wait in tracks of which something may go.
+    pub(super) fn going_in(&self, lane: &LaneKey) -> usize {
+        if !self.may_go(lane) {
+            return 0;
+        }
+        self.tracks_of(lane).filter(|(_, track)| track.may_go()).map(|(_, track)| track.length).sum()
+    }
+
     fn tracks_of<'a>(&'a self, lane: &'a LaneKey) -> impl Iterator<Item = (&'a TrackKey, &'a Track)> {
         let from = TrackKey { level: lane.0, requirement: lane.1.clone(), demands: Vec::new() };
         self.tracks.range(from..).take_while(|(key, _)| key.level == lane.0 && key.requirement == lane.1)

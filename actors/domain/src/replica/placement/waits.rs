@@ -54,7 +54,9 @@ impl Queue {
         if let Some((gate, amount)) = key.demands.iter().find(|demand| party.is_impossible(demand)) {
             return Some(WaitsFor::Impossible(gate.clone(), *amount));
         }
-        if !self.is_staffed(requirement) {
+        // Workers outside the cluster come and go unannounced.
+        let outside = matches!(requirement, crate::task::rules::Requirement::Queue(_));
+        if !outside && !self.is_staffed(requirement) {
             return Some(WaitsFor::Worker);
         }
         if let Some((_, most)) = side.task.filter(|(task, most)| !party.task_admits(*task, *most)) {
@@ -64,6 +66,7 @@ impl Queue {
             return Some(WaitsFor::Gate(Gate::Tenant));
         }
         let blocked = party.tracks.get(&key).and_then(|track| track.blocked.clone());
-        Some(blocked.map_or(WaitsFor::Turn, WaitsFor::Gate))
+        let turn = if outside { WaitsFor::Worker } else { WaitsFor::Turn };
+        Some(blocked.map_or(turn, WaitsFor::Gate))
     }
 }

@@ -123,9 +123,9 @@ fn a_calendar_that_tasks_name_cannot_be_deleted() {
 
 #[test]
 fn a_task_names_only_calendars_that_are_there() {
-    let mut world = World::new();
-    let unknown = Rejection::NoSuchCalendar { name: "holidays".into() };
-    let new = new_task(1, &daily(&["holidays"], MisfirePolicy::Skip), Some(DAY));
+    let (mut world, _, _) = world(MisfirePolicy::RunLatest);
+    let unknown = Rejection::MissingCalendars { names: vec!["nights".into(), "lunch".into()] };
+    let new = new_task(2, &daily(&["nights", "holidays", "lunch"], MisfirePolicy::Skip), Some(DAY));
     let created = world.client(Request::CreateTasks(vec![new]));
     assert_eq!(created, Ok(Accepted::Tasks(vec![Err(unknown)])));
 }

@@ -37,8 +37,8 @@ fn end_one(world: &mut World, tenant: &str) {
 
 fn end(world: &mut World, id: ExecutionId) {
     let open = world.replica.execution(id).expect("open").clone();
-    let grant = *open.grant().expect("running");
-    let worker = (grant.node, grant.incarnation);
+    let grant = open.grant().expect("running");
+    let worker = grant.of_node().expect("a node's");
     world.report_under(id, grant.token, worker, AttemptOutcome::Succeeded(None)).expect("heard");
 }
 

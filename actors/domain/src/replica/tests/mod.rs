@@ -7,6 +7,7 @@ mod calendars;
 mod exactly_once;
 mod fairness;
 mod gates;
+mod leases;
 mod overlap_and_misfire;
 mod overrides;
 mod placement;
@@ -185,8 +186,9 @@ impl World {
         execution: ExecutionId,
         outcome: AttemptOutcome,
     ) -> Result<Accepted, Rejection> {
-        let grant = *self.replica.execution(execution).expect("open").grant().expect("running");
-        self.report_under(execution, grant.token, (grant.node, grant.incarnation), outcome)
+        let grant = self.replica.execution(execution).expect("open").grant().expect("running");
+        let (token, worker) = (grant.token, grant.of_node().expect("a node's"));
+        self.report_under(execution, token, worker, outcome)
     }
 
     pub(super) fn report_under(

@@ -254,3 +254,59 @@ fn an_instant_that_has_come_is_settled_before_its_task_is_deleted_or_changed_wha
     assert_eq!(world.fire_item(items[0]), (1, 0, 0));
     assert_eq!(world.client(Request::DeleteTask { task, expected_version: None }), Ok(Accepted::Done));
 }
+
+#[test]
+fn a_moved_occurrence_whose_time_has_come_is_settled_before_its_task_changes_pauses_or_goes() {
+    let (mut world, task) = world();
+    change(&mut world, task, 1_009_000, Change::Move { to: Timestamp(1_000_500) }).expect("to come");
+    world.now = 1_000_500;
+    let overdue = Err(Rejection::Overdue { due: Timestamp(1_000_500) });
+    let requests = [
+        update(task, &every_second(), Some(1_001_000)),
+        Request::PauseTask { task },
+        Request::DeleteTask { task, expected_version: None },
+    ];
+    for request in requests.clone() {
+        assert_eq!(world.client(request), overdue);
+    }
+    assert_eq!(fire_moved(&mut world, task, 1_009_000), (1, 0, 0));
+    for request in requests {
+        assert!(world.client(request).is_ok());
+    }
+}
+
+#[test]
+fn what_was_moved_into_a_pause_is_missed_before_its_task_changes_or_goes() {
+    let (mut world, task) = world();
+    change(&mut world, task, 1_009_000, Change::Move { to: Timestamp(1_000_500) }).expect("to come");
+    world.client(Request::PauseTask { task }).expect("active");
+    world.now = 1_000_500;
+    assert_eq!(fire_moved(&mut world, task, 1_009_000), (0, 0, 1), "a paused task fires nothing");
+    for request in
+        [update(task, &every_second(), Some(1_001_000)), Request::DeleteTask { task, expected_version: None }]
+    {
+        assert_eq!(world.client(request), Err(Rejection::Overdue { due: Timestamp(1_000_500) }));
+    }
+    let slot = world.task(task).slot;
+    let miss = |world: &mut World| world.scheduler(Request::MissMoved(vec![(slot, Timestamp(1_009_000))]));
+    let settled = |passed_over, ignored| Ok(Accepted::Settled { fired: 0, passed_over, ignored });
+    assert_eq!(miss(&mut world), settled(1, 0));
+    assert_eq!(miss(&mut world), settled(0, 1), "once");
+    let missed = |event: &Event| matches!(event, Event::TaskSkipped { reason: SkipReason::Missed, .. });
+    assert_eq!(world.count(missed), 1);
+    assert!(world.client(Request::DeleteTask { task, expected_version: None }).is_ok());
+}
+
+#[test]
+fn what_was_moved_is_missed_only_in_a_pause_and_when_its_time_has_come() {
+    let (mut world, task) = world();
+    change(&mut world, task, 1_009_000, Change::Move { to: Timestamp(1_000_500) }).expect("to come");
+    let slot = world.task(task).slot;
+    let ignored = Ok(Accepted::Settled { fired: 0, passed_over: 0, ignored: 1 });
+    world.client(Request::PauseTask { task }).expect("active");
+    let miss = Request::MissMoved(vec![(slot, Timestamp(1_009_000))]);
+    assert_eq!(world.scheduler(miss.clone()), ignored, "too soon");
+    world.client(Request::ResumeTask { task }).expect("paused");
+    world.now = 1_000_500;
+    assert_eq!(world.scheduler(miss), ignored, "it fires");
+}

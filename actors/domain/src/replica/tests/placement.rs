@@ -100,9 +100,9 @@ fn an_attempt_of_a_lost_worker_is_made_again_under_a_higher_token() {
     let first = world.only_open().grant().expect("granted").token;
     world.join(OTHER, 8);
     lose(&mut world, WORKER);
-    let second = *world.only_open().grant().expect("granted again");
+    let second = world.only_open().grant().cloned().expect("granted again");
     assert!(second.token > first);
-    assert_eq!(second.node, OTHER.0);
+    assert_eq!(second.of_node(), Some(OTHER));
     assert_eq!(world.only_open().failures, 0, "a loss is not a failure");
     assert_eq!(
         world.report_under(id, first, WORKER, AttemptOutcome::Succeeded(None)),
@@ -132,8 +132,8 @@ fn a_new_start_of_a_node_loses_the_one_before() {
     running(&mut world, &definition());
     let again = (WORKER.0, Incarnation(99));
     world.join(again, 8);
-    let grant = *world.only_open().grant().expect("granted");
-    assert_eq!(grant.incarnation, again.1);
+    let grant = world.only_open().grant().cloned().expect("granted");
+    assert_eq!(grant.of_node(), Some(again));
     assert!(!world.replica.workers().contains_key(&WORKER));
 }
 
@@ -142,7 +142,7 @@ fn a_report_heard_twice_counts_once() {
     let mut world = World::with_worker(8);
     let retry = Retry { max_attempts: 3, jitter_per_mille: 0, ..Retry::DEFAULT };
     let (_, id) = running(&mut world, &Definition { retry, ..definition() });
-    let grant = *world.only_open().grant().expect("granted");
+    let grant = world.only_open().grant().cloned().expect("granted");
     world.report(id, failed()).expect("heard");
     let heard = world.records.len();
     world.reports -= 1;
@@ -263,7 +263,7 @@ fn a_late_join_of_an_earlier_start_does_not_push_the_present_one_out() {
     let offers = Offers { http: true, builtin: true, programs: Programs::Any };
     let late = Request::JoinWorker { node: WORKER.0, incarnation: WORKER.1, slots: 8, offers };
     assert_eq!(world.scheduler(late), Err(Rejection::UnknownWorker));
-    let grant = *world.only_open().grant().expect("still in the same hands");
-    assert_eq!((grant.node, grant.incarnation), RESTARTED);
+    let grant = world.only_open().grant().cloned().expect("still in the same hands");
+    assert_eq!(grant.of_node(), Some(RESTARTED));
     assert!(!world.replica.workers().contains_key(&WORKER));
 }

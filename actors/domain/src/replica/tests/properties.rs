@@ -33,6 +33,7 @@ enum Move {
     Continue,
     Change(u8, u8),
     FireMoved(u8),
+    MissMoved(u8),
     Backfill(u8, u8),
     CancelBackfill(u8),
     PutGate(u8, u8),
@@ -63,6 +64,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => Just(Move::Continue),
         2 => (0..6_u8, any::<u8>()).prop_map(|(id, how)| Move::Change(id, how)),
         2 => (0..6_u8).prop_map(Move::FireMoved),
+        1 => (0..6_u8).prop_map(Move::MissMoved),
         1 => (0..6_u8, 1..6_u8).prop_map(|(id, many)| Move::Backfill(id, many)),
         1 => (0..6_u8).prop_map(Move::CancelBackfill),
         3 => (0..3_u8, 0..4_u8).prop_map(|(which, capacity)| Move::PutGate(which, capacity)),
@@ -219,15 +221,16 @@ impl Player {
                 };
                 self.scheduler(Request::Fire(vec![item]))
             }
-            Move::FireMoved(task) => {
+            Move::FireMoved(task) | Move::MissMoved(task) => {
                 let task = self.world.replica.task(self.world.replica.tenant_number("acme")?, id(*task))?;
-                let (_, at) = task.next_moved()?;
-                self.scheduler(Request::FireMoved(vec![(task.slot, at)]))
+                let moved = vec![(task.slot, task.next_moved()?.1)];
+                let fires = matches!(step, Move::FireMoved(_));
+                self.scheduler(if fires { Request::FireMoved(moved) } else { Request::MissMoved(moved) })
             }
             Move::Repeat => self.last.clone(),
             Move::Report(which, how) => {
                 let open = self.pick(*which)?;
-                let grant = *open.grant()?;
+                let grant = open.grant()?.clone();
                 let outcome = match how {
                     0 => AttemptOutcome::Succeeded(None),
                     1 => AttemptOutcome::TimedOut,
@@ -235,17 +238,12 @@ impl Player {
                     3 => AttemptOutcome::HandedBack,
                     _ => failed(),
                 };
-                self.report(&open, grant.token, (grant.node, grant.incarnation), outcome)
+                self.report(&open, grant.token, grant.of_node()?, outcome)
             }
             Move::StaleReport(which) => {
                 let open = self.pick(*which)?;
-                let grant = *open.grant()?;
-                self.report(
-                    &open,
-                    grant.token - 1,
-                    (grant.node, grant.incarnation),
-                    AttemptOutcome::Succeeded(None),
-                )
+                let grant = open.grant()?.clone();
+                self.report(&open, grant.token - 1, grant.of_node()?, AttemptOutcome::Succeeded(None))
             }
             Move::Join(node) => {
                 self.starts += 1;
@@ -393,8 +391,8 @@ fn held_once(world: &World) {
         assert!(worker.held.len() <= worker.slots as usize);
         for id in &worker.held {
             let grant =
-                *world.replica.execution(*id).expect("held executions are open").grant().expect("running");
-            assert_eq!((grant.node, grant.incarnation), *key);
+                world.replica.execution(*id).expect("held executions are open").grant().expect("running");
+            assert_eq!(grant.of_node(), Some(*key));
             held += 1;
         }
     }

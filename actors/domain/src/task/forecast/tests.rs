@@ -11,7 +11,7 @@ use crate::task::action::{Action, Operation};
 use crate::task::definition::Definition;
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
-use crate::task::state::Stream;
+use crate::task::state::{Override, Stream};
 use crate::task::trigger::{Dst, IfPast, Trigger};
 
 /// 2026-03-28T12:34:56.789Z: in the night after it clocks change in Europe.
@@ -88,10 +88,16 @@ fn plainly(tasks: &[(Task, Definition)], steps: Steps) -> Vec<u64> {
             Timetable::compile(definition, task.id, CREATED, named(definition)).expect("it compiles");
         let instants = std::iter::successors(task.next, |instant| timetable.next_after(*instant));
         let allowed = instants.filter(|instant| timetable.forbidden_by(*instant).is_none());
-        let counted = allowed.filter(|instant| *instant >= NOW.minus(definition.jitter));
-        let left = definition.max_runs.unwrap_or(u32::MAX) as usize;
-        for instant in counted.take(left).take_while(|instant| *instant < steps.end()) {
-            let fire = instant.plus(jitter_of(task.id, instant, definition.jitter));
+        let counted = allowed
+            .filter(|instant| *instant >= NOW.minus(definition.jitter))
+            .filter(|instant| !task.overrides.contains_key(instant))
+            .take_while(|instant| *instant < steps.end())
+            .map(|instant| (instant, jitter_of(task.id, instant, definition.jitter)));
+        let moved = task.moved().map(|(to, _)| (to, Span::ZERO));
+        let mut fires: Vec<_> = counted.chain(moved.filter(|(to, _)| *to >= NOW)).collect();
+        fires.sort_by_key(|(instant, _)| *instant);
+        for (instant, jitter) in fires.into_iter().take(definition.max_runs.unwrap_or(u32::MAX) as usize) {
+            let fire = instant.plus(jitter);
             if (NOW..steps.end()).contains(&fire) {
                 counts[(fire.since(steps.from).0 / steps.step.0) as usize] += 1;
             }
@@ -104,6 +110,20 @@ fn tasks(definitions: Vec<Definition>, settled: Timestamp) -> Vec<(Task, Definit
     let number =
         |(number, definition): (u128, Definition)| (task(number << 64, &definition, settled), definition);
     (0..).zip(definitions).map(number).collect()
+}
+
+/// One of the instants of a task that come next is skipped, or moved to so many milliseconds from now.
+fn change(tasks: &mut [(Task, Definition)], index: usize, place: usize, to: Option<i64>) {
+    let Some((task, definition)) = tasks.get_mut(index) else { return };
+    let timetable = Timetable::compile(definition, task.id, CREATED, Vec::new()).expect("it compiles");
+    let change = to.map_or(Override::Skip, |later| Override::Move {
+        to: Timestamp(NOW.0 + later),
+        done: later < -10_000,
+    });
+    let mut instants = std::iter::successors(task.next, |instant| timetable.next_after(*instant));
+    if let Some(at) = instants.nth(place) {
+        task.overrides.insert(at, change);
+    }
 }
 
 fn any_definition() -> impl Strategy<Value = Definition> {
@@ -141,13 +161,16 @@ proptest! {
     #[test]
     fn a_forecast_is_the_sum_of_its_tasks(
         definitions in prop::collection::vec(any_definition(), 0..30),
+        changes in prop::collection::vec(
+            (0..30_usize, 0..6_usize, prop::option::of(-20_000..50_000_000_i64)), 0..20),
         settled in prop_oneof![Just(NOW.0), NOW.0 - 10_000_000..NOW.0],
         step in prop::sample::select(&[60_000, 90_000, 300_000, 3_600_000, 7_777_777_u64][..]),
         horizon in 1..100_000_000_u64,
         few in 0..2_000_u64,
     ) {
         let steps = Steps::from_now(NOW, Span(horizon), Span(step));
-        let tasks = tasks(definitions, Timestamp(settled));
+        let mut tasks = tasks(definitions, Timestamp(settled));
+        changes.into_iter().for_each(|(index, place, to)| change(&mut tasks, index, place, to));
         let found = forecast(&tasks, steps, u64::MAX);
         prop_assert_eq!(found.counts(), plainly(&tasks, steps));
         prop_assert_eq!((found.tasks(), found.left_out()), (tasks.len() as u64, 0));
@@ -208,4 +231,20 @@ fn what_a_calendar_forbids_is_not_counted() {
     let tasks = tasks(definitions, NOW);
     let steps = Steps::from_now(NOW, Span::hours(24 * 7), Span::hours(1));
     assert_eq!(forecast(&tasks, steps, u64::MAX).counts(), plainly(&tasks, steps));
+}
+
+#[test]
+fn what_somebody_skipped_is_not_counted_and_what_somebody_moved_is_counted_where_it_runs() {
+    let mut tasks = tasks(vec![cron("0 * * * *", "UTC"), definition(once_in(DAY))], NOW);
+    let hour = |hour: u64| NOW.minus(Span(NOW.0.unsigned_abs() % 3_600_000)).plus(Span::hours(hour));
+    let to = hour(1).plus(Span::minutes(30));
+    tasks[0].0.overrides = [(hour(2), Override::Skip), (hour(3), Override::Move { to, done: false })].into();
+    let to = hour(4);
+    tasks[1].0.overrides = [(NOW.plus(DAY), Override::Move { to, done: false })].into();
+    let steps = Steps::from_now(NOW, Span::hours(5), Span::hours(1));
+    assert_eq!(forecast(&tasks, steps, u64::MAX).counts(), [0, 2, 0, 0, 2]);
+}
+
+fn once_in(later: Span) -> Trigger {
+    Trigger::Once { at: NOW.plus(later), if_past: IfPast::Refuse }
 }

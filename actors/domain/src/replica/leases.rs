@@ -1,0 +1,119 @@
+//! What a command does to the leases of workers outside the cluster: take from a queue, report, end.
+//!
+//! Such a worker takes what waits in a queue; nothing is granted to it unasked. Its lease is renewed outside the log, and its
+//! end, by silence or by the attempt's time-out, is a command. Absent on purpose: how long ago a worker was heard of.
+
+use std::sync::Arc;
+
+use super::apply::{Step, within};
+use crate::answer::{Accepted, Rejection};
+use crate::command::{AttemptOutcome, AttemptResult, LeaseEnd, Request};
+use crate::event::{Event, RequeueCause};
+use crate::execution::decide as execution_rules;
+use crate::execution::state::{Execution, Grant, Holder};
+use crate::identifier::ExecutionId;
+use crate::limits::{LEASE_ENDS_PER_COMMAND_MAX, LEASES_PER_COMMAND_MAX};
+
+impl Step<'_> {
+    pub(super) fn change_lease(&mut self, request: &Request) -> Result<Accepted, Rejection> {
+        match request {
+            Request::Lease { queue, worker, most, lease } => {
+                let holder = Holder::Outside { worker: worker.clone(), lease: *lease };
+                self.lease(queue, *most as usize, &holder)
+            }
+            Request::CompleteAttempt { execution, token, outcome } => {
+                self.complete(*execution, *token, outcome)
+            }
+            Request::ReportProgress { execution, token, percent, message } => {
+                let (open, _) = self.leased(*execution, *token)?;
+                let (task, execution, message) = (open.task, open.id, message.clone());
+                let event =
+                    Event::TaskProgress { task, execution, token: *token, percent: *percent, message };
+                self.record(self.tenant, event);
+                Ok(Accepted::Done)
+            }
+            Request::EndLeases(ends) => self.end_leases(ends),
+            _ => Ok(Accepted::Done),
+        }
+    }
+
+    /// Takes what is next in a queue of the client's tenant.
+    fn lease(&mut self, queue: &Arc<str>, most: usize, holder: &Holder) -> Result<Accepted, Rejection> {
+        within("executions in one lease", most, LEASES_PER_COMMAND_MAX)?;
+        let mut leased = Vec::new();
+        while leased.len() < most {
+            let Some(execution) = self.replica.queue.next_of(self.tenant, queue) else { break };
+            let Some(open) = self.replica.executions.get(&execution) else { break };
+            let (task, attempt) = (open.task, open.attempts.saturating_add(1));
+            self.record(self.tenant, Event::TaskStarted { task, execution, attempt, holder: holder.clone() });
+            let granted = self.replica.executions.get(&execution).and_then(|open| open.grant());
+            let Some(grant) = granted else { break };
+            leased.push((execution, grant.token));
+        }
+        Ok(Accepted::Leased(leased))
+    }
+
+    /// The open execution that a worker outside has under this token, and its grant.
+    ///
+    /// A token that is not valid is recorded: somebody worked, or lied.
+    fn leased(&mut self, id: ExecutionId, token: u64) -> Result<(Arc<Execution>, Grant), Rejection> {
+        let open = self.replica.executions.get(&id).filter(|open| open.tenant == self.tenant).cloned();
+        let Some(open) = open else { return Err(Rejection::NoSuchExecution) };
+        match open.grant() {
+            Some(grant) if grant.token == token && grant.of_node().is_none() => {
+                let grant = grant.clone();
+                Ok((open, grant))
+            }
+            other => {
+                let current = other.map(|grant| grant.token);
+                self.record(self.tenant, Event::TaskResultRefused { execution: id, token, current });
+                Err(Rejection::StaleLease)
+            }
+        }
+    }
+
+    fn complete(
+        &mut self,
+        id: ExecutionId,
+        token: u64,
+        outcome: &AttemptOutcome,
+    ) -> Result<Accepted, Rejection> {
+        let (open, grant) = self.leased(id, token)?;
+        self.end_attempt(&open, &grant, outcome.clone());
+        Ok(Accepted::Done)
+    }
+
+    fn end_leases(&mut self, ends: &[LeaseEnd]) -> Result<Accepted, Rejection> {
+        within("leases in one command", ends.len(), LEASE_ENDS_PER_COMMAND_MAX)?;
+        for end in ends {
+            let Some(open) = self.replica.executions.get(&end.execution).cloned() else { continue };
+            let Some(grant) = open.grant().filter(|grant| grant.token == end.token).cloned() else {
+                continue;
+            };
+            if grant.of_node().is_some() {
+                continue;
+            }
+            if end.timed_out {
+                self.end_attempt(&open, &grant, AttemptOutcome::TimedOut);
+            } else {
+                let cause = RequeueCause::LeaseExpired { token: grant.token };
+                self.record(open.tenant, execution_rules::taken_back(&open, cause, grant.token));
+                self.go_on_after(&open);
+            }
+        }
+        Ok(Accepted::Done)
+    }
+
+    fn end_attempt(&mut self, open: &Execution, grant: &Grant, outcome: AttemptOutcome) {
+        let result = AttemptResult {
+            execution: open.id,
+            tenant: open.tenant,
+            token: grant.token,
+            started_at: grant.since,
+            finished_at: self.at,
+            outcome,
+        };
+        self.record(open.tenant, execution_rules::report(open, &result, self.at));
+        self.go_on_after(open);
+    }
+}

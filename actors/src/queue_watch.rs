@@ -1,0 +1,172 @@
+//! Wakes whoever waits for something to come into a queue.
+//!
+//! Ten thousand may wait and cost a place in a row each: an applied entry wakes no more of them than there is to take. Being
+//! woken is a hint, not a grant; who takes what is decided in the log. Absent on purpose: the log, clocks, time-outs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use escapement_domain::replica::Replica;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::machine::Machine;
+
+/// A queue: the tenant's name, and its own.
+pub type QueueKey = (Arc<str>, Arc<str>);
+
+#[derive(Default)]
+struct Rows(Mutex<BTreeMap<QueueKey, VecDeque<oneshot::Sender<()>>>>);
+
+/// Those who wait for something to come into a queue, on one node. Cheap to clone.
+#[derive(Clone)]
+pub struct QueueWatch(Arc<Rows>);
+
+impl fmt::Debug for QueueWatch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("QueueWatch").field("queues", &self.0.0.lock().len()).finish()
+    }
+}
+
+impl QueueWatch {
+    /// Watches the state in the `LocalSet` around the caller.
+    #[must_use]
+    pub fn start(machine: &Arc<Machine>) -> Self {
+        let watch = Self(Arc::default());
+        let (rows, machine_of_task) = (Arc::downgrade(&watch.0), Arc::downgrade(machine));
+        let ((), mut applied) = machine.subscribe(|_, _| ());
+        tokio::task::spawn_local(async move {
+            while let Some(entry) = applied.recv().await {
+                if entry.restored || !entry.records.is_empty() {
+                    let Some(()) = look(&rows, &machine_of_task) else { return };
+                }
+            }
+        });
+        watch
+    }
+
+    /// Joins the row of a queue. Ask what there is only afterwards, or it may come unseen.
+    #[must_use]
+    pub fn join(&self, tenant: &str, queue: &Arc<str>) -> Ticket {
+        let key: QueueKey = (tenant.into(), queue.clone());
+        let (waker, woken) = oneshot::channel();
+        let mut rows = self.0.0.lock();
+        let row = rows.entry(key.clone()).or_default();
+        // Whoever gave up waiting is mostly at the front.
+        while row.front().is_some_and(oneshot::Sender::is_closed) {
+            row.pop_front();
+        }
+        row.push_back(waker);
+        Ticket { key, woken, used: false, rows: self.0.clone() }
+    }
+}
+
+/// Wakes as many as there is to take; `None` when nobody watches any more.
+fn look(rows: &Weak<Rows>, machine: &Weak<Machine>) -> Option<()> {
+    let (rows, machine) = (rows.upgrade()?, machine.upgrade()?);
+    if !rows.0.lock().is_empty() {
+        machine.read(|replica| rows.wake(replica));
+    }
+    Some(())
+}
+
+impl Rows {
+    fn wake(&self, replica: &Replica) {
+        self.0.lock().retain(|(tenant, queue), row| {
+            let number = replica.tenant_number(tenant);
+            let waiting = number.map_or(0, |number| replica.queue().waiting_in(number, queue));
+            wake_first(row, waiting);
+            !row.is_empty()
+        });
+    }
+
+    fn wake_next(&self, key: &QueueKey) {
+        if let Some(row) = self.0.lock().get_mut(key) {
+            wake_first(row, 1);
+        }
+    }
+}
+
+fn wake_first(row: &mut VecDeque<oneshot::Sender<()>>, mut most: usize) {
+    while most > 0
+        && let Some(waker) = row.pop_front()
+    {
+        most -= usize::from(waker.send(()).is_ok());
+    }
+}
+
+/// A place in the row of a queue. Whoever leaves after being woken and before taking anything lets the next one know.
+pub struct Ticket {
+    key: QueueKey,
+    woken: oneshot::Receiver<()>,
+    used: bool,
+    rows: Arc<Rows>,
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Ticket").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Ticket {
+    /// Resolves when there is something to take.
+    pub async fn woken(&mut self) {
+        // An error means that the watch is gone, with the node: asking again will tell.
+        let _ = (&mut self.woken).await;
+        self.used = true;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.used && self.woken.try_recv().is_ok() {
+            self.rows.wake_next(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn row_of(watch: &QueueWatch, key: &QueueKey) -> usize {
+        watch.0.0.lock().get(key).map_or(0, VecDeque::len)
+    }
+
+    fn watch() -> (QueueWatch, QueueKey) {
+        (QueueWatch(Arc::default()), ("acme".into(), "suites".into()))
+    }
+
+    #[test]
+    fn no_more_are_woken_than_there_is_to_take() {
+        let (watch, key) = watch();
+        let mut tickets: Vec<Ticket> = (0..3).map(|_| watch.join("acme", &key.1)).collect();
+        watch.0.wake_next(&key);
+        let woken = tickets.iter_mut().map(|ticket| ticket.woken().now_or_never().is_some());
+        assert_eq!(woken.collect::<Vec<_>>(), [true, false, false], "in the order in which they came");
+    }
+
+    #[test]
+    fn whoever_leaves_after_being_woken_lets_the_next_one_know() {
+        let (watch, key) = watch();
+        let (first, mut second) = (watch.join("acme", &key.1), watch.join("acme", &key.1));
+        watch.0.wake_next(&key);
+        assert!(second.woken().now_or_never().is_none());
+        drop(first);
+        assert!(second.woken().now_or_never().is_some());
+    }
+
+    #[test]
+    fn those_who_gave_up_are_forgotten() {
+        let (watch, key) = watch();
+        for _ in 0..1_000 {
+            drop(watch.join("acme", &key.1));
+        }
+        let _waiting = watch.join("acme", &key.1);
+        assert_eq!(row_of(&watch, &key), 1);
+    }
+}

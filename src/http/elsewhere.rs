@@ -1,0 +1,121 @@
+//! A question about history that this node does not have yet is put to the nodes that have it.
+//!
+//! A node that returned by a snapshot completes its history from its peers. Until it has, it sends such questions on, with
+//! the asker's own token, and hands the answer back as it came. A question that was sent on once is not sent on again.
+//!
+//! Only requests without content are sent on: nothing was carried out for them when history was found to be missing.
+
+use std::time::Duration;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::ServiceResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, TRANSFER_ENCODING};
+use actix_web::{HttpRequest, HttpResponse};
+use reqwest::{Client, Response, redirect, retry};
+
+use super::front::CORRELATION_ID;
+use super::problem::Problem;
+use super::request::IDEMPOTENCY_KEY;
+use crate::service::Service;
+
+/// Says that a request was sent on by a node.
+const SENT_ON: &str = "Escapement-Sent-On";
+/// How long a connection to a node may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a node may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Puts questions to other nodes.
+pub(super) struct Elsewhere {
+    client: Client,
+}
+
+impl Elsewhere {
+    /// A client for other nodes.
+    ///
+    /// # Errors
+    /// When the system gives no client, as for lack of entropy.
+    pub(super) fn new() -> Result<Self, reqwest::Error> {
+        // Whoever installed a provider before us chose one that serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .tls_certs_only([])
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .retry(retry::never())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT);
+        Ok(Self { client: client.build()? })
+    }
+
+    /// Another node's answer in the place of one that says that history is missing here; any other as it is.
+    pub(super) async fn complete(
+        &self,
+        service: &Service,
+        response: ServiceResponse<BoxBody>,
+    ) -> ServiceResponse<BoxBody> {
+        let missing = response.response().error().and_then(|error| error.as_error::<Problem>());
+        if !missing.is_some_and(Problem::is_incomplete_history) || !may_be_sent_on(response.request()) {
+            return response;
+        }
+        for api in service.apis().await {
+            if let Some(answer) = self.ask(&api, response.request()).await {
+                let (request, _) = response.into_parts();
+                return ServiceResponse::new(request, answer);
+            }
+        }
+        response
+    }
+
+    /// What a node answers; `None` when it cannot say either.
+    async fn ask(&self, api: &str, request: &HttpRequest) -> Option<HttpResponse> {
+        let url = format!("http://{api}{}", request.uri());
+        let method = reqwest::Method::from_bytes(request.method().as_str().as_bytes()).ok()?;
+        let mut asked = self.client.request(method, url).header(SENT_ON, "1");
+        for name in
+            [AUTHORIZATION.as_str(), ACCEPT.as_str(), CORRELATION_ID.as_str(), "traceparent", IDEMPOTENCY_KEY]
+        {
+            if let Some(value) = request.headers().get(name) {
+                asked = asked.header(name, value.as_bytes());
+            }
+        }
+        match asked.send().await {
+            Ok(answer) if answer.status() != reqwest::StatusCode::SERVICE_UNAVAILABLE => {
+                hand_back(answer).await
+            }
+            Ok(_) => None,
+            Err(error) => {
+                tracing::debug!(%api, %error, "a node did not answer a question about history");
+                None
+            }
+        }
+    }
+}
+
+/// Whether an answer is another node's, which has its problem already.
+pub(super) fn is_handed_back(response: &ServiceResponse<BoxBody>) -> bool {
+    response.response().extensions().contains::<HandedBack>()
+}
+
+/// Marks an answer that came from another node.
+struct HandedBack;
+
+fn may_be_sent_on(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    let empty = headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0");
+    empty && !headers.contains_key(TRANSFER_ENCODING) && !headers.contains_key(SENT_ON)
+}
+
+async fn hand_back(answer: Response) -> Option<HttpResponse> {
+    let status = StatusCode::from_u16(answer.status().as_u16()).ok()?;
+    let mut back = HttpResponse::build(status);
+    for name in [CONTENT_TYPE, ETAG] {
+        if let Some(value) = answer.headers().get(name.as_str()) {
+            back.insert_header((name, value.as_bytes()));
+        }
+    }
+    let mut back = back.body(answer.bytes().await.ok()?);
+    back.extensions_mut().insert(HandedBack);
+    Some(back)
+}

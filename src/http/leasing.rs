@@ -1,0 +1,95 @@
+//! Calls of workers outside the cluster: work from a queue, and what they say of it.
+
+use actix_web::HttpResponse;
+
+use super::dto::List;
+use super::dto::execution::Execution;
+use super::dto::leasing::{Completion, Heartbeat, LeaseExtension, LeaseRequest, Leased, ProgressReport};
+use super::problem::{Problem, ProblemBody};
+use super::request::{Call, Content};
+use crate::service::leasing::LeasedExecution;
+use crate::service::validation;
+
+type Answer = Result<HttpResponse, Problem>;
+
+/// Leases executions from a queue to a worker. With `wait` the call waits for the first of them.
+#[utoipa::path(
+    post, path = "/api/workers/{queue}/lease", tag = "workers",
+    params(("queue" = String, Path, description = "The queue's name, as the tasks' action has it"), ("Idempotency-Key" = Option<String>, Header, description = "Names the request for an hour")),
+    request_body = LeaseRequest,
+    responses(
+        (status = 200, description = "What the worker has now; an empty list when nothing came in time", body = List<Leased>),
+        (status = 422, description = "Fields are wrong", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn lease(call: Call, body: Content) -> Answer {
+    call.parameters()?.finish()?;
+    let node = call.required_content(&body)?;
+    let caller = call.writer(Some(node))?;
+    let request = validation::lease_request(call.segment("queue"), node).map_err(Problem::invalid)?;
+    let leased = call.service.lease(&caller, &request).await?;
+    let tell =
+        |leased: &LeasedExecution| Leased::of(leased, caller.tenant(), call.service.standing(leased.row.id));
+    let items: Vec<Leased> = leased.iter().map(tell).collect();
+    Ok(HttpResponse::Ok().json(List::whole(items)))
+}
+
+/// Shows that a worker lives: extends the lease of its attempt, and tells it whether to stop.
+#[utoipa::path(
+    post, path = "/api/executions/{id}/heartbeat", tag = "workers",
+    params(("id" = String, Path, description = "The execution's id")),
+    request_body = Heartbeat,
+    responses(
+        (status = 200, description = "Until when the lease holds now", body = LeaseExtension),
+        (status = 404, description = "There is no such execution", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 409, description = "The attempt has ended, or is in other hands", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn heartbeat(call: Call, body: Content) -> Answer {
+    call.parameters()?.finish()?;
+    let node = call.required_content(&body)?;
+    let (caller, id) = (call.writer(Some(node))?, call.execution()?);
+    let token = validation::heartbeat(node).map_err(Problem::invalid)?;
+    Ok(HttpResponse::Ok().json(LeaseExtension::from(call.service.heartbeat(&caller, id, token).await?)))
+}
+
+/// Notes how far an attempt is.
+#[utoipa::path(
+    post, path = "/api/executions/{id}/progress", tag = "workers",
+    params(("id" = String, Path, description = "The execution's id")),
+    request_body = ProgressReport,
+    responses(
+        (status = 200, description = "The execution", body = Execution),
+        (status = 404, description = "There is no such execution", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 409, description = "The attempt has ended, or is in other hands", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn progress(call: Call, body: Content) -> Answer {
+    call.parameters()?.finish()?;
+    let node = call.required_content(&body)?;
+    let (caller, id) = (call.writer(Some(node))?, call.execution()?);
+    let (token, report) = validation::progress(node).map_err(Problem::invalid)?;
+    let row = call.service.report_progress(&caller, id, token, report).await?;
+    Ok(HttpResponse::Ok().json(Execution::of(&row, caller.tenant(), call.service.standing(id))))
+}
+
+/// Ends an attempt.
+#[utoipa::path(
+    post, path = "/api/executions/{id}/complete", tag = "workers",
+    params(("id" = String, Path, description = "The execution's id"), ("Idempotency-Key" = Option<String>, Header, description = "Names the request for an hour")),
+    request_body = Completion,
+    responses(
+        (status = 200, description = "The execution", body = Execution),
+        (status = 404, description = "There is no such execution", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 409, description = "The attempt has ended before, or is in other hands", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 422, description = "Fields are wrong", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn complete(call: Call, body: Content) -> Answer {
+    call.parameters()?.finish()?;
+    let node = call.required_content(&body)?;
+    let (caller, id) = (call.writer(Some(node))?, call.execution()?);
+    let validation::Completion { token, outcome } = validation::completion(node).map_err(Problem::invalid)?;
+    let row = call.service.complete_attempt(&caller, id, token, outcome).await?;
+    Ok(HttpResponse::Ok().json(Execution::of(&row, caller.tenant(), call.service.standing(id))))
+}

@@ -1,0 +1,137 @@
+//! Workers outside the cluster, as they see the API.
+
+use actix_web::http::Method;
+use escapement_domain::timestamp::Span;
+use serde_json::{Value, json};
+
+use super::{Api, Ask, items, manual, text, with};
+use crate::security::Role;
+use crate::service::testing::NOW;
+
+fn queued(name: &str) -> Value {
+    let action = json!({ "type": "queue", "queue": "suites", "payload": { "suite": 7 } });
+    with(manual(name), json!({ "action": action, "overlap": "allow" }))
+}
+
+async fn run(api: &Api, task: &Value) -> Value {
+    let path = format!("/api/scheduled-tasks/{}/run", text(task, "id"));
+    api.ask(Ask::of(Method::POST, &path)).await.expect(202)
+}
+
+async fn lease(api: &Api, body: Value) -> Vec<Value> {
+    let leased = api.post("/api/workers/suites/lease", &body).await.expect(200);
+    items(&leased).to_vec()
+}
+
+async fn say(api: &Api, execution: &Value, what: &str, body: Value) -> super::Reply {
+    api.post(&format!("/api/executions/{}/{what}", text(execution, "id")), &body).await
+}
+
+#[actix_web::test]
+async fn a_worker_leases_reports_and_completes() {
+    let api = Api::start();
+    let task = api.create(queued("nightly")).await;
+    let waiting = run(&api, &task).await;
+    assert_eq!(waiting["status"], "queued");
+    let leased = lease(&api, json!({ "worker": "runner-1", "max": 5, "lease": "30s" })).await;
+    assert_eq!(leased.len(), 1);
+    let execution = &leased[0];
+    assert_eq!(
+        (&execution["id"], &execution["status"], &execution["payload"], &execution["attempts"][0]["worker"]),
+        (&waiting["id"], &json!("running"), &json!({ "suite": 7 }), &json!("runner-1"))
+    );
+    assert_eq!(execution["lease_until"], json!(NOW.plus(Span::seconds(30)).to_string()));
+    let workers = api.get("/api/workers").await.expect(200);
+    let runner = items(&workers).iter().find(|worker| worker["id"] == "runner-1").expect("it has something");
+    assert_eq!((&runner["node"], &runner["running"]), (&Value::Null, &json!(1)));
+
+    let token = text(execution, "lease_token");
+    let beat = say(&api, execution, "heartbeat", json!({ "lease_token": token })).await.expect(200);
+    assert_eq!(beat["cancel"], false);
+    let report = json!({ "lease_token": token, "percent": 40, "message": "4 of 10" });
+    let shown = say(&api, execution, "progress", report).await.expect(200);
+    assert_eq!(shown["progress"], json!({ "percent": 40, "message": "4 of 10" }));
+    let done = json!({ "lease_token": token, "outcome": "succeeded", "result": { "passed": 10 } });
+    let done = say(&api, execution, "complete", done).await.expect(200);
+    assert_eq!((&done["status"], &done["result"]), (&json!("succeeded"), &json!({ "passed": 10 })));
+}
+
+#[actix_web::test]
+async fn an_empty_queue_is_answered_at_once_unless_the_worker_waits() {
+    let api = Api::start();
+    assert_eq!(lease(&api, json!({ "worker": "w" })).await, [] as [Value; 0]);
+    let task = api.create(queued("late")).await;
+    let waits = lease(&api, json!({ "worker": "w", "wait": "30s" }));
+    let comes = async {
+        tokio::task::yield_now().await;
+        run(&api, &task).await
+    };
+    let (leased, execution) = futures::join!(waits, comes);
+    assert_eq!(leased[0]["id"], execution["id"], "it was woken by what came");
+}
+
+#[actix_web::test]
+async fn a_worker_that_lies_changes_nothing() {
+    let api = Api::start();
+    let task = api.create(queued("honest")).await;
+    run(&api, &task).await;
+    let execution = lease(&api, json!({ "worker": "w" })).await.remove(0);
+    for token in ["0", "1", "999999", "", "rubbish"] {
+        let lie = json!({ "lease_token": token, "outcome": "succeeded" });
+        say(&api, &execution, "complete", lie).await.problem(409, "stale_lease");
+        let beat = json!({ "lease_token": token });
+        say(&api, &execution, "heartbeat", beat).await.problem(409, "stale_lease");
+    }
+    let stranger = api.token("eve", "globex", &[Role::Admin]);
+    let path = format!("/api/executions/{}/complete", text(&execution, "id"));
+    let body = json!({ "lease_token": text(&execution, "lease_token"), "outcome": "succeeded" });
+    api.send(Ask::of(Method::POST, &path).token(&stranger).json(&body)).await.problem(404, "not_found");
+    let path = format!("/api/executions/{}", text(&execution, "id"));
+    assert_eq!(api.get(&path).await.expect(200)["status"], "running");
+    let viewer = api.token("vic", "acme", &[Role::Viewer]);
+    let ask = Ask::of(Method::POST, "/api/workers/suites/lease").token(&viewer);
+    api.send(ask.json(&json!({ "worker": "w" }))).await.problem(403, "forbidden");
+}
+
+#[actix_web::test]
+async fn a_completion_is_heard_once_and_repeated_under_its_key() {
+    let api = Api::start();
+    let task = api.create(queued("once")).await;
+    run(&api, &task).await;
+    let execution = lease(&api, json!({ "worker": "w" })).await.remove(0);
+    let path = format!("/api/executions/{}/complete", text(&execution, "id"));
+    let failed =
+        json!({ "lease_token": text(&execution, "lease_token"), "outcome": "failed", "error": "3 failed" });
+    let keyed = Ask::of(Method::POST, &path).json(&failed).header("Idempotency-Key", "k1");
+    let first = api.ask(keyed.clone()).await.expect(200);
+    assert_eq!((&first["status"], &first["error"]), (&json!("failed"), &json!("3 failed")));
+    assert_eq!(api.ask(keyed).await.expect(200), first);
+    api.ask(Ask::of(Method::POST, &path).json(&failed)).await.problem(409, "stale_lease");
+}
+
+#[actix_web::test]
+async fn wrong_fields_are_named_and_nothing_is_written() {
+    let api = Api::start();
+    let lease = |body: Value| {
+        let api = &api;
+        async move { api.post("/api/workers/suites/lease", &body).await.problem(422, "invalid") }
+    };
+    assert_eq!(lease(json!({})).await, ["/worker"]);
+    let all = json!({ "worker": "a b", "max": 0, "lease": "1ms", "wait": "2h", "extra": 1 });
+    assert_eq!(lease(all).await, ["/worker", "/max", "/lease", "/wait", "/extra"]);
+    let task = api.create(queued("strict")).await;
+    let execution = run(&api, &task).await;
+    let say = |what: &'static str, body: Value| {
+        let path = format!("/api/executions/{}/{what}", text(&execution, "id"));
+        let api = &api;
+        async move { api.post(&path, &body).await.problem(422, "invalid") }
+    };
+    assert_eq!(say("heartbeat", json!({})).await, ["/lease_token"]);
+    assert_eq!(say("progress", json!({ "lease_token": "1", "percent": 101 })).await, ["/percent"]);
+    assert_eq!(say("complete", json!({ "lease_token": "1", "outcome": "lost" })).await, ["/outcome"]);
+    let mixed = json!({ "lease_token": "1", "outcome": "succeeded", "error": "x" });
+    assert_eq!(say("complete", mixed).await, ["/error"]);
+    let action = json!({ "type": "queue", "queue": "a/b" });
+    let refused = api.post("/api/scheduled-tasks", &with(queued("bad"), json!({ "action": action }))).await;
+    assert_eq!(refused.problem(422, "invalid"), ["/action/queue"]);
+}

@@ -1,0 +1,222 @@
+//! What workers outside the cluster ask: work from a queue, a longer lease, and to be heard.
+//!
+//! A worker that finds a queue empty waits here, on the node that it called, and costs a connection. The lease itself is a
+//! command; how long it holds is known to the leader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use escapement_actors::intent::{Heard, Heartbeat, Intent};
+use escapement_domain::answer::{Accepted, Rejection};
+use escapement_domain::command::AttemptOutcome;
+use escapement_domain::identifier::{ExecutionId, TaskId};
+use escapement_domain::task::action::Action;
+use escapement_domain::timestamp::{Span, Timestamp};
+
+use super::Service;
+use super::caller::{Caller, Consistency};
+use super::failure::ServiceError;
+use super::history::ExecutionRow;
+use crate::security::Permission;
+
+/// What a worker asks of a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseRequest {
+    /// The queue.
+    pub queue: Arc<str>,
+    /// What the worker calls itself.
+    pub worker: Arc<str>,
+    /// At most so many executions.
+    pub most: u32,
+    /// How long the lease holds from each sign of life.
+    pub lease: Span,
+    /// How long it waits if there is nothing.
+    pub wait: Span,
+}
+
+/// An execution that a worker outside the cluster has now.
+#[derive(Clone, Debug)]
+pub struct LeasedExecution {
+    /// The execution.
+    pub row: Arc<ExecutionRow>,
+    /// JSON text of what the task hands to its worker.
+    pub payload: Option<String>,
+    /// The fencing token.
+    pub token: u64,
+    /// When the lease ends unless the worker shows that it lives.
+    pub until: Timestamp,
+}
+
+/// What a worker says of an attempt that it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgressReport {
+    /// How much is done, from 0 to 100.
+    pub percent: Option<u8>,
+    /// A sentence for people.
+    pub message: Option<Arc<str>>,
+}
+
+/// The answer to a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseExtension {
+    /// When the lease ends now.
+    pub until: Timestamp,
+    /// Whether the attempt is to stop.
+    pub cancel: bool,
+}
+
+impl Service {
+    /// Leases executions from a queue; waits for the first of them, and returns none when none came in time.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn lease(
+        &self,
+        caller: &Caller,
+        request: &LeaseRequest,
+    ) -> Result<Vec<LeasedExecution>, ServiceError> {
+        caller.may(Permission::Work)?;
+        let clock = self.clock();
+        let deadline = clock.monotonic() + Duration::from(request.wait);
+        loop {
+            // Before the leader is asked: what comes in between must not be missed.
+            let mut ticket = self.parts.queues.join(caller.tenant(), &request.queue);
+            let intent = Intent::Lease {
+                queue: request.queue.clone(),
+                worker: request.worker.clone(),
+                most: request.most,
+                lease: request.lease,
+            };
+            let carried = self.carry_out(caller, intent).await?;
+            let Accepted::Leased(leased) = carried.accepted else {
+                return Err(ServiceError::broken("a lease was answered with something else"));
+            };
+            if !leased.is_empty() {
+                return self.leased(caller, carried.index, &leased, request.lease).await;
+            }
+            let left = deadline.saturating_sub(clock.monotonic());
+            if left.is_zero() || tokio::time::timeout(left, ticket.woken()).await.is_err() {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    /// What a worker gets to see of what it leased. What another command has ended meanwhile is left out.
+    async fn leased(
+        &self,
+        caller: &Caller,
+        index: u64,
+        leased: &[(ExecutionId, u64)],
+        lease: Span,
+    ) -> Result<Vec<LeasedExecution>, ServiceError> {
+        let until = self.now().plus(lease);
+        let mut told = Vec::with_capacity(leased.len());
+        for (id, token) in leased {
+            let row = self.recorded_execution(caller, index, *id).await?;
+            let definition = self.parts.machine.read(|replica| {
+                let open = replica.execution(*id)?;
+                (open.grant()?.token == *token).then(|| open.definition.clone())
+            });
+            let Some(definition) = definition else { continue };
+            let payload = match definition.open_definition()?.action {
+                Action::Queue { payload, .. } => payload,
+                _ => None,
+            };
+            told.push(LeasedExecution { row, payload, token: *token, until });
+        }
+        Ok(told)
+    }
+
+    /// Extends the lease of an attempt.
+    ///
+    /// # Errors
+    /// [`Rejection::StaleLease`] when the attempt has ended or is in other hands.
+    pub async fn heartbeat(
+        &self,
+        caller: &Caller,
+        execution: ExecutionId,
+        token: u64,
+    ) -> Result<LeaseExtension, ServiceError> {
+        caller.may(Permission::Work)?;
+        let now = self.now();
+        let heartbeat = Heartbeat { tenant: caller.tenant().into(), execution, token };
+        match self.parts.leader.heartbeat(heartbeat).await? {
+            Heard::Until { lease_millis, cancel } => {
+                Ok(LeaseExtension { until: now.plus(Span(lease_millis)), cancel })
+            }
+            Heard::Stale => Err(Rejection::StaleLease.into()),
+            Heard::NoSuchExecution => Err(self.not_held(caller, execution).await),
+        }
+    }
+
+    /// Notes how far an attempt is.
+    ///
+    /// # Errors
+    /// [`Rejection::StaleLease`] when the attempt has ended or is in other hands.
+    pub async fn report_progress(
+        &self,
+        caller: &Caller,
+        execution: ExecutionId,
+        token: u64,
+        report: ProgressReport,
+    ) -> Result<Arc<ExecutionRow>, ServiceError> {
+        caller.may(Permission::Work)?;
+        let task = self.held_task(caller, execution).await?;
+        let ProgressReport { percent, message } = report;
+        let intent = Intent::ReportProgress { task, execution, token, percent, message };
+        self.tell_of(caller, execution, intent).await
+    }
+
+    /// Ends an attempt.
+    ///
+    /// # Errors
+    /// [`Rejection::StaleLease`] when the attempt has ended before or is in other hands.
+    pub async fn complete_attempt(
+        &self,
+        caller: &Caller,
+        execution: ExecutionId,
+        token: u64,
+        outcome: AttemptOutcome,
+    ) -> Result<Arc<ExecutionRow>, ServiceError> {
+        caller.may(Permission::Work)?;
+        let task = self.held_task(caller, execution).await?;
+        self.tell_of(caller, execution, Intent::CompleteAttempt { task, execution, token, outcome }).await
+    }
+
+    async fn tell_of(
+        &self,
+        caller: &Caller,
+        execution: ExecutionId,
+        intent: Intent,
+    ) -> Result<Arc<ExecutionRow>, ServiceError> {
+        match self.carry_out(caller, intent).await {
+            Ok(carried) => self.recorded_execution(caller, carried.index, execution).await,
+            Err(ServiceError::NoSuchExecution) => Err(self.not_held(caller, execution).await),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The task of an execution that somebody has. Of one that has ended, the read models know it: a repeated completion under
+    /// its key still finds its first answer.
+    async fn held_task(&self, caller: &Caller, execution: ExecutionId) -> Result<TaskId, ServiceError> {
+        if let Some(task) = self.open_task_of(caller, execution) {
+            return Ok(task);
+        }
+        self.settle_history(Consistency::Linearizable).await?;
+        match self.open_task_of(caller, execution) {
+            Some(task) => Ok(task),
+            None => Ok(self.find_execution(caller, execution)?.task),
+        }
+    }
+
+    /// Why nobody has an execution: there is none, or it has ended.
+    async fn not_held(&self, caller: &Caller, execution: ExecutionId) -> ServiceError {
+        match self.settle_history(Consistency::Linearizable).await {
+            Ok(_) => match self.find_execution(caller, execution) {
+                Ok(_) => Rejection::StaleLease.into(),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        }
+    }
+}

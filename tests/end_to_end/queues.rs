@@ -1,0 +1,150 @@
+//! Workers outside the cluster: they lease from queues through any node, and what a silent one held goes to the next.
+
+use std::collections::BTreeSet;
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::harness::api::{Api, items, text};
+use crate::harness::cluster::Cluster;
+use crate::harness::definitions::{await_status, execution, manual, noop, run, with};
+use crate::harness::development::Development;
+use crate::harness::wait::{eventually, millis, until};
+
+fn queued(name: &str, queue: &str) -> Value {
+    let action = json!({ "type": "queue", "queue": queue, "payload": { "suite": name } });
+    with(noop(name, &manual()), json!({ "action": action, "overlap": "allow" }))
+}
+
+fn lease(api: &Api, queue: &str, request: &Value) -> Vec<Value> {
+    items(&api.post(&format!("/api/workers/{queue}/lease"), request).expect(200))
+}
+
+fn path(execution: &Value, what: &str) -> String {
+    format!("/api/executions/{}/{what}", text(execution, "id"))
+}
+
+fn succeed(api: &Api, execution: &Value) -> Value {
+    let body =
+        json!({ "lease_token": execution["lease_token"], "outcome": "succeeded", "result": { "passed": 3 } });
+    api.post(&path(execution, "complete"), &body).expect(200)
+}
+
+fn fencing(execution: &Value) -> u64 {
+    text(execution, "lease_token").parse().expect("a number, though nobody should rely on it")
+}
+
+#[test]
+fn a_worker_waits_is_woken_works_and_reports() {
+    let development = Development::start();
+    let api = development.api();
+    let task = api.create_id(&queued("suite-7", "suites"));
+    let waits = {
+        let api = api.clone();
+        thread::spawn(move || lease(&api, "suites", &json!({ "worker": "runner-1", "wait": "30s" })))
+    };
+    let id = run(&api, &task);
+    let leased = waits.join().expect("the worker was answered");
+    assert_eq!((leased.len(), text(&leased[0], "id")), (1, id.clone()));
+    let mine = &leased[0];
+    assert_eq!((&mine["payload"], &mine["status"]), (&json!({ "suite": "suite-7" }), &json!("running")));
+    let beat = api.post(&path(mine, "heartbeat"), &json!({ "lease_token": mine["lease_token"] })).expect(200);
+    assert!(millis(&beat["lease_until"]) >= millis(&mine["lease_until"]), "{beat}");
+    let progress = json!({ "lease_token": mine["lease_token"], "percent": 66, "message": "2 of 3" });
+    api.post(&path(mine, "progress"), &progress).expect(200);
+    assert_eq!(execution(&api, &id)["progress"], json!({ "percent": 66, "message": "2 of 3" }));
+    let holder = items(&api.get("/api/workers")).into_iter().find(|worker| worker["id"] == "runner-1");
+    assert_eq!(holder.expect("it has something")["holds"][0]["execution_id"], json!(id));
+    assert_eq!(succeed(&api, mine)["result"], json!({ "passed": 3 }));
+    let again = json!({ "lease_token": mine["lease_token"], "outcome": "failed" });
+    assert_eq!(api.post(&path(mine, "complete"), &again).status, 409, "it has ended");
+    let events = items(&api.get(&format!("/api/scheduled-tasks/{task}/events")));
+    let types: Vec<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
+    assert_eq!(types, ["TaskCreated", "TaskScheduled", "TaskStarted", "TaskProgress", "TaskCompleted"]);
+}
+
+#[test]
+fn a_silent_worker_loses_its_attempt_to_the_next_under_a_higher_token() {
+    let development = Development::start();
+    let api = development.api();
+    let request = |worker: &str| json!({ "worker": worker, "lease": "1s", "wait": "20s" });
+    let often = api.create_id(&queued("often", "flaky"));
+    let id = run(&api, &often);
+    let first = lease(&api, "flaky", &request("dies")).remove(0);
+    let second = lease(&api, "flaky", &request("lives")).remove(0);
+    assert_eq!(text(&second, "id"), id);
+    assert!(fencing(&second) > fencing(&first));
+    let late = json!({ "lease_token": first["lease_token"], "outcome": "succeeded" });
+    assert_eq!(api.post(&path(&first, "complete"), &late).status, 409);
+    succeed(&api, &second);
+    let ended = await_status(&api, &id, "succeeded");
+    let outcomes: Vec<&Value> =
+        ended["attempts"].as_array().expect("a list").iter().map(|attempt| &attempt["outcome"]).collect();
+    assert_eq!(outcomes, ["lost", "succeeded"]);
+
+    let once = with(queued("once", "flaky"), json!({ "delivery": "at_most_once" }));
+    let id = run(&api, &api.create_id(&once));
+    lease(&api, "flaky", &request("dies"));
+    await_status(&api, &id, "lost");
+    assert_eq!(lease(&api, "flaky", &json!({ "worker": "lives" })).len(), 0, "never a second attempt");
+}
+
+#[test]
+fn a_cancel_reaches_a_worker_with_its_next_sign_of_life() {
+    let development = Development::start();
+    let api = development.api();
+    let id = run(&api, &api.create_id(&queued("long", "suites")));
+    let mine = lease(&api, "suites", &json!({ "worker": "w", "lease": "30s" })).remove(0);
+    api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
+    let beat =
+        api.post(&path(&mine, "heartbeat"), &json!({ "lease_token": mine["lease_token"] })).expect(200);
+    assert_eq!(beat["cancel"], true);
+    let stopped = json!({ "lease_token": mine["lease_token"], "outcome": "failed", "error": "told to stop" });
+    assert_eq!(api.post(&path(&mine, "complete"), &stopped).expect(200)["status"], "cancelled");
+}
+
+/// Forty executions, four workers on two nodes, and the leader dies while they work: each execution is completed by whoever
+/// had it, once.
+#[test]
+fn leases_outlive_the_leader_that_granted_them() {
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let followers: Vec<u64> = cluster.running().into_iter().filter(|id| *id != leader).collect();
+    let api = cluster.api(followers[0]);
+    let task = api.create_id(&queued("suite", "suites"));
+    for _ in 0..40 {
+        run(&api, &task);
+    }
+    let ask =
+        |worker: usize| json!({ "worker": format!("w{worker}"), "max": 5, "lease": "30s", "wait": "1s" });
+    let mut held: Vec<(Api, Value)> = Vec::new();
+    for worker in 0..4 {
+        let api = cluster.api(followers[worker % 2]);
+        held.extend(
+            lease(&api, "suites", &ask(worker)).into_iter().map(|execution| (api.clone(), execution)),
+        );
+    }
+    assert_eq!(held.len(), 20);
+    cluster.kill(leader);
+    until("a new leader hears signs of life", || {
+        held.iter().all(|(api, mine)| {
+            let body = json!({ "lease_token": mine["lease_token"] }).to_string();
+            let beat = api.try_send("POST", &path(mine, "heartbeat"), &[], Some(&body));
+            beat.is_ok_and(|beat| beat.status == 200)
+        })
+    });
+    for (api, mine) in &held {
+        succeed(api, mine);
+    }
+    let mut completed: BTreeSet<String> = held.iter().map(|(_, mine)| text(mine, "id")).collect();
+    assert_eq!(completed.len(), 20, "nobody shares an execution");
+    eventually("the rest is worked off", || {
+        for mine in lease(&api, "suites", &ask(9)) {
+            succeed(&api, &mine);
+            assert!(completed.insert(text(&mine, "id")), "it was completed before");
+        }
+        (completed.len() == 40).then_some(())
+    });
+    let counts = api.get("/api/executions/status");
+    assert_eq!(counts["counts"]["succeeded"], 40, "{counts}");
+}
