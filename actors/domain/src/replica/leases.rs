@@ -113,7 +113,7 @@ impl Step<'_> {
             finished_at: self.at,
             outcome,
         };
-        self.record(open.tenant, execution_rules::report(open, &result, self.at));
+        self.conclude(open, execution_rules::report(open, &result, self.at));
         self.go_on_after(open);
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct Party {
     pub(super) tracks: BTreeMap<TrackKey, Track>,
     /// What runs of each task.
     running: BTreeMap<TaskId, u32>,
+    /// What runs of each queue: workers outside the cluster are known by what they have.
+    leased: BTreeMap<Arc<str>, u32>,
     /// What waits behind doors.
     behind: BTreeMap<Door, BTreeSet<(TrackKey, Side)>>,
     /// Where it sits among other tenants: the lanes of which something may go, and under which share.
@@ -146,7 +148,7 @@ impl Party {
     pub(super) fn hold(&mut self, execution: &Execution) {
         let level = usize::from(level_of(execution));
         self.shares[level].running += 1;
-        self.change_running(execution.task, 1);
+        self.change_running(execution, 1);
         self.take(execution);
     }
 
@@ -163,7 +165,7 @@ impl Party {
     pub(super) fn release(&mut self, execution: &Execution) {
         let level = usize::from(level_of(execution));
         self.shares[level].running = self.shares[level].running.saturating_sub(1);
-        self.change_running(execution.task, -1);
+        self.change_running(execution, -1);
         for (gate, _) in self.held_by(execution) {
             if let Some(stock) = self.gates.get_mut(&gate) {
                 stock.give_back(execution.id);
@@ -188,13 +190,14 @@ impl Party {
         held
     }
 
-    fn change_running(&mut self, task: TaskId, by: i32) {
-        let running = self.running.entry(task).or_default();
-        *running = running.saturating_add_signed(by);
-        if *running == 0 {
-            self.running.remove(&task);
+    fn change_running(&mut self, execution: &Execution, by: i32) {
+        count(&mut self.running, &execution.task, by);
+        self.knock(&Door::Task(execution.task));
+        if let Requirement::Queue(queue) = &execution.rules.requirement {
+            let before = self.leased.contains_key(queue);
+            count(&mut self.leased, queue, by);
+            self.unsettled |= self.leased.contains_key(queue) != before;
         }
-        self.knock(&Door::Task(task));
     }
 
     /// Notes what a grant means for those that wait at the same gates, and for a target that is tried.
@@ -261,8 +264,8 @@ impl Party {
         seats.take_while(move |((other, _), _)| *other == level).map(|((_, lane), share)| (lane, share))
     }
 
-    /// Says which tracks may pass their gates. `staffed` says whether any worker could carry such an attempt out: what nobody
-    /// could is not in line.
+    /// Says which tracks may pass their gates. `staffed` says whether any node could carry such an attempt out: what nobody
+    /// could is not in line, nor what waits in a queue of which no worker outside has anything.
     pub(super) fn settle(&mut self, staffed: impl Fn(&Requirement) -> bool) {
         if !std::mem::take(&mut self.unsettled) {
             return;
@@ -277,7 +280,11 @@ impl Party {
         let mut firsts: BTreeMap<&Gate, (u8, u64, u32)> = BTreeMap::new();
         for (key, track) in self.tracks.iter().filter(|(key, _)| !key.demands.is_empty()) {
             let Some(turn) = track.head() else { continue };
-            let in_line = staffed(&key.requirement) && !self.is_paused(&key.requirement);
+            let staffed = match &key.requirement {
+                Requirement::Queue(queue) => self.leased.contains_key(queue),
+                other => staffed(other),
+            };
+            let in_line = staffed && !self.is_paused(&key.requirement);
             if !in_line || key.demands.iter().any(|demand| self.is_impossible(demand)) {
                 continue;
             }
@@ -349,6 +356,16 @@ impl Party {
     /// The share under which it sits at a level.
     pub(super) fn share(&self, level: u8) -> Share {
         self.shares[usize::from(level)]
+    }
+}
+
+/// Counts what there is of something, and forgets what there is none of.
+fn count<K: Clone + Ord>(counts: &mut BTreeMap<K, u32>, of: &K, by: i32) {
+    let now = counts.get(of).copied().unwrap_or(0).saturating_add_signed(by);
+    if now == 0 {
+        counts.remove(of);
+    } else {
+        counts.insert(of.clone(), now);
     }
 }
 

@@ -226,3 +226,37 @@ fn the_highest_priority_is_leased_first() {
     let tasks = leased.iter().map(|(id, _)| world.replica.execution(*id).expect("open").task.0);
     assert_eq!(tasks.collect::<Vec<_>>(), [2, 3, 1]);
 }
+
+#[test]
+fn what_workers_outside_fail_at_opens_the_breaker_of_their_queue() {
+    let breaker =
+        crate::task::definition::CircuitBreaker { failure_threshold: 2, open_for: Span::seconds(30) };
+    let (mut world, task) = world_with(&Definition { circuit_breaker: Some(breaker), ..queued() }, 3);
+    for leased in lease(&mut world, "suites", "w", 1) {
+        complete(&mut world, leased, failed()).expect("heard");
+    }
+    for leased in lease(&mut world, "suites", "w", 1) {
+        end(&mut world, leased, true);
+    }
+    assert_eq!(world.names(), ["TaskTimedOut", "BreakerOpened"]);
+    world.client(Request::RunTask { task }).expect("queued");
+    assert_eq!(lease(&mut world, "suites", "w", 5), [], "nobody is given what would fail");
+}
+
+#[test]
+fn a_large_request_in_a_queue_is_not_starved_while_its_workers_are_busy() {
+    let asking = |share| Definition { resources: [("devices".to_owned(), share)].into(), ..queued() };
+    let mut world = World::with_worker(8);
+    let pool = Gate::Pool("devices".into());
+    world.client(Request::PutGate { gate: pool, capacity: 2 }).expect("may");
+    for (id, share) in [(1, 1), (2, 2), (3, 1)] {
+        let task = world.create(id, &asking(share), None);
+        world.client(Request::RunTask { task }).expect("queued");
+    }
+    let first = lease(&mut world, "suites", "w", 1);
+    assert_eq!(lease(&mut world, "suites", "w", 5), [], "what is left is kept for the large one");
+    complete(&mut world, first[0], AttemptOutcome::Succeeded(None)).expect("heard");
+    let second = lease(&mut world, "suites", "w", 5);
+    let large = world.replica.execution(second[0].0).expect("open");
+    assert_eq!((second.len(), large.task), (1, TaskId(2)));
+}
