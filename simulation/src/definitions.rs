@@ -18,6 +18,8 @@ use crate::chance::Chance;
 pub const CALENDAR: &str = "quiet";
 /// The pool of which some tasks ask for shares, whether it is there or not.
 pub const POOL: &str = "shared";
+/// The queue from which workers outside the cluster lease.
+pub const QUEUE: &str = "suites";
 /// The program that only some nodes run.
 pub const RARE_PROGRAM: &str = "/bin/rare";
 /// How long an attempt takes at most where others wait for it, in ms.
@@ -179,9 +181,16 @@ impl Behaviour {
         let text = match action {
             Action::Http(call) => call.body.as_deref(),
             Action::Process(process) => process.stdin.as_deref(),
-            Action::Queue { .. } | Action::Builtin { .. } => None,
+            Action::Queue { payload, .. } => payload.as_deref(),
+            Action::Builtin { .. } => None,
         };
-        let mut numbers = text.unwrap_or_default().split(',').filter_map(|number| number.parse().ok());
+        Self::of_text(text.unwrap_or_default())
+    }
+
+    /// What a text says of its target.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        let mut numbers = text.trim_matches('"').split(',').filter_map(|number| number.parse().ok());
         let mut next = || numbers.next().unwrap_or(0);
         Self { takes_ms: next(), fails_per_mille: next() }
     }
@@ -201,6 +210,11 @@ fn action(chance: &mut Chance, behaviour: Behaviour) -> Action {
             limits: ProcessLimits::default(),
         });
     }
+    if chance.per_mille(150) {
+        // JSON text, as the API would hand it in.
+        let payload = behaviour.text().map(|text| format!("\"{text}\""));
+        return Action::Queue { queue: QUEUE.into(), payload };
+    }
     Action::Http(HttpAction {
         method: "POST".into(),
         url: "https://target.example/".into(),
@@ -216,6 +230,7 @@ fn action(chance: &mut Chance, behaviour: Behaviour) -> Action {
 pub fn is_plain(definition: &Definition) -> bool {
     let behaviour = Behaviour::of(&definition.action);
     matches!(definition.trigger, Trigger::Cron { .. } | Trigger::Interval { .. })
+        && !matches!(definition.action, Action::Queue { .. })
         && behaviour.fails_per_mille == 0
         && Span(behaviour.takes_ms) < definition.timeout
         && definition.overlap == Overlap::Allow

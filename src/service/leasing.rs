@@ -43,7 +43,10 @@ pub struct LeasedExecution {
     pub payload: Option<String>,
     /// The fencing token.
     pub token: u64,
-    /// When the lease ends unless the worker shows that it lives.
+    /// How long the lease holds from when it was asked for, unless the worker shows that it lives; never beyond the attempt's
+    /// time-out.
+    pub holds: Span,
+    /// When that is, by this node's clock.
     pub until: Timestamp,
 }
 
@@ -59,7 +62,9 @@ pub struct ProgressReport {
 /// The answer to a sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseExtension {
-    /// When the lease ends now.
+    /// How long the lease holds from when the sign of life was sent; never beyond the attempt's time-out.
+    pub holds: Span,
+    /// When that is, by this node's clock.
     pub until: Timestamp,
     /// Whether the attempt is to stop.
     pub cancel: bool,
@@ -109,20 +114,21 @@ impl Service {
         leased: &[(ExecutionId, u64)],
         lease: Span,
     ) -> Result<Vec<LeasedExecution>, ServiceError> {
-        let until = self.now().plus(lease);
+        let now = self.now();
         let mut told = Vec::with_capacity(leased.len());
         for (id, token) in leased {
             let row = self.recorded_execution(caller, index, *id).await?;
-            let definition = self.parts.machine.read(|replica| {
+            let held = self.parts.machine.read(|replica| {
                 let open = replica.execution(*id)?;
-                (open.grant()?.token == *token).then(|| open.definition.clone())
+                (open.grant()?.token == *token).then(|| (open.definition.clone(), open.rules.timeout))
             });
-            let Some(definition) = definition else { continue };
+            let Some((definition, timeout)) = held else { continue };
+            let holds = lease.min(timeout);
             let payload = match definition.open_definition()?.action {
                 Action::Queue { payload, .. } => payload,
                 _ => None,
             };
-            told.push(LeasedExecution { row, payload, token: *token, until });
+            told.push(LeasedExecution { row, payload, token: *token, holds, until: now.plus(holds) });
         }
         Ok(told)
     }
@@ -142,7 +148,8 @@ impl Service {
         let heartbeat = Heartbeat { tenant: caller.tenant().into(), execution, token };
         match self.parts.leader.heartbeat(heartbeat).await? {
             Heard::Until { lease_millis, cancel } => {
-                Ok(LeaseExtension { until: now.plus(Span(lease_millis)), cancel })
+                let holds = Span(lease_millis);
+                Ok(LeaseExtension { holds, until: now.plus(holds), cancel })
             }
             Heard::Stale => Err(Rejection::StaleLease.into()),
             Heard::NoSuchExecution => Err(self.not_held(caller, execution).await),

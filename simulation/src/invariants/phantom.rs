@@ -8,6 +8,7 @@ use escapement_domain::execution::state::{Holder, Occurrence};
 use super::story::Lives;
 use crate::evidence::{Evidence, Wish};
 use crate::profile::LEASE_MS;
+use crate::world::crew::OUTSIDE;
 
 pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
     let mut found = Vec::new();
@@ -56,6 +57,7 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
         let (execution, token) = (attempt.execution, attempt.token);
         match grants.get(&(execution, token)) {
             Some((Holder::Node { node, .. }, at)) if *node == attempt.node && *at <= attempt.started => {}
+            Some((Holder::Outside { .. }, at)) if attempt.node == OUTSIDE && *at <= attempt.started => {}
             _ => found.push(format!("execution {execution} began under token {token} without a grant")),
         }
         let deleted = tasks.get(&execution).copied().flatten();

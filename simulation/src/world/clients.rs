@@ -196,6 +196,24 @@ impl World {
         operation.answered = self.nature.now();
     }
 
+    /// Asks some node; none when the question or its answer gets lost, or nobody answers in time.
+    pub(super) async fn call<T: 'static>(
+        &self,
+        patience_ms: u64,
+        question: impl FnOnce(Service) -> LocalBoxFuture<'static, T> + 'static,
+    ) -> Option<T> {
+        let rough = self.healed().is_none() && self.settings.fault_gap_ms > 0;
+        let lost = if rough { LOST_PER_MILLE } else { 0 };
+        let (asked, answered) = self.nature.draw(|chance| (!chance.per_mille(lost), !chance.per_mille(lost)));
+        match self.some_door(asked) {
+            Some(host) => self.ask(host, patience_ms, question).await.filter(|_| answered),
+            None => {
+                self.pause(patience_ms).await;
+                None
+            }
+        }
+    }
+
     /// Some node that a client can reach.
     fn some_door(&self, asked: bool) -> Option<NodeId> {
         let doors: Vec<NodeId> =

@@ -10,6 +10,7 @@
 
 mod clients;
 mod clock;
+pub(crate) mod crew;
 mod faults;
 mod host;
 mod ledger;
@@ -46,6 +47,8 @@ use crate::trace::TraceDigest;
 
 /// Instants at which worlds begin: an ordinary day, and the nights when clocks change in Berlin and New York.
 const EPOCHS: [i64; 4] = [1_790_000_000_000, 1_806_195_570_000, 1_793_494_770_000, 1_805_007_570_000];
+/// Workers outside the cluster.
+const CREW: u64 = 3;
 /// A run that has gone wrong in so many ways is not continued.
 const ENOUGH_VIOLATIONS: usize = 20;
 
@@ -149,6 +152,9 @@ impl World {
         }
         for number in 0..self.settings.clients {
             tokio::task::spawn_local(clients::live(self.clone(), number));
+        }
+        for number in 0..CREW {
+            tokio::task::spawn_local(crew::work(self.clone(), number));
         }
         self.pause(self.settings.active_ms).await;
         self.heal();

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use escapement_actors::ports::{AttemptEnd, AttemptOrder, Executor, OutputChunk, OutputSink, OutputStream};
-use escapement_domain::identifier::NodeId;
+use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
+use escapement_domain::timestamp::Timestamp;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -64,22 +65,23 @@ impl Target {
         attempts
     }
 
-    fn begin(&self, node: NodeId, order: &AttemptOrder) -> Visit {
+    /// An attempt begins on a node, or with a worker outside the cluster.
+    pub(super) fn begin(&self, node: NodeId, begun: Begun) -> Visit {
         let now = self.nature.now();
         let mut seen = self.seen.lock();
         let number = seen.attempts.len();
         seen.attempts.push(Attempt {
-            task: order.task,
-            execution: order.execution,
-            scheduled_at: order.scheduled_at,
-            number: order.attempt,
-            token: order.fencing_token,
+            task: begun.task,
+            execution: begun.execution,
+            scheduled_at: begun.scheduled_at,
+            number: begun.attempt,
+            token: begun.token,
             node,
             started: now,
             ended: u64::MAX,
             how: Ended::Not,
         });
-        let (execution, token) = (order.execution, order.fencing_token);
+        let (execution, token) = (begun.execution, begun.token);
         self.nature.note(&[2, node.0, number as u64, token], || {
             format!("node {node} begins attempt {number} of {execution} under {token}")
         });
@@ -87,15 +89,37 @@ impl Target {
     }
 }
 
+/// What begins.
+pub(super) struct Begun {
+    pub(super) task: TaskId,
+    pub(super) execution: ExecutionId,
+    pub(super) scheduled_at: Timestamp,
+    pub(super) attempt: u32,
+    pub(super) token: u64,
+}
+
+impl From<&AttemptOrder> for Begun {
+    fn from(order: &AttemptOrder) -> Self {
+        Self {
+            task: order.task,
+            execution: order.execution,
+            scheduled_at: order.scheduled_at,
+            attempt: order.attempt,
+            token: order.fencing_token,
+        }
+    }
+}
+
 /// One attempt at the target; it ends when this is dropped, if not before.
-struct Visit {
+pub(super) struct Visit {
     target: Target,
     node: NodeId,
     number: usize,
 }
 
 impl Visit {
-    fn end(&self, how: Ended) {
+    /// It ends; only the first word counts.
+    pub(super) fn end(&self, how: Ended) {
         let now = self.target.nature.now();
         let mut seen = self.target.seen.lock();
         let Some(attempt) = seen.attempts.get_mut(self.number) else { return };
@@ -129,7 +153,7 @@ impl Executor for Caller {
         output: Arc<dyn OutputSink>,
         cancel: CancellationToken,
     ) -> BoxFuture<'static, AttemptEnd> {
-        let visit = self.target.begin(self.node, &order);
+        let visit = self.target.begin(self.node, Begun::from(&order));
         let nature = self.target.nature.clone();
         let Behaviour { takes_ms, fails_per_mille } = Behaviour::of(&order.action);
         let (fails, stops) =

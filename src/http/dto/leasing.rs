@@ -37,8 +37,10 @@ pub(in crate::http) struct Leased {
     payload: Option<Box<RawValue>>,
     /// Shows that the worker has the attempt; goes with every call about it.
     lease_token: String,
-    /// When the lease ends unless the worker shows that it lives.
+    /// When the lease ends unless the worker shows that it lives, by the cluster's clocks.
     lease_until: String,
+    /// The same for a worker that does not trust its clock: how many milliseconds the lease holds from when it was asked for.
+    lease_ms: u64,
 }
 
 /// A sign of life.
@@ -52,8 +54,10 @@ pub(in crate::http) struct Heartbeat {
 /// The answer to a sign of life.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct LeaseExtension {
-    /// When the lease ends now.
+    /// When the lease ends now, by the cluster's clocks.
     lease_until: String,
+    /// How many milliseconds the lease holds from when the sign of life was sent.
+    lease_ms: u64,
     /// Whether the attempt is to stop: somebody cancelled it.
     cancel: bool,
 }
@@ -106,12 +110,14 @@ impl Leased {
             payload: leased.payload.as_deref().and_then(super::raw),
             lease_token: leased.token.to_string(),
             lease_until: leased.until.to_string(),
+            lease_ms: leased.holds.0,
         }
     }
 }
 
 impl From<Extension> for LeaseExtension {
     fn from(extension: Extension) -> Self {
-        Self { lease_until: extension.until.to_string(), cancel: extension.cancel }
+        let Extension { holds, until, cancel } = extension;
+        Self { lease_until: until.to_string(), lease_ms: holds.0, cancel }
     }
 }
