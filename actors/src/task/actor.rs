@@ -125,6 +125,27 @@ async fn propose(proposer: &Proposer, client: &Client, intent: &Intent) -> Resul
                 Moments { issued_at: client.issued_at, at },
             )?
         }
+        Intent::ChangeOccurrence { task, at: instant, change } => {
+            let planned = planned(proposer, client, *task).await?;
+            planned.map_or(Ok(()), |planned| planned.can_change(*instant, *change, at))?;
+            Request::ChangeOccurrence { task: *task, at: *instant, change: *change }
+        }
+        Intent::Backfill { task, from, to, concurrency } => {
+            let planned = planned(proposer, client, *task).await?;
+            let instants = planned.map_or(Ok(Vec::new()), |planned| planned.backfill(*from, *to, at))?;
+            Request::Backfill { task: *task, instants, concurrency: *concurrency }
+        }
+        plain => match as_it_is(plain) {
+            Some(request) => request,
+            None => return Err(SubmitError::Stopped { reason: "the request went astray".into() }),
+        },
+    };
+    proposer.propose_at(at, Origin::Client(client.clone()), request).await
+}
+
+/// What needs nothing of the state; `None` if it is not about one task.
+fn as_it_is(intent: &Intent) -> Option<Request> {
+    Some(match intent {
         Intent::PauseTask { task } => Request::PauseTask { task: *task },
         Intent::ResumeTask { task } => Request::ResumeTask { task: *task },
         Intent::DeleteTask { task, expected_version } => {
@@ -142,36 +163,14 @@ async fn propose(proposer: &Proposer, client: &Client, intent: &Intent) -> Resul
             percent: *percent,
             message: message.clone(),
         },
-        Intent::ChangeOccurrence { task, at: instant, change } => {
-            let planned = planned(proposer, client, *task).await?;
-            planned.map_or(Ok(()), |planned| planned.can_change(*instant, *change, at))?;
-            Request::ChangeOccurrence { task: *task, at: *instant, change: *change }
-        }
-        Intent::Backfill { task, from, to, concurrency } => {
-            let planned = planned(proposer, client, *task).await?;
-            let instants = planned.map_or(Ok(Vec::new()), |planned| planned.backfill(*from, *to, at))?;
-            Request::Backfill { task: *task, instants, concurrency: *concurrency }
-        }
         Intent::CancelBackfill { task, backfill } => {
             Request::CancelBackfill { task: *task, backfill: *backfill }
         }
         Intent::SetPriority { execution, priority, .. } => {
             Request::SetPriority { execution: *execution, priority: *priority }
         }
-        Intent::CreateTasks(_)
-        | Intent::StageTasks { .. }
-        | Intent::CommitStaged { .. }
-        | Intent::PutCalendar { .. }
-        | Intent::DeleteCalendar { .. }
-        | Intent::Lease { .. }
-        | Intent::PutGate { .. }
-        | Intent::DeleteGate { .. }
-        | Intent::PauseQueue { .. }
-        | Intent::SetBreaker { .. } => {
-            return Err(SubmitError::Stopped { reason: "the request went astray".into() });
-        }
-    };
-    proposer.propose_at(at, Origin::Client(client.clone()), request).await
+        _ => return None,
+    })
 }
 
 /// How a task is planned; `None` when there is no such task, which the log will say.
