@@ -135,19 +135,24 @@ impl GateView {
     fn of(replica: &Replica, tenant: TenantId, gate: &Gate, stock: &Stock) -> Self {
         let claimant = |execution: ExecutionId| {
             let open = replica.execution(execution)?;
-            Some((open.turn, Claimant { execution, task: open.task, share: gate.share_of(open)? }))
+            Some(Claimant { execution, task: open.task, share: gate.share_of(open)? })
         };
         let (waiting, waiters) = replica.queue().waiting_at(tenant, gate);
-        let mut waiters: Vec<_> = waiters.filter_map(claimant).collect();
-        waiters.sort_unstable_by_key(|(turn, _)| *turn);
+        let mut waiters: Vec<(u64, ExecutionId)> = waiters.collect();
+        if waiters.len() > SHOWN_MAX {
+            // A hundred of a hundred thousand: the rest need no order.
+            waiters.select_nth_unstable(SHOWN_MAX);
+            waiters.truncate(SHOWN_MAX);
+        }
+        waiters.sort_unstable();
         let holders = stock.holders.keys().filter_map(|execution| claimant(*execution));
         Self {
             gate: gate.clone(),
             capacity: stock.capacity,
             held: stock.held(),
             waiting,
-            holders: holders.take(SHOWN_MAX).map(|(_, claimant)| claimant).collect(),
-            waiters: waiters.into_iter().take(SHOWN_MAX).map(|(_, claimant)| claimant).collect(),
+            holders: holders.take(SHOWN_MAX).collect(),
+            waiters: waiters.into_iter().filter_map(|(_, execution)| claimant(execution)).collect(),
             version: stock.version,
             updated_at: stock.updated_at,
             tasks: match gate {

@@ -9,7 +9,7 @@ use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{await_status, execution, manual, noop, run, with};
 use crate::harness::development::Development;
-use crate::harness::wait::{eventually, millis, until};
+use crate::harness::wait::{eventually, millis, now_ms, until};
 
 fn queued(name: &str, queue: &str) -> Value {
     let action = json!({ "type": "queue", "queue": queue, "payload": { "suite": name } });
@@ -147,4 +147,42 @@ fn leases_outlive_the_leader_that_granted_them() {
     });
     let counts = api.get("/api/executions/status");
     assert_eq!(counts["counts"]["succeeded"], 40, "{counts}");
+}
+
+/// Who waits is woken by whatever lets something go, not just by what is queued.
+#[test]
+fn a_waiting_worker_is_woken_when_its_queue_is_resumed_and_when_a_pool_is_given_back() {
+    let development = Development::start();
+    let api = development.api();
+    api.send("PUT", "/api/pools/devices", &[], Some(r#"{"capacity": 1}"#)).expect(201);
+    let task = api.create_id(&with(queued("suite", "suites"), json!({ "resources": { "devices": 1 } })));
+    api.post("/api/queues/suites/pause", &Value::Null).expect(200);
+    let (first, second) = (run(&api, &task), run(&api, &task));
+    assert!(lease(&api, "suites", &json!({ "worker": "w0" })).is_empty(), "nothing of a paused queue");
+    assert!(text(&execution(&api, &first), "waiting_for").contains("to be resumed"));
+    let wait = |worker: &'static str| {
+        let api = api.clone();
+        thread::spawn(move || lease(&api, "suites", &json!({ "worker": worker, "max": 5, "wait": "60s" })))
+    };
+    let waits = wait("w1");
+    let begun = now_ms();
+    api.post("/api/queues/suites/resume", &Value::Null).expect(200);
+    let leased = waits.join().expect("the worker was answered");
+    assert_eq!((leased.len(), text(&leased[0], "id")), (1, first), "one device, one suite");
+    assert_eq!(api.get("/api/pools/devices")["held"], 1);
+    assert_eq!(execution(&api, &second)["waiting_for"], "it waits for the pool `devices`");
+    let waits = wait("w2");
+    succeed(&api, &leased[0]);
+    let leased = waits.join().expect("the worker was answered");
+    assert_eq!((leased.len(), text(&leased[0], "id")), (1, second));
+    assert!(now_ms() - begun < 30_000, "nobody waited in vain");
+    api.post("/api/queues/suites/pause", &Value::Null).expect(200);
+    let queue = api.get("/api/queues/suites");
+    assert_eq!(
+        (&queue["running"], &queue["drained"]),
+        (&json!(1), &json!(false)),
+        "it is finished meanwhile"
+    );
+    succeed(&api, &leased[0]);
+    until("the queue is drained", || api.get("/api/queues/suites")["drained"] == true);
 }

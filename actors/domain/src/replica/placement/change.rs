@@ -43,8 +43,12 @@ impl Queue {
         self.parties.get(&tenant).into_iter().flat_map(|party| &party.gates)
     }
 
-    /// What waits at a gate or would have to pass it, in no order, and how many that are.
-    pub fn waiting_at(&self, tenant: TenantId, gate: &Gate) -> (usize, impl Iterator<Item = ExecutionId>) {
+    /// What waits at a gate or would have to pass it, in no order, each with its turn, and how many that are.
+    pub fn waiting_at(
+        &self,
+        tenant: TenantId,
+        gate: &Gate,
+    ) -> (usize, impl Iterator<Item = (u64, ExecutionId)>) {
         let party = self.parties.get(&tenant);
         let tracks = party.into_iter().flat_map(|party| &party.tracks);
         let gate = gate.clone();
@@ -53,7 +57,7 @@ impl Queue {
         });
         let concerned: Vec<_> = concerned.map(|(_, track)| track).collect();
         let count = concerned.iter().map(|track| track.length).sum();
-        (count, concerned.into_iter().flat_map(|track| track.all().map(|(_, id)| id)))
+        (count, concerned.into_iter().flat_map(|track| track.all()))
     }
 
     /// A gate has this capacity and version now. `open` are the tenant's open executions.

@@ -203,9 +203,10 @@ impl Party {
     /// Notes what a grant means for those that wait at the same gates, and for a target that is tried.
     pub(super) fn granted(&mut self, execution: &Execution) {
         for (gate, _) in self.demands(execution) {
-            let eldest =
-                self.tracks.iter().filter(|(key, _)| key.demands.iter().any(|(other, _)| *other == gate));
-            let eldest = eldest.filter_map(|(_, track)| track.head()).min();
+            let stands = |(key, track): &(&TrackKey, &Track)| {
+                track.in_line && key.demands.iter().any(|(other, _)| *other == gate)
+            };
+            let eldest = self.tracks.iter().filter(stands).filter_map(|(_, track)| track.head()).min();
             if let Some(stock) = self.gates.get_mut(&gate) {
                 let passed_by = eldest.is_some_and(|eldest| eldest < execution.turn);
                 stock.passed = if passed_by { (stock.passed + 1).min(super::PASSED_MAX) } else { 0 };
@@ -277,17 +278,10 @@ impl Party {
         if self.demanding == 0 {
             return;
         }
+        self.line_up(staffed);
         let mut firsts: BTreeMap<&Gate, (u8, u64, u32)> = BTreeMap::new();
-        for (key, track) in self.tracks.iter().filter(|(key, _)| !key.demands.is_empty()) {
+        for (key, track) in self.tracks.iter().filter(|(_, track)| track.in_line) {
             let Some(turn) = track.head() else { continue };
-            let staffed = match &key.requirement {
-                Requirement::Queue(queue) => self.leased.contains_key(queue),
-                other => staffed(other),
-            };
-            let in_line = staffed && !self.is_paused(&key.requirement);
-            if !in_line || key.demands.iter().any(|demand| self.is_impossible(demand)) {
-                continue;
-            }
             for (gate, amount) in &key.demands {
                 let by_age = self.gates.get(gate).is_some_and(Stock::eldest_first);
                 let place = (if by_age { 0 } else { key.level }, turn, *amount);
@@ -311,6 +305,20 @@ impl Party {
                 track.blocked = blocked;
                 self.changed.insert((key.level, key.requirement.clone()));
             }
+        }
+    }
+
+    /// Says which tracks with demands have a place in the lines of their gates.
+    fn line_up(&mut self, staffed: impl Fn(&Requirement) -> bool) {
+        let (leased, paused, gates) = (&self.leased, &self.paused, &self.gates);
+        for (key, track) in self.tracks.iter_mut().filter(|(key, _)| !key.demands.is_empty()) {
+            let someone = match &key.requirement {
+                Requirement::Queue(queue) => leased.contains_key(queue) && !paused.contains(queue),
+                other => staffed(other),
+            };
+            let possible =
+                |(gate, amount): &(Gate, u32)| gates.get(gate).is_none_or(|stock| *amount <= stock.capacity);
+            track.in_line = someone && key.demands.iter().all(possible);
         }
     }
 

@@ -52,6 +52,8 @@ pub(super) struct Track {
     heads: BTreeSet<(u64, Side)>,
     /// The gate that its first cannot pass.
     pub(super) blocked: Option<Gate>,
+    /// Whether it could go if it were not for gates: only then it has a place in their lines.
+    pub(super) in_line: bool,
     pub(super) length: usize,
 }
 

@@ -185,6 +185,26 @@ fn the_eldest_at_a_pool_is_not_passed_by_for_ever() {
 }
 
 #[test]
+fn what_can_never_go_does_not_count_as_passed_by() {
+    let mut world = World::with_worker(8);
+    put(&mut world, staging(), 2);
+    task(&mut world, 1, &asking(1), 2);
+    task(&mut world, 2, &asking(2), 1);
+    put(&mut world, staging(), 1);
+    assert_eq!(waits(&world, 2), Some(WaitsFor::Impossible(staging(), 2)));
+    for _ in 0..150 {
+        world.client(Request::RunTask { task: TaskId(1) }).expect("runs");
+        end(&mut world, 1);
+    }
+    task(&mut world, 3, &asking(1), 1);
+    task(&mut world, 4, &Definition { priority: 9, ..asking(1) }, 1);
+    while running(&world, 4).is_empty() {
+        end(&mut world, 1);
+        assert!(running(&world, 3).is_empty(), "priority counts all the same");
+    }
+}
+
+#[test]
 fn a_task_runs_as_often_at_once_as_it_may() {
     let mut world = World::with_worker(8);
     task(&mut world, 1, &Definition { max_concurrent: Some(2), ..definition() }, 4);
