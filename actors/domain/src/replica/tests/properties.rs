@@ -303,6 +303,28 @@ impl Player {
         }
     }
 
+    /// Lets everything end that is open: enough of everything, and nobody in the way.
+    fn drain(&mut self) {
+        self.world.join((NodeId(9), Incarnation(u128::MAX)), 8);
+        for step in [Move::PutGate(0, 4), Move::PutGate(1, 1), Move::PutGate(2, 1), Move::SetBreaker(false)] {
+            self.play(&step);
+        }
+        for _ in 0..1_000 {
+            let open = self.world.open();
+            if open.is_empty() {
+                return;
+            }
+            self.world.now += 600_000;
+            self.play(&Move::Retries);
+            self.play(&Move::Continue);
+            for which in 0..u8::MAX.min(u8::try_from(open.len()).unwrap_or(u8::MAX)) {
+                self.play(&Move::Report(which, 0));
+            }
+        }
+        let waits = |open: &Arc<Execution>| (open.stage.clone(), self.world.replica.queue().waits_for(open));
+        panic!("these wait for ever: {:?}", self.world.open().iter().map(waits).collect::<Vec<_>>());
+    }
+
     fn report(
         &mut self,
         open: &Execution,
@@ -429,6 +451,8 @@ proptest! {
             );
             backfilled_in_bounds(&player.world);
         }
+        player.drain();
+        held_in_bounds(&player.world, &held);
         fired_once(&player.world);
         probed_once(&player.world);
         let mut folded = Replica::default();
