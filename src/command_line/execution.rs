@@ -181,10 +181,10 @@ fn table(executions: &[Value], zone: Zone) -> String {
     table.to_string()
 }
 
-/// Why it is as it is: the recorded reason, else the error.
+/// Why it is as it is: the recorded reason, else the error, else what it waits for.
 fn reason(execution: &Value) -> String {
-    let reason = optional(execution, "/reason");
-    if reason.is_empty() { optional(execution, "/error") } else { reason }
+    let told = ["/reason", "/error", "/waiting_for"].map(|pointer| optional(execution, pointer));
+    told.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
 }
 
 fn sheet(execution: &Value, zone: Zone) -> String {
