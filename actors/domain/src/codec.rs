@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The version that this program writes and reads.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// Why bytes could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn an_unknown_version_is_refused_by_name() {
         let error = decode::<u32, 16>("command", &[9, 1]).expect_err("version 9 is unknown");
-        assert_eq!(error.to_string(), "the command has format version 9; this program reads version 2");
+        assert_eq!(error.to_string(), "the command has format version 9; this program reads version 3");
     }
 
     #[test]
