@@ -317,7 +317,7 @@ impl Player {
             self.world.now += 600_000;
             self.play(&Move::Retries);
             self.play(&Move::Continue);
-            for which in 0..u8::MAX.min(u8::try_from(open.len()).unwrap_or(u8::MAX)) {
+            for which in 0..u8::try_from(open.len()).unwrap_or(u8::MAX) {
                 self.play(&Move::Report(which, 0));
             }
         }
