@@ -1,8 +1,9 @@
 //! Tokens grow, and only the newest one's result counts: a target that keeps the highest it saw can refuse the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use escapement_domain::event::{AttemptEnded, Event};
+use escapement_domain::execution::state::Holder;
 use escapement_domain::identifier::ExecutionId;
 
 use super::story::Lives;
@@ -13,9 +14,13 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
     let mut newest: BTreeMap<ExecutionId, u64> = BTreeMap::new();
     let witnessed: BTreeMap<_, _> =
         evidence.attempts.iter().map(|attempt| ((attempt.execution, attempt.token), attempt)).collect();
+    let mut outside = BTreeSet::new();
     for record in &evidence.records {
-        if let Event::TaskStarted { execution, .. } = &record.event {
+        if let Event::TaskStarted { execution, holder, .. } = &record.event {
             let token = record.header.sequence;
+            if matches!(holder, Holder::Outside { .. }) {
+                outside.insert((*execution, token));
+            }
             if newest.insert(*execution, token).is_some_and(|before| before >= token) {
                 found.push(format!("execution {execution} was granted under {token}, which is not higher"));
             }
@@ -30,7 +35,13 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
         }
         let seen = witnessed.get(&(execution, ended.token));
         let at = evidence.committed_at(record);
-        if !seen.is_some_and(|attempt| attempt.how == wanted && attempt.ended <= at) {
+        // That an attempt outside took too long is the leader's word: its worker may be dead, or never have heard of it.
+        let word_of_leader = ended.timed_out && outside.contains(&(execution, ended.token));
+        let fits = match seen {
+            Some(attempt) => (word_of_leader || attempt.how == wanted) && attempt.ended <= at,
+            None => word_of_leader,
+        };
+        if !fits {
             let seen = seen.map(|attempt| attempt.how);
             found.push(format!(
                 "{} of {execution} under {}, and the witness saw {seen:?}",

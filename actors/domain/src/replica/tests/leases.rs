@@ -260,3 +260,19 @@ fn a_large_request_in_a_queue_is_not_starved_while_its_workers_are_busy() {
     let large = world.replica.execution(second[0].0).expect("open");
     assert_eq!((second.len(), large.task), (1, TaskId(2)));
 }
+
+#[test]
+fn what_follows_a_completion_goes_back_to_its_own_request() {
+    let (mut world, task) = world_with(&Definition { overlap: Overlap::QueueAll, ..queued() }, 1);
+    let mut command = world.client_command("acme", Request::RunTask { task });
+    if let Origin::Client(client) = &mut command.origin {
+        client.correlation_id = "the second run".into();
+    }
+    world.apply(&command).outcome.expect("it waits its turn");
+    let leased = lease(&mut world, "suites", "w", 10);
+    assert_eq!(leased.len(), 1);
+    complete(&mut world, leased[0], AttemptOutcome::Succeeded(None)).expect("heard");
+    let released = world.records.iter().rev().find(|record| record.event.name() == "TaskReleased");
+    let header = &released.expect("its turn has come").header;
+    assert_eq!((&*header.correlation_id, &*header.actor), ("the second run", ""));
+}
