@@ -41,6 +41,7 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
         trigger,
         action: action(chance, Behaviour { takes_ms: takes, fails_per_mille: fails }),
         timeout: if chance.per_mille(60) { Span::seconds(1) } else { Span::minutes(5) },
+        retry_on: None,
         retry: if plain { Retry::NONE } else { retry(chance) },
         circuit_breaker: None,
         misfire: misfire(chance),

@@ -180,18 +180,27 @@ fn execution_data(event: &Event) -> Value {
                 json!({ "attempt": attempt, "worker": node.0, "incarnation": incarnation.to_string() });
             of(task, execution, more)
         }
-        Event::TaskRetry { task, execution, ended, until } => {
-            of(task, execution, json!({ "ended": attempt_ended(ended), "retry_at": until.to_string() }))
+        Event::TaskRetry { task, execution, ended, until, retry_after } => {
+            let more = json!({
+                "ended": attempt_ended(ended),
+                "retry_at": until.to_string(),
+                "retry_after": retry_after.map(|asked| asked.to_string()),
+            });
+            of(task, execution, more)
         }
         Event::TaskRequeued { task, execution, cause } => of(task, execution, requeue_cause(*cause)),
         Event::TaskReleased { task, execution } => of(task, execution, Value::Null),
-        Event::TaskCompleted { task, execution, ended, result }
-        | Event::TaskFailed { task, execution, ended, result } => {
+        Event::TaskCompleted { task, execution, ended, result } => {
             let result = result.as_ref().map(sealed_text);
             of(task, execution, json!({ "ended": attempt_ended(ended), "result": result }))
         }
-        Event::TaskTimedOut { task, execution, ended } => {
-            of(task, execution, json!({ "ended": attempt_ended(ended) }))
+        Event::TaskFailed { task, execution, ended, result, cause } => {
+            let result = result.as_ref().map(sealed_text);
+            let more = json!({ "ended": attempt_ended(ended), "result": result, "cause": cause.name() });
+            of(task, execution, more)
+        }
+        Event::TaskTimedOut { task, execution, ended, cause } => {
+            of(task, execution, json!({ "ended": attempt_ended(ended), "cause": cause.name() }))
         }
         Event::TaskCancelRequested { task, execution, cause } => {
             of(task, execution, json!({ "cause": cancel_cause(*cause) }))
@@ -214,6 +223,7 @@ fn execution_data(event: &Event) -> Value {
             task_version,
             attempts,
             status,
+            retry_items,
             ..
         } => {
             let more = json!({
@@ -222,6 +232,7 @@ fn execution_data(event: &Event) -> Value {
                 "task_version": task_version,
                 "attempts": attempts,
                 "previous_status": status.name(),
+                "retry_items": retry_items.as_ref().map(sealed_text),
             });
             of(task, execution, more)
         }
@@ -260,8 +271,9 @@ fn attempt_ended(ended: &AttemptEnded) -> Value {
         "fencing_token": ended.token,
         "started_at": ended.started_at.to_string(),
         "finished_at": ended.finished_at.to_string(),
-        "timed_out": ended.timed_out,
+        "failure": ended.failure.map(|class| json!({ "class": class.name(), "code": class.code() })),
         "error": ended.error.as_deref(),
+        "failed_items": ended.failed_items.as_ref().map(sealed_text),
     })
 }
 

@@ -42,7 +42,7 @@ impl Executor for BuiltinExecutor {
     ) -> BoxFuture<'static, AttemptEnd> {
         let operation = match &order.action {
             Action::Builtin { operation, .. } => *operation,
-            _ => return Box::pin(async { failed("this executor runs builtin operations only", None) }),
+            _ => return Box::pin(async { failed("this executor runs builtin operations only") }),
         };
         if operation == Operation::Noop {
             return Box::pin(async { AttemptEnd::Succeeded { result: None } });
@@ -61,7 +61,7 @@ impl Executor for BuiltinExecutor {
                     transcript.system(format!("housekeeping: {result}"));
                     AttemptEnd::Succeeded { result: Some(result) }
                 }
-                Err(error) => failed(error, None),
+                Err(error) => failed(error),
             }
         })
     }
@@ -93,7 +93,7 @@ mod tests {
         let expected = AttemptEnd::Succeeded { result: Some(r#"{"removed":3}"#.into()) };
         assert_eq!(run(Operation::Housekeeping, done).await, expected);
         let refused: Housekeeping = Arc::new(|| Box::pin(async { Err("the disk failed".to_owned()) }));
-        assert_eq!(run(Operation::Housekeeping, refused).await, failed("the disk failed", None));
+        assert_eq!(run(Operation::Housekeeping, refused).await, failed("the disk failed"));
         let never: Housekeeping = Arc::new(|| Box::pin(std::future::pending()));
         assert_eq!(run(Operation::Housekeeping, never).await, AttemptEnd::TimedOut);
     }

@@ -16,6 +16,7 @@ use escapement_domain::answer::Answer;
 use escapement_domain::command::{
     AttemptOutcome, AttemptResult, Command, Due, Offers, Origin, Programs, Report, Request,
 };
+use escapement_domain::execution::failure::Failure;
 use escapement_domain::identifier::{ExecutionId, Incarnation, NodeId, TaskId};
 use escapement_domain::replica::Replica;
 use escapement_domain::task::plan::{self, Delay, Timetable};
@@ -362,7 +363,7 @@ impl TestNode {
     }
 
     pub(crate) fn fail(&self, execution: ExecutionId) {
-        self.end(execution, AttemptOutcome::Failed { error: "exit code 1".into(), result: None });
+        self.end(execution, AttemptOutcome::Failed(Failure::new("exit code 1")));
     }
 }
 

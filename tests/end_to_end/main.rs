@@ -22,6 +22,7 @@ mod membership;
 mod overlap;
 mod processes;
 mod recovery;
+mod retries;
 mod storage;
 mod surface;
 mod tasks;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
+use crate::execution::failure::Failure;
 use crate::execution::state::{Occurrence, Status};
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::limits::COMMAND_BYTES_MAX;
@@ -374,13 +375,8 @@ pub struct AttemptResult {
 pub enum AttemptOutcome {
     /// It did what it was asked, and returned this JSON text.
     Succeeded(Option<Sealed>),
-    /// It failed, with a sentence why and what it returned.
-    Failed {
-        /// A sentence for people.
-        error: Arc<str>,
-        /// JSON text of what it returned.
-        result: Option<Sealed>,
-    },
+    /// It failed.
+    Failed(Failure),
     /// It took too long.
     TimedOut,
     /// It stopped because it was told to.
@@ -404,6 +400,8 @@ pub struct Reopening {
     pub status: Status,
     /// Attempts that it had.
     pub attempts: u32,
+    /// The items that failed last, for its next attempt.
+    pub retry_items: Option<Sealed>,
     /// The log index up to which the read models were read.
     pub as_of: u64,
 }

@@ -74,6 +74,13 @@ pub const BACKFILLS_PER_TASK_MAX: usize = 10;
 /// Tasks that one command plans anew.
 pub const REPLANS_PER_COMMAND_MAX: usize = 4_096;
 
+/// Ranges of statuses, or of exit codes, that a definition may list.
+pub const RETRY_ON_RANGES_MAX: usize = 32;
+/// The longest wait that a target may ask for; longer ones are cut to it.
+pub const RETRY_AFTER_MAX: Span = Span::hours(24);
+/// Bytes of the list of an attempt's failed items.
+pub const FAILED_ITEMS_BYTES_MAX: usize = RESULT_BYTES_MAX;
+
 /// The shortest distance between two instants of an interval.
 pub const INTERVAL_MIN: Span = Span::seconds(1);
 /// The longest time-out of an attempt.
@@ -92,7 +99,10 @@ const _: () = assert!(COMMAND_BYTES_MAX <= EVENT_BYTES_MAX, "what a command carr
 const _: () =
     assert!(FIRES_PER_COMMAND_MAX * 64 <= COMMAND_BYTES_MAX, "a full fire command fits into an entry");
 const _: () =
-    assert!(RESULT_BYTES_MAX + ERROR_BYTES_MAX < COMMAND_BYTES_MAX / 4, "several results fit into a report");
+    assert!(
+    RESULT_BYTES_MAX + ERROR_BYTES_MAX + FAILED_ITEMS_BYTES_MAX < COMMAND_BYTES_MAX / 4,
+    "several results fit into a report"
+);
 const _: () = assert!(
     BACKFILL_INSTANTS_MAX * 10 < COMMAND_BYTES_MAX,
     "the instants of a backfill fit into its command"

@@ -11,6 +11,7 @@ use actix::{
 use escapement_domain::answer::{Answer, Rejection};
 use escapement_domain::command::{AttemptOutcome, AttemptResult};
 use escapement_domain::event::Event;
+use escapement_domain::execution::failure::Failure;
 use escapement_domain::identifier::{ExecutionId, Incarnation, TenantId};
 use escapement_domain::task::action::Action;
 use futures::stream;
@@ -25,7 +26,7 @@ use crate::attempt::{self, AttemptParts};
 use crate::intent::{Renewal, Renewed, SubmitError};
 use crate::keeper::Lifeline;
 use crate::machine::Applied;
-use crate::ports::{AttemptEnd, AttemptOrder, Executor};
+use crate::ports::{AttemptEnd, AttemptFailure, AttemptOrder, Executor};
 
 /// Looks at the lease in each margin.
 const TICKS_PER_MARGIN: u32 = 4;
@@ -222,12 +223,11 @@ impl DispatcherActor {
                 AttemptOutcome::Succeeded(None)
             }
             (Work::Unreadable(error), _) => {
-                AttemptOutcome::Failed { error: error.to_string().into(), result: None }
+                AttemptOutcome::Failed(Failure::new(error.to_string()))
             }
-            (Work::Order(_), None) => AttemptOutcome::Failed {
-                error: "this node has no executor for the action".into(),
-                result: None,
-            },
+            (Work::Order(_), None) => {
+                AttemptOutcome::Failed(Failure::new("this node has no executor for the action"))
+            }
             (Work::Order(order), Some(executor)) => {
                 self.run(tenant, token, *order, executor, ctx);
                 return;
@@ -421,7 +421,7 @@ impl Handler<Ended> for DispatcherActor {
         }
         let Some(running) = self.attempts.running.remove(&execution) else { return };
         let took = self.now().saturating_sub(running.began);
-        let died = AttemptEnd::Failed { error: String::new(), result: None };
+        let died = AttemptEnd::Failed(AttemptFailure::new(""));
         self.parts.observer.attempt_ended(end.as_ref().unwrap_or(&died), took);
         self.attempts.note_end(execution, token);
         self.outbox.push(running.result(execution, end, self.parts.clock.now()));

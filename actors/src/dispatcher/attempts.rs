@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use escapement_domain::command::{AttemptOutcome, AttemptResult};
+use escapement_domain::execution::failure::Failure;
 use escapement_domain::identifier::{ExecutionId, TenantId};
 use escapement_domain::timestamp::Timestamp;
 
@@ -39,7 +40,7 @@ impl Running {
         let outcome = match end {
             Some(AttemptEnd::Cancelled) if self.handing_back && !self.cancelled => AttemptOutcome::HandedBack,
             Some(end) => outcome_of(end),
-            None => AttemptOutcome::Failed { error: "the attempt died on its worker".into(), result: None },
+            None => AttemptOutcome::Failed(Failure::new("the attempt died on its worker")),
         };
         AttemptResult {
             execution,

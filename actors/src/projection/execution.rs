@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use escapement_domain::codec::{self, CodecError};
-use escapement_domain::event::{AttemptEnded, Event, RequeueCause};
+use escapement_domain::event::{AttemptEnded, Event, GiveUpCause, RequeueCause};
+use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::execution::state::{CancelCause, Occurrence, Status};
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId, TenantId};
 use escapement_domain::record::{Record, RecordHeader};
@@ -53,7 +54,9 @@ pub struct ExecutionRow {
     pub result: Option<Sealed>,
     /// Why its last attempt failed.
     pub error: Option<Arc<str>>,
-    /// Why it was skipped, cancelled or lost.
+    /// JSON text of a list: the items that failed last, for its next attempt.
+    pub retry_items: Option<Sealed>,
+    /// Why it was skipped, cancelled, lost or given up.
     pub reason: Option<Reason>,
     /// The index of the log entry that made it.
     pub log_index: u64,
@@ -76,8 +79,14 @@ pub struct AttemptRow {
     pub finished_at: Option<Timestamp>,
     /// How it ended; none while it is in the hands of its worker.
     pub outcome: Option<Outcome>,
+    /// What sort of failure it was, if it failed.
+    pub failure: Option<FailureClass>,
     /// Why it failed.
     pub error: Option<Arc<str>>,
+}
+
+fn text_in(sealed: &Sealed) -> Option<&str> {
+    std::str::from_utf8(sealed.open().ok()?).ok()
 }
 
 /// How an attempt ended.
@@ -130,6 +139,8 @@ pub enum Reason {
     Cancelled(CancelCause),
     /// Its worker was lost, and it may be made at most once.
     Lost,
+    /// It failed, and is not tried again.
+    GivenUp(GiveUpCause),
 }
 
 impl Reason {
@@ -144,6 +155,7 @@ impl Reason {
             }
             Self::Cancelled(CancelCause::TaskDeleted) => "its task was deleted",
             Self::Lost => "its worker was lost and the task is delivered at most once",
+            Self::GivenUp(cause) => cause.explanation(),
         })
     }
 }
@@ -175,7 +187,13 @@ impl ExecutionRow {
     /// JSON text of what it returned, if it returned something that can be opened.
     #[must_use]
     pub fn result_text(&self) -> Option<&str> {
-        self.result.as_ref().and_then(|sealed| std::str::from_utf8(sealed.open().ok()?).ok())
+        text_in(self.result.as_ref()?)
+    }
+
+    /// JSON text of the items that failed last, if some were named and can be opened.
+    #[must_use]
+    pub fn retry_items_text(&self) -> Option<&str> {
+        text_in(self.retry_items.as_ref()?)
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -212,11 +230,13 @@ impl ExecutionRow {
                 task_version,
                 attempts,
                 status,
+                retry_items,
                 ..
             } => {
                 let mut row = Self::new(header, *execution, *task, *task_version, *occurrence, *scheduled_at);
                 row.attempt = *attempts;
                 row.status = *status;
+                row.retry_items = retry_items.clone();
                 Some(row)
             }
             _ => None,
@@ -247,6 +267,7 @@ impl ExecutionRow {
             progress: None,
             result: None,
             error: None,
+            retry_items: None,
             reason: None,
             log_index: header.log_index,
             correlation_id: header.correlation_id.clone(),
@@ -259,7 +280,8 @@ impl ExecutionRow {
         match &record.event {
             Event::TaskStarted { attempt, node, .. } => self.start(*attempt, *node, sequence, at),
             Event::TaskRetry { ended, .. } => {
-                self.end_attempt(ended, if ended.timed_out { Outcome::TimedOut } else { Outcome::Failed });
+                let timed_out = ended.failure == Some(FailureClass::TimedOut);
+                self.end_attempt(ended, if timed_out { Outcome::TimedOut } else { Outcome::Failed });
                 self.status = Status::Retrying;
             }
             Event::TaskRequeued { cause, .. } => {
@@ -291,6 +313,7 @@ impl ExecutionRow {
             started_at: at,
             finished_at: None,
             outcome: None,
+            failure: None,
             error: None,
         };
         self.attempts.push(attempt);
@@ -303,13 +326,15 @@ impl ExecutionRow {
                 self.result = result.clone();
                 Status::Succeeded
             }
-            Event::TaskFailed { ended, result, .. } => {
+            Event::TaskFailed { ended, result, cause, .. } => {
                 self.end_attempt(ended, Outcome::Failed);
                 self.result = result.clone();
+                self.reason = Some(Reason::GivenUp(*cause));
                 Status::Failed
             }
-            Event::TaskTimedOut { ended, .. } => {
+            Event::TaskTimedOut { ended, cause, .. } => {
                 self.end_attempt(ended, Outcome::TimedOut);
+                self.reason = Some(Reason::GivenUp(*cause));
                 Status::TimedOut
             }
             Event::TaskCancelled { cause, ended, .. } => {
@@ -352,9 +377,13 @@ impl ExecutionRow {
             attempt.started_at = ended.started_at;
             attempt.finished_at = Some(ended.finished_at);
             attempt.outcome = Some(outcome);
+            attempt.failure = ended.failure;
             attempt.error = ended.error.clone();
         }
         self.error = ended.error.clone();
+        if ended.failed_items.is_some() {
+            self.retry_items = ended.failed_items.clone();
+        }
     }
 
     fn take_back(&mut self, outcome: Outcome, at: Timestamp) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use escapement_actors::intent::{Draft, Intent};
+use escapement_actors::ports::{AttemptEnd, AttemptFailure};
 use escapement_domain::command::{Command, NewTask, Origin, Request};
 use escapement_domain::identifier::{NodeId, TaskId};
 use escapement_domain::task::definition::{Definition, Misfire, MisfirePolicy, Overlap, Retry};
@@ -220,7 +221,7 @@ fn retries_happen_when_their_time_has_come() {
     play(async {
         let cast = Cast::new(1, &[1]);
         let retry = Retry { max_attempts: 3, jitter_per_mille: 0, ..Retry::DEFAULT };
-        let failed = || escapement_actors::ports::AttemptEnd::Failed { error: "no".into(), result: None };
+        let failed = || AttemptEnd::Failed(AttemptFailure::new("no"));
         cast.book.ends.lock().extend([failed(), failed()]);
         let task = cast.create(7, Definition { retry, ..played(once(10)) }).await;
         until(|| cast.task(task).is_some_and(|task| task.last_execution.is_some())).await;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use escapement_actors::ports::{AttemptEnd, AttemptOrder, Executor, OutputChunk, OutputSink, OutputStream};
+use escapement_actors::ports::{AttemptEnd, AttemptFailure, AttemptOrder, Executor, OutputChunk, OutputSink, OutputStream};
 use escapement_domain::identifier::NodeId;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -154,7 +154,7 @@ impl Executor for Caller {
                 () = tokio::time::sleep(Duration::from_millis(takes_ms)) => {
                     if fails {
                         visit.end(Ended::Failed);
-                        return AttemptEnd::Failed { error: "the target says no".into(), result: None };
+                        return AttemptEnd::Failed(AttemptFailure::new("the target says no"));
                     }
                     visit.end(Ended::Succeeded);
                     AttemptEnd::Succeeded { result: None }

@@ -59,7 +59,11 @@ async fn run(action: ProcessAction) -> Ran {
 
 fn exit(code: i32) -> AttemptEnd {
     let result = Some(format!(r#"{{"exit_code":{code}}}"#));
-    if code == 0 { AttemptEnd::Succeeded { result } } else { failed(format!("exit code {code}"), result) }
+    if code == 0 {
+        return AttemptEnd::Succeeded { result };
+    }
+    let failure = failure(FailureClass::ExitCode(code), format!("exit code {code}"));
+    AttemptEnd::Failed(AttemptFailure { result, ..failure })
 }
 
 fn is_alive(pid: &str) -> bool {
@@ -99,17 +103,20 @@ async fn the_exit_code_is_the_end() {
     assert_eq!(run(shell("exit 0")).await.end, exit(0));
     assert_eq!(run(shell("exit 3")).await.end, exit(3));
     assert_eq!(run(shell("exit 127")).await.end, exit(127));
-    let killed = failed("killed by SIGKILL", Some(r#"{"signal":9}"#.into()));
-    assert_eq!(run(shell("kill -9 $$")).await.end, killed);
+    let killed = AttemptFailure {
+        result: Some(r#"{"signal":9}"#.into()),
+        ..failure(FailureClass::Signal(9), "killed by SIGKILL")
+    };
+    assert_eq!(run(shell("kill -9 $$")).await.end, killed.into());
 }
 
 #[tokio::test]
 async fn what_cannot_be_started_says_why() {
     let missing = ProcessAction { program: "/nowhere/tool".into(), ..shell("") };
     let error = "/nowhere/tool cannot be started: No such file or directory (os error 2)";
-    assert_eq!(run(missing).await.end, failed(error, None));
+    assert_eq!(run(missing).await.end, failed(error));
     let not_a_program = ProcessAction { program: "/etc/passwd".into(), ..shell("") };
-    let AttemptEnd::Failed { error, .. } = run(not_a_program).await.end else { panic!("started") };
+    let AttemptEnd::Failed(AttemptFailure { error, .. }) = run(not_a_program).await.end else { panic!("started") };
     assert!(error.starts_with("/etc/passwd cannot be started: "), "{error}");
 }
 
@@ -129,7 +136,7 @@ async fn what_is_not_listed_does_not_run() {
         let order = order(Action::Process(shell("exit 0")));
         let end =
             executor(directory.path(), policy).run(order, Captured::new(), CancellationToken::new()).await;
-        assert_eq!(end, failed(expected, None));
+        assert_eq!(end, failed(expected));
     }
     let listed = ProcessPolicy::Listed(vec!["/bin/sh".into()]);
     let order = order(Action::Process(shell("exit 0")));
@@ -152,6 +159,7 @@ async fn a_program_finds_nothing_but_what_it_was_given() {
     let mut expected = vec![
         "ESCAPEMENT_ATTEMPT",
         "ESCAPEMENT_EXECUTION_ID",
+        "ESCAPEMENT_FAILED_ITEMS_FILE",
         "ESCAPEMENT_FENCING_TOKEN",
         "ESCAPEMENT_IDEMPOTENCY_KEY",
         "ESCAPEMENT_SCHEDULED_AT",
@@ -173,6 +181,28 @@ async fn a_program_finds_nothing_but_what_it_was_given() {
     let work = ran.directory.path().join("work");
     assert!(lines.iter().any(|line| line.starts_with(&*work.to_string_lossy())), "{lines:?}");
     assert_eq!(std::fs::read_dir(work).expect("work").count(), 0, "the working directory is gone");
+}
+
+#[tokio::test]
+async fn a_program_names_what_failed_and_is_told_what_failed_before() {
+    let script = r#"printf '%s\n' "$ESCAPEMENT_RETRY_ITEMS" b > "$ESCAPEMENT_FAILED_ITEMS_FILE"; exit "#;
+    let named = |code: u8, items: &str| {
+        let action = Action::Process(shell(&format!("{script}{code}")));
+        let order = AttemptOrder { retry_items: Some(items.into()), ..order(action) };
+        async move {
+            let directory = tempfile::tempdir().expect("temporary directory");
+            let captured = Captured::new();
+            let executor = executor(directory.path(), ProcessPolicy::Any);
+            let end = executor.run(order, captured.clone(), CancellationToken::new()).await;
+            (end, captured.of(OutputStream::System))
+        }
+    };
+    let AttemptEnd::Failed(failure) = named(3, "a").await.0 else { panic!("it failed") };
+    assert_eq!(failure.failed_items.as_deref(), Some(r#"["a","b"]"#));
+    let (end, said) = named(3, r#"["a"#).await;
+    assert!(matches!(end, AttemptEnd::Failed(AttemptFailure { failed_items: None, .. })), "{end:?}");
+    assert!(said.iter().any(|line| line.contains("begins as a JSON list")), "{said:?}");
+    assert_eq!(named(0, "a").await.0, exit(0), "what succeeded did not fail");
 }
 
 /// What this process got from whoever started it is passed on, to any child; nothing may come to that.
@@ -202,7 +232,7 @@ async fn limits_hold() {
 
     let mut busy = shell("while true; do :; done");
     busy.limits.cpu_time = Some(Span(500));
-    let AttemptEnd::Failed { error, .. } = run(busy).await.end else { panic!("it should have been stopped") };
+    let AttemptEnd::Failed(AttemptFailure { error, .. }) = run(busy).await.end else { panic!("it should have been stopped") };
     assert!(error.contains("used up its processor time"), "{error}");
 }
 
@@ -298,7 +328,7 @@ async fn a_guardian_that_is_killed_takes_the_group_with_it() {
     until("the program is there", || pids_in(&pids).len() == 3).await;
     let guardian = pids_in(&pids)[0].parse().ok().and_then(Pid::from_raw).expect("a process id");
     rustix::process::kill_process(guardian, Signal::KILL).expect("SIGKILL");
-    let AttemptEnd::Failed { error, .. } = running.await.expect("no panic") else {
+    let AttemptEnd::Failed(AttemptFailure { error, .. }) = running.await.expect("no panic") else {
         panic!("it did not end well")
     };
     assert_eq!(error, "the program's guardian went without a word; the program was killed");

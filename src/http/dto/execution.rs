@@ -58,7 +58,10 @@ pub(in crate::http) struct Execution {
     /// Why its last attempt failed.
     #[schema(required = true)]
     error: Option<String>,
-    /// Why it was skipped, cancelled or lost.
+    /// The items that its attempts named as failed last; its next attempt is told of them.
+    #[schema(required = true, value_type = Option<Vec<serde_json::Value>>)]
+    retry_items: Option<Box<RawValue>>,
+    /// Why it was skipped, cancelled, lost or given up.
     #[schema(required = true)]
     reason: Option<String>,
     /// The index of the log entry that made it.
@@ -82,9 +85,22 @@ pub(in crate::http) struct Attempt {
     /// How it ended; null while it runs.
     #[schema(required = true)]
     outcome: Option<&'static str>,
+    /// What sort of failure it was; null if it did not fail.
+    #[schema(required = true)]
+    failure: Option<Failure>,
     /// Why it failed.
     #[schema(required = true)]
     error: Option<String>,
+}
+
+/// What sort of failure ended an attempt: what `retry.retry_on` of a task tells apart.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Failure {
+    /// `http_status`, `exit_code`, `signal`, `timeout`, `connection` or `other`.
+    class: &'static str,
+    /// The status, the exit code or the signal.
+    #[schema(required = true)]
+    code: Option<i32>,
 }
 
 /// How far an execution has come.
@@ -224,6 +240,7 @@ impl Execution {
             }),
             result: row.result_text().and_then(super::raw),
             error: row.error.as_ref().map(ToString::to_string),
+            retry_items: row.retry_items_text().and_then(super::raw),
             reason: row.reason.as_ref().map(|reason| reason.explanation().into_owned()),
             log_index: row.log_index,
             correlation_id: row.correlation(),
@@ -239,6 +256,7 @@ impl From<&AttemptRow> for Attempt {
             started_at: attempt.started_at.to_string(),
             finished_at: attempt.finished_at.map(|instant| instant.to_string()),
             outcome: attempt.outcome.map(|outcome| outcome.name()),
+            failure: attempt.failure.map(|class| Failure { class: class.name(), code: class.code() }),
             error: attempt.error.as_ref().map(ToString::to_string),
         }
     }

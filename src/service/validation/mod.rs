@@ -26,6 +26,7 @@ use escapement_domain::limits::{
 };
 use escapement_domain::task::definition::{Definition, Delivery, Kind, Misfire, Overlap, Retry};
 use escapement_domain::task::plan::Timetable;
+use escapement_domain::task::retry_on::RetryOn;
 use escapement_domain::task::rules::{Rules, Timing};
 use escapement_domain::timestamp::{Span, Timestamp};
 
@@ -132,6 +133,7 @@ fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults)
         action: action?,
         timeout: policies.timeout,
         retry: policies.retry,
+        retry_on: policies.retry_on,
         circuit_breaker: None,
         misfire: policies.misfire,
         overlap: policies.overlap,
@@ -221,6 +223,7 @@ fn labels(field: &Field<'_>, faults: &mut Faults) -> Option<BTreeMap<String, Str
 struct Policies {
     timeout: Span,
     retry: Retry,
+    retry_on: Option<RetryOn>,
     misfire: Misfire,
     overlap: Overlap,
     delivery: Delivery,
@@ -239,7 +242,7 @@ fn policies(fields: &mut Fields<'_>, faults: &mut Faults) -> Policies {
     let deliveries = [("at_least_once", Delivery::AtLeastOnce), ("at_most_once", Delivery::AtMostOnce)];
     let timeout = |field: &Field<'_>, faults: &mut Faults| field.span(Span(1)..=TIMEOUT_MAX, faults);
     let timeout = fields.read("timeout", faults, timeout);
-    let retry = fields.read("retry", faults, policy::retry);
+    let (retry, retry_on) = fields.read("retry", faults, policy::retry).unwrap_or((Retry::NONE, None));
     for name in ["circuit_breaker", "resources"] {
         fields.read(name, faults, |field, faults| policy::not_yet(field, name, faults));
     }
@@ -252,7 +255,8 @@ fn policies(fields: &mut Fields<'_>, faults: &mut Faults) -> Policies {
     let jitter = fields.read("jitter", faults, |field, faults| field.span(Span::ZERO..=SPAN_MAX, faults));
     Policies {
         timeout: timeout.unwrap_or(Definition::TIMEOUT),
-        retry: retry.unwrap_or(Retry::NONE),
+        retry,
+        retry_on,
         misfire: misfire.unwrap_or_default(),
         overlap: overlap.unwrap_or_default(),
         delivery: delivery.unwrap_or_default(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::reason::{AttemptEnded, RequeueCause, SkipReason};
+pub use self::reason::{AttemptEnded, GiveUpCause, RequeueCause, SkipReason};
 
 use crate::answer::Answer;
 use crate::command::{Change, Idempotency, NewTask, Offers};
@@ -18,7 +18,7 @@ use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, Ten
 use crate::schedule::calendar::Calendar;
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Span, Timestamp};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +161,8 @@ pub enum Event {
         ended: AttemptEnded,
         /// When the next one is due.
         until: Timestamp,
+        /// How long the target asked to be left alone, if that is longer than the back-off.
+        retry_after: Option<Span>,
     },
     /// An execution waits for a worker again.
     TaskRequeued {
@@ -199,6 +201,8 @@ pub enum Event {
         ended: AttemptEnded,
         /// JSON text of what it returned.
         result: Option<Sealed>,
+        /// Why there is no further attempt.
+        cause: GiveUpCause,
     },
     /// An execution's last attempt took too long.
     TaskTimedOut {
@@ -208,6 +212,8 @@ pub enum Event {
         execution: ExecutionId,
         /// Its last attempt.
         ended: AttemptEnded,
+        /// Why there is no further attempt.
+        cause: GiveUpCause,
     },
     /// A running execution was told to stop.
     TaskCancelRequested {
@@ -265,6 +271,8 @@ pub enum Event {
         attempts: u32,
         /// How it had ended.
         status: Status,
+        /// The items that failed last, for its next attempt.
+        retry_items: Option<Sealed>,
     },
     /// A worker is there.
     WorkerJoined {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::execution::failure::FailureClass;
+use crate::task::sealed::Sealed;
 use crate::timestamp::Timestamp;
 
 /// How an attempt ended, as the worker that made it saw it.
@@ -16,10 +18,12 @@ pub struct AttemptEnded {
     pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Timestamp,
-    /// Whether it took too long.
-    pub timed_out: bool,
+    /// What sort of failure it was, if it failed.
+    pub failure: Option<FailureClass>,
     /// A sentence why it failed.
     pub error: Option<Arc<str>>,
+    /// JSON text of a list: the items that failed.
+    pub failed_items: Option<Sealed>,
 }
 
 /// Why an occurrence was not run.
@@ -71,6 +75,35 @@ impl SkipReason {
             }
             Self::TooManyOpen => "the task had as many open executions as it may have",
         })
+    }
+}
+
+/// Why a failed execution is not tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GiveUpCause {
+    /// As many attempts have failed as its definition allows.
+    AttemptsUsedUp,
+    /// Its definition does not retry failures of this class.
+    NotRetried,
+}
+
+impl GiveUpCause {
+    /// The name that the API uses.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AttemptsUsedUp => "attempts_used_up",
+            Self::NotRetried => "not_retried",
+        }
+    }
+
+    /// A sentence for people.
+    #[must_use]
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::AttemptsUsedUp => "as many attempts failed as the task allows (retry.max_attempts)",
+            Self::NotRetried => "the task does not retry failures of this class (retry.retry_on)",
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 use super::retry::backoff;
 use super::state::{CancelCause, Execution, Grant, Stage};
 use crate::command::{AttemptOutcome, AttemptResult};
-use crate::event::{AttemptEnded, Event, RequeueCause};
+use crate::event::{AttemptEnded, Event, GiveUpCause, RequeueCause};
+use crate::execution::failure::{Failure, FailureClass};
+use crate::limits::RETRY_AFTER_MAX;
 use crate::task::definition::Delivery;
 use crate::timestamp::Timestamp;
 
@@ -16,49 +18,65 @@ pub fn report(execution: &Execution, result: &AttemptResult, now: Timestamp) -> 
     if current != Some(result.token) {
         return Event::TaskResultRefused { execution: execution.id, token: result.token, current };
     }
-    let ended = |timed_out, error| AttemptEnded {
+    let ended = |failure| AttemptEnded {
         token: result.token,
         started_at: result.started_at,
         finished_at: result.finished_at,
-        timed_out,
-        error,
+        failure,
+        error: None,
+        failed_items: None,
     };
     let (task, id) = (execution.task, execution.id);
     match &result.outcome {
         AttemptOutcome::Succeeded(value) => {
-            Event::TaskCompleted { task, execution: id, ended: ended(false, None), result: value.clone() }
+            Event::TaskCompleted { task, execution: id, ended: ended(None), result: value.clone() }
         }
         AttemptOutcome::Cancelled => Event::TaskCancelled {
             task,
             execution: id,
             cause: execution.cancelling.unwrap_or(CancelCause::Requested),
-            ended: Some(ended(false, None)),
+            ended: Some(ended(None)),
         },
         AttemptOutcome::HandedBack => {
             taken_back(execution, RequeueCause::HandedBack { token: result.token }, result.token)
         }
-        AttemptOutcome::Failed { error, result: value } => {
-            failed(execution, ended(false, Some(error.clone())), now).unwrap_or_else(|ended| {
-                Event::TaskFailed { task, execution: id, ended, result: value.clone() }
-            })
+        AttemptOutcome::Failed(failure) => {
+            let ended = AttemptEnded {
+                error: Some(failure.error.clone()),
+                failed_items: failure.failed_items.clone(),
+                ..ended(Some(failure.class))
+            };
+            failed(execution, ended, failure, now)
         }
-        AttemptOutcome::TimedOut => failed(execution, ended(true, None), now)
-            .unwrap_or_else(|ended| Event::TaskTimedOut { task, execution: id, ended }),
+        AttemptOutcome::TimedOut => {
+            let failure = Failure { class: FailureClass::TimedOut, ..Failure::new("") };
+            failed(execution, ended(Some(failure.class)), &failure, now)
+        }
     }
 }
 
-/// What follows a failed attempt: its stop, if it was told to, or another attempt, if one is left.
-fn failed(execution: &Execution, ended: AttemptEnded, now: Timestamp) -> Result<Event, AttemptEnded> {
+/// What follows a failed attempt: its stop, if it was told to, or another attempt, if one is left that its class is worth.
+fn failed(execution: &Execution, ended: AttemptEnded, failure: &Failure, now: Timestamp) -> Event {
     let (task, id) = (execution.task, execution.id);
     if let Some(cause) = execution.cancelling {
-        return Ok(Event::TaskCancelled { task, execution: id, cause, ended: Some(ended) });
+        return Event::TaskCancelled { task, execution: id, cause, ended: Some(ended) };
     }
-    let failure = execution.failures.saturating_add(1);
-    if failure >= execution.rules.retry.max_attempts {
-        return Err(ended);
+    let give_up = |ended, cause| match failure.class {
+        FailureClass::TimedOut => Event::TaskTimedOut { task, execution: id, ended, cause },
+        _ => Event::TaskFailed { task, execution: id, ended, result: failure.result.clone(), cause },
+    };
+    if execution.rules.retry_on.as_ref().is_some_and(|on| !on.covers(failure.class)) {
+        return give_up(ended, GiveUpCause::NotRetried);
     }
-    let until = now.plus(backoff(&execution.rules.retry, id, failure));
-    Ok(Event::TaskRetry { task, execution: id, ended, until })
+    let nth = execution.failures.saturating_add(1);
+    if nth >= execution.rules.retry.max_attempts {
+        return give_up(ended, GiveUpCause::AttemptsUsedUp);
+    }
+    let wait = backoff(&execution.rules.retry, id, nth);
+    let retry_after =
+        failure.retry_after.map(|asked| asked.min(RETRY_AFTER_MAX)).filter(|asked| *asked > wait);
+    let until = now.plus(retry_after.unwrap_or(wait));
+    Event::TaskRetry { task, execution: id, ended, until, retry_after }
 }
 
 /// Decides what becomes of an attempt whose worker is lost.

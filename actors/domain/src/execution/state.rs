@@ -126,6 +126,8 @@ pub struct Execution {
     pub failures: u32,
     /// Whether it was told to stop while an attempt ran.
     pub cancelling: Option<CancelCause>,
+    /// JSON text of a list: the items that failed last, for the next attempt.
+    pub retry_items: Option<Sealed>,
 }
 
 impl Execution {

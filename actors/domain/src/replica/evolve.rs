@@ -257,6 +257,7 @@ impl Replica {
             attempts,
             failures: 0,
             cancelling: None,
+            retry_items: None,
         };
         if stage == Stage::Queued {
             self.queue.push(&execution);
@@ -272,8 +273,14 @@ impl Replica {
                 let grant = Grant { node: *node, incarnation: *incarnation, token: record.header.sequence };
                 self.move_to(*execution, Stage::Running(grant), |open| open.attempts += 1);
             }
-            Event::TaskRetry { execution, until, .. } => {
-                self.move_to(*execution, Stage::Retrying { until: *until }, |open| open.failures += 1);
+            Event::TaskRetry { execution, until, ended, .. } => {
+                self.move_to(*execution, Stage::Retrying { until: *until }, |open| {
+                    open.failures += 1;
+                    // An attempt that fails without a word leaves to do what it was asked to do.
+                    if ended.failed_items.is_some() {
+                        open.retry_items = ended.failed_items.clone();
+                    }
+                });
             }
             Event::TaskRequeued { execution, cause, .. } => {
                 // Work that was taken back goes to the head of its priority: it keeps the turn that it had.
@@ -299,9 +306,14 @@ impl Replica {
             Event::TaskTimedOut { execution, .. } => self.close(*execution, Status::TimedOut, at),
             Event::TaskCancelled { execution, .. } => self.close(*execution, Status::Cancelled, at),
             Event::TaskLost { execution, .. } => self.close(*execution, Status::Lost, at),
-            Event::TaskReopened { slot, execution, occurrence, scheduled_at, attempts, .. } => {
+            Event::TaskReopened {
+                slot, execution, occurrence, scheduled_at, attempts, retry_items, ..
+            } => {
                 self.reopened.insert(*execution, (record.header.log_index, at));
                 self.open(record, *slot, *execution, *occurrence, *scheduled_at, Stage::Queued, *attempts);
+                if let Some(open) = self.executions.get_mut(execution) {
+                    Arc::make_mut(open).retry_items = retry_items.clone();
+                }
             }
             _ => {}
         }

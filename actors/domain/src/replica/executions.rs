@@ -46,6 +46,7 @@ impl Step<'_> {
             task_version: task.version,
             attempts: reopening.attempts,
             status: reopening.status,
+            retry_items: reopening.retry_items.clone(),
         };
         self.record(self.tenant, event);
         Ok(Accepted::Execution { execution: id, status: Status::Queued })

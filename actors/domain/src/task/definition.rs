@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
+use super::retry_on::RetryOn;
 use super::trigger::Trigger;
 use crate::timestamp::{Span, Timestamp};
 
@@ -27,6 +28,8 @@ pub struct Definition {
     pub timeout: Span,
     /// How failed attempts are made again.
     pub retry: Retry,
+    /// Which failures are retried; every one if it is left out.
+    pub retry_on: Option<RetryOn>,
     /// When to stop calling a target that keeps failing.
     pub circuit_breaker: Option<CircuitBreaker>,
     /// What happens to instants that nobody fired in time.
@@ -65,6 +68,7 @@ impl Definition {
             action,
             timeout: Self::TIMEOUT,
             retry: Retry::NONE,
+            retry_on: None,
             circuit_breaker: None,
             misfire: Misfire::default(),
             overlap: Overlap::default(),

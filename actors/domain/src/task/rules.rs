@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::Action;
 use super::definition::{Definition, Delivery, Misfire, Overlap, Retry};
+use super::retry_on::RetryOn;
 use super::trigger::{IfPast, Trigger};
 use crate::timestamp::{Span, Timestamp};
 
@@ -24,6 +25,8 @@ pub struct Rules {
     pub priority: u8,
     /// How failed attempts are made again.
     pub retry: Retry,
+    /// Which failures are retried; every one if it is none.
+    pub retry_on: Option<Box<RetryOn>>,
     /// How long one attempt may take.
     pub timeout: Span,
     /// The longest delay added to each instant.
@@ -91,6 +94,7 @@ impl Rules {
             delivery: definition.delivery,
             priority: definition.priority,
             retry: definition.retry,
+            retry_on: definition.retry_on.clone().map(Box::new),
             timeout: definition.timeout,
             jitter: definition.jitter,
             max_runs: definition.max_runs,

@@ -12,6 +12,7 @@ use escapement_domain::command::{
     AttemptOutcome, AttemptResult, Client, Command, Due, NewTask, Offers, Origin, Programs, Reopening,
     Report, Request,
 };
+use escapement_domain::execution::failure::Failure;
 use escapement_domain::execution::state::{Execution, Status};
 use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use escapement_domain::record::{ChainHead, Record};
@@ -175,6 +176,7 @@ impl World {
             status: row.status,
             attempts: row.attempt,
             as_of: self.index,
+            retry_items: None,
         };
         self.client(tenant, Request::RetryExecution(Box::new(reopening)))
     }
@@ -259,6 +261,7 @@ impl World {
             status: Status::Failed,
             attempts: open.attempts,
             as_of: self.index,
+            retry_items: None,
         };
         // Most of what is picked is open still, or another tenant's; such a retry is refused.
         let _ = self.client(tenant, Request::RetryExecution(Box::new(reopening)));
@@ -271,7 +274,7 @@ fn outcome(number: u8) -> AttemptOutcome {
         1 => AttemptOutcome::TimedOut,
         2 => AttemptOutcome::HandedBack,
         3 => AttemptOutcome::Cancelled,
-        _ => AttemptOutcome::Failed { error: "exit code 1".into(), result: None },
+        _ => failed(),
     }
 }
 
@@ -416,4 +419,8 @@ impl Storage for FakeStorage {
 /// The name of an execution, from a row.
 pub(in super::super) fn name(row: &ExecutionRow) -> ExecutionId {
     row.id
+}
+
+pub(in super::super) fn failed() -> AttemptOutcome {
+    AttemptOutcome::Failed(Failure::new("exit code 1"))
 }

@@ -3,6 +3,7 @@
 mod backfills;
 mod calendars;
 mod exactly_once;
+mod failures;
 mod overlap_and_misfire;
 mod overrides;
 mod placement;
@@ -19,6 +20,7 @@ use crate::command::{
     AttemptOutcome, AttemptResult, Client, Command, Due, NewTask, Offers, Origin, Programs, Report, Request,
 };
 use crate::event::Event;
+use crate::execution::failure::Failure;
 use crate::execution::state::{Execution, Status};
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::record::Record;
@@ -233,7 +235,7 @@ pub(super) fn new_task(id: u128, definition: &Definition, next: Option<i64>) -> 
 }
 
 pub(super) fn failed() -> AttemptOutcome {
-    AttemptOutcome::Failed { error: "exit code 1".into(), result: None }
+    AttemptOutcome::Failed(Failure::new("exit code 1"))
 }
 
 pub(super) fn status_of_last(world: &World, task: TaskId) -> Option<Status> {
