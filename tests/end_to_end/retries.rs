@@ -43,9 +43,9 @@ fn a_failure_is_made_again_only_if_the_task_lists_its_class() {
     // What was answered is taken back as it is.
     let task = items(&api.get("/api/scheduled-tasks/?limit=1")).remove(0);
     assert_eq!(task["retry"]["retry_on"]["http_status"], json!(["500-599", "429"]));
-    let version = task["version"].clone();
-    let put = api.send("PUT", &format!("/api/scheduled-tasks/{}", text(&task, "id")), &[], Some(&task));
-    assert_eq!(put.expect(200).json()["retry"], task["retry"], "after version {version}");
+    let path = format!("/api/scheduled-tasks/{}", text(&task, "id"));
+    let put = api.send("PUT", &path, &[], Some(&task.to_string())).expect(200);
+    assert_eq!(put["retry"], task["retry"]);
 }
 
 #[test]
