@@ -24,6 +24,8 @@ pub fn definition_json(definition: &Definition) -> Value {
         "trigger": trigger(&definition.trigger),
         "action": action(&definition.action),
         "timeout": definition.timeout.to_string(),
+        "execution_timeout": definition.execution_timeout.map(|span| span.to_string()),
+        "queue_timeout": definition.queue_timeout.map(|span| span.to_string()),
         "retry": retry(&definition.retry, definition.retry_on.as_ref()),
         "circuit_breaker": breaker,
         "misfire": {
@@ -41,6 +43,7 @@ pub fn definition_json(definition: &Definition) -> Value {
         "start_at": instant(definition.start_at),
         "end_at": instant(definition.end_at),
         "max_runs": definition.max_runs,
+        "pause_after_failures": definition.pause_after_failures,
     })
 }
 

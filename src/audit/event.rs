@@ -83,9 +83,10 @@ fn definition_data(event: &Event) -> Value {
             "next_fire_at": instant(*next),
             "definition": sealed_definition(definition),
         }),
-        Event::TaskPaused { task, .. }
-        | Event::TaskResumed { task, .. }
-        | Event::TaskDeleted { task, .. } => {
+        Event::TaskPaused { task, cause, .. } => json!({
+            "task_id": task.to_string(), "cause": cause.name(), "explanation": cause.explanation(),
+        }),
+        Event::TaskResumed { task, .. } | Event::TaskDeleted { task, .. } => {
             json!({ "task_id": task.to_string() })
         }
         _ => Value::Null,
@@ -200,7 +201,8 @@ fn execution_data(event: &Event) -> Value {
             of(task, execution, more)
         }
         Event::TaskTimedOut { task, execution, ended, cause } => {
-            of(task, execution, json!({ "ended": attempt_ended(ended), "cause": cause.name() }))
+            let ended = ended.as_ref().map(attempt_ended);
+            of(task, execution, json!({ "ended": ended, "cause": cause.name() }))
         }
         Event::TaskCancelRequested { task, execution, cause } => {
             of(task, execution, json!({ "cause": cancel_cause(*cause) }))
@@ -315,6 +317,7 @@ fn cancel_cause(cause: CancelCause) -> &'static str {
         CancelCause::Requested => "requested",
         CancelCause::Superseded => "superseded",
         CancelCause::TaskDeleted => "task_deleted",
+        CancelCause::OutOfTime => "execution_timeout",
     }
 }
 

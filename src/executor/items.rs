@@ -68,7 +68,8 @@ mod tests {
     fn a_response_names_what_failed_in_a_field_of_an_object() {
         let named = of_response(br#"{"passed": 2, "failed_items": ["a", {"id": 7}]}"#);
         assert_eq!(named.as_deref(), Some(r#"["a", {"id": 7}]"#));
-        for says_nothing in [r#"{"failed_items": []}"#, r#"{"failed_items": "a"}"#, r#"["a"]"#, "no JSON", ""] {
+        for says_nothing in [r#"{"failed_items": []}"#, r#"{"failed_items": "a"}"#, r#"["a"]"#, "no JSON", ""]
+        {
             assert_eq!(of_response(says_nothing.as_bytes()), None, "{says_nothing}");
         }
     }

@@ -14,7 +14,9 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use escapement_actors::ports::{AttemptEnd, AttemptFailure, AttemptOrder, Clock, Executor, OutputSink, OutputStream};
+use escapement_actors::ports::{
+    AttemptEnd, AttemptFailure, AttemptOrder, Clock, Executor, OutputSink, OutputStream,
+};
 use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::task::action::{Action, ProcessAction};
 use escapement_domain::timestamp::Span;

@@ -10,6 +10,7 @@ mod bulk;
 mod calendars;
 mod cluster;
 mod cursor;
+mod dead_letters;
 mod dto;
 mod executions;
 mod front;

@@ -3,7 +3,9 @@
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{audit, bulk, calendars, cluster, executions, occurrences, schedules, system, tasks};
+use super::{
+    audit, bulk, calendars, cluster, dead_letters, executions, occurrences, schedules, system, tasks,
+};
 
 /// The document.
 #[derive(OpenApi)]
@@ -14,7 +16,7 @@ use super::{audit, bulk, calendars, cluster, executions, occurrences, schedules,
         tasks::resume, tasks::next, tasks::explain, tasks::events, schedules::forecast, occurrences::change, occurrences::list, occurrences::backfill,
         occurrences::backfills, occurrences::cancel_backfill, bulk::create, calendars::put, calendars::list, calendars::get,
         calendars::delete, executions::list, executions::get, executions::logs,
-        executions::cancel, executions::retry, executions::status, executions::workers, audit::events, audit::chains, audit::blocks, audit::fires, cluster::status,
+        executions::cancel, executions::retry, executions::status, dead_letters::list, dead_letters::retry, executions::workers, audit::events, audit::chains, audit::blocks, audit::fires, cluster::status,
         cluster::add_node, cluster::promote_node, cluster::remove_node, cluster::transfer_leadership, system::healthz,
         system::readyz, system::metrics, system::openapi, system::sign_in,
     ),

@@ -6,13 +6,15 @@
 use actix_web::http::Method;
 use actix_web::web::{PayloadConfig, ServiceConfig, delete, get, head, post, put, resource};
 
-use super::{audit, bulk, calendars, cluster, executions, occurrences, schedules, system, tasks};
+use super::{
+    audit, bulk, calendars, cluster, dead_letters, executions, occurrences, schedules, system, tasks,
+};
 
 /// Bytes of a body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 38] = [
+pub(super) const PATTERNS: [&str; 40] = [
     "/",
     "/healthz",
     "/readyz",
@@ -41,6 +43,8 @@ pub(super) const PATTERNS: [&str; 38] = [
     "/api/executions/{id}/logs",
     "/api/executions/{id}/cancel",
     "/api/executions/{id}/retry",
+    "/api/dead-letters",
+    "/api/dead-letters/retry",
     "/api/workers",
     "/api/audit/events",
     "/api/audit/chains",
@@ -128,6 +132,8 @@ fn executions(config: &mut ServiceConfig) {
         .service(resource("/api/executions/{id}/logs").route(get().to(executions::logs)))
         .service(resource("/api/executions/{id}/cancel").route(post().to(executions::cancel)))
         .service(resource("/api/executions/{id}/retry").route(post().to(executions::retry)))
+        .service(resource("/api/dead-letters").route(get().to(dead_letters::list)))
+        .service(resource("/api/dead-letters/retry").route(post().to(dead_letters::retry)))
         .service(resource("/api/workers").route(get().to(executions::workers)))
         .service(resource("/api/audit/events").route(get().to(audit::events)))
         .service(resource("/api/audit/chains").route(get().to(audit::chains)))

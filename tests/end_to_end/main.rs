@@ -10,6 +10,8 @@ mod auth;
 mod bad_input;
 mod calendars;
 mod command_line;
+mod dead_letters;
+mod deadlines;
 mod dev;
 mod executions;
 mod explanation;

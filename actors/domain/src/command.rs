@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, CodecError};
 use crate::execution::failure::Failure;
 use crate::execution::state::{Occurrence, Status};
+use crate::execution::waits::Wait;
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::limits::COMMAND_BYTES_MAX;
 use crate::schedule::calendar::Calendar;
@@ -128,8 +129,8 @@ pub enum Request {
     RetryExecution(Box<Reopening>),
     /// Occurrences are due.
     Fire(Vec<Due>),
-    /// Retries whose time has come: execution and the number of attempts it had.
-    RetriesDue(Vec<(ExecutionId, u32)>),
+    /// Executions have waited until their time: for the next attempt, or for as long as they may.
+    WaitsOver(Vec<(ExecutionId, Wait)>),
     /// A worker is there.
     JoinWorker {
         /// Its node.

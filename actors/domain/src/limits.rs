@@ -23,8 +23,8 @@ pub const GRANTS_PER_COMMAND_MAX: usize = 2_048;
 pub const LOSSES_PER_COMMAND_MAX: usize = 512;
 /// Open executions that one task may have.
 pub const OPEN_EXECUTIONS_PER_TASK_MAX: usize = 1_000;
-/// Executions whose retry falls due in one command.
-pub const RETRIES_PER_COMMAND_MAX: usize = 1_024;
+/// Executions whose waits end in one command.
+pub const WAITS_PER_COMMAND_MAX: usize = 1_024;
 
 /// Tasks of one bulk.
 pub const BULK_TASKS_MAX: usize = 10_000;
@@ -98,8 +98,7 @@ const _: () = assert!(DEFINITION_BYTES_MAX < COMMAND_BYTES_MAX, "a definition fi
 const _: () = assert!(COMMAND_BYTES_MAX <= EVENT_BYTES_MAX, "what a command carries fits into an event");
 const _: () =
     assert!(FIRES_PER_COMMAND_MAX * 64 <= COMMAND_BYTES_MAX, "a full fire command fits into an entry");
-const _: () =
-    assert!(
+const _: () = assert!(
     RESULT_BYTES_MAX + ERROR_BYTES_MAX + FAILED_ITEMS_BYTES_MAX < COMMAND_BYTES_MAX / 4,
     "several results fit into a report"
 );

@@ -222,9 +222,7 @@ impl DispatcherActor {
                 self.parts.observer.attempt_ended(&AttemptEnd::Succeeded { result: None }, Duration::ZERO);
                 AttemptOutcome::Succeeded(None)
             }
-            (Work::Unreadable(error), _) => {
-                AttemptOutcome::Failed(Failure::new(error.to_string()))
-            }
+            (Work::Unreadable(error), _) => AttemptOutcome::Failed(Failure::new(error.to_string())),
             (Work::Order(_), None) => {
                 AttemptOutcome::Failed(Failure::new("this node has no executor for the action"))
             }

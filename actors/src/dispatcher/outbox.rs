@@ -23,11 +23,10 @@ const _: () = assert!(
     RESULTS_PER_COMMAND_MAX * RESULT_BYTES <= REPORT_BYTES_MAX,
     "a full report of short results fits"
 );
-const _: () =
-    assert!(
-        RESULT_BYTES_MAX + ERROR_BYTES_MAX + FAILED_ITEMS_BYTES_MAX + RESULT_BYTES <= REPORT_BYTES_MAX,
-        "the longest result fits"
-    );
+const _: () = assert!(
+    RESULT_BYTES_MAX + ERROR_BYTES_MAX + FAILED_ITEMS_BYTES_MAX + RESULT_BYTES <= REPORT_BYTES_MAX,
+    "the longest result fits"
+);
 
 /// What is to be reported.
 #[derive(Debug, Default)]

@@ -154,6 +154,7 @@ impl Reason {
                 "a newer occurrence of the task took its place (overlap: cancel_running)"
             }
             Self::Cancelled(CancelCause::TaskDeleted) => "its task was deleted",
+            Self::Cancelled(CancelCause::OutOfTime) => GiveUpCause::ExecutionTimeout.explanation(),
             Self::Lost => "its worker was lost and the task is delivered at most once",
             Self::GivenUp(cause) => cause.explanation(),
         })
@@ -280,8 +281,7 @@ impl ExecutionRow {
         match &record.event {
             Event::TaskStarted { attempt, node, .. } => self.start(*attempt, *node, sequence, at),
             Event::TaskRetry { ended, .. } => {
-                let timed_out = ended.failure == Some(FailureClass::TimedOut);
-                self.end_attempt(ended, if timed_out { Outcome::TimedOut } else { Outcome::Failed });
+                self.end_attempt(ended, outcome_of(ended));
                 self.status = Status::Retrying;
             }
             Event::TaskRequeued { cause, .. } => {
@@ -333,7 +333,10 @@ impl ExecutionRow {
                 Status::Failed
             }
             Event::TaskTimedOut { ended, cause, .. } => {
-                self.end_attempt(ended, Outcome::TimedOut);
+                match ended {
+                    Some(ended) => self.end_attempt(ended, outcome_of(ended)),
+                    None => self.take_back(Outcome::Lost, at),
+                }
                 self.reason = Some(Reason::GivenUp(*cause));
                 Status::TimedOut
             }
@@ -391,5 +394,14 @@ impl ExecutionRow {
             attempt.finished_at = Some(at);
             attempt.outcome = Some(outcome);
         }
+    }
+}
+
+/// How an attempt ended of an execution that did not succeed.
+fn outcome_of(ended: &AttemptEnded) -> Outcome {
+    match ended.failure {
+        Some(FailureClass::TimedOut) => Outcome::TimedOut,
+        Some(_) => Outcome::Failed,
+        None => Outcome::Cancelled,
     }
 }

@@ -46,9 +46,12 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
 fn accepted(event: &Event) -> Option<(ExecutionId, &AttemptEnded, Ended)> {
     match event {
         Event::TaskCompleted { execution, ended, .. } => Some((*execution, ended, Ended::Succeeded)),
-        Event::TaskFailed { execution, ended, .. }
-        | Event::TaskTimedOut { execution, ended, .. }
-        | Event::TaskRetry { execution, ended, .. } => Some((*execution, ended, Ended::Failed)),
+        Event::TaskTimedOut { execution, ended: Some(ended), .. } if ended.failure.is_some() => {
+            Some((*execution, ended, Ended::Failed))
+        }
+        Event::TaskFailed { execution, ended, .. } | Event::TaskRetry { execution, ended, .. } => {
+            Some((*execution, ended, Ended::Failed))
+        }
         _ => None,
     }
 }

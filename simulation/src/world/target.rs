@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use escapement_actors::ports::{AttemptEnd, AttemptFailure, AttemptOrder, Executor, OutputChunk, OutputSink, OutputStream};
+use escapement_actors::ports::{
+    AttemptEnd, AttemptFailure, AttemptOrder, Executor, OutputChunk, OutputSink, OutputStream,
+};
 use escapement_domain::identifier::NodeId;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;

@@ -216,9 +216,8 @@ async fn a_failure_is_told_by_its_class() {
 #[tokio::test]
 async fn a_target_says_how_long_it_is_to_be_left_alone() {
     let asked = |value: &str| {
-        let answer = format!(
-            "HTTP/1.1 429 Too Many Requests\r\nretry-after: {value}\r\ncontent-length: 0\r\n\r\n"
-        );
+        let answer =
+            format!("HTTP/1.1 429 Too Many Requests\r\nretry-after: {value}\r\ncontent-length: 0\r\n\r\n");
         async move { failure_of(answer).await.retry_after }
     };
     assert_eq!(asked("7").await, Some(Span::seconds(7)));
@@ -283,7 +282,9 @@ async fn what_cannot_be_called_says_why() {
         ("ftp://example.com/".into(), "a URL must begin with http:// or https://, not ftp:"),
         ("nonsense".into(), "the URL cannot be read: relative URL without a base"),
     ] {
-        let AttemptEnd::Failed(AttemptFailure { error, .. }) = run(post(&url)).await.0 else { panic!("{url} was called") };
+        let AttemptEnd::Failed(AttemptFailure { error, .. }) = run(post(&url)).await.0 else {
+            panic!("{url} was called")
+        };
         assert_eq!(error, expected);
     }
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";

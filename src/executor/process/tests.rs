@@ -116,7 +116,9 @@ async fn what_cannot_be_started_says_why() {
     let error = "/nowhere/tool cannot be started: No such file or directory (os error 2)";
     assert_eq!(run(missing).await.end, failed(error));
     let not_a_program = ProcessAction { program: "/etc/passwd".into(), ..shell("") };
-    let AttemptEnd::Failed(AttemptFailure { error, .. }) = run(not_a_program).await.end else { panic!("started") };
+    let AttemptEnd::Failed(AttemptFailure { error, .. }) = run(not_a_program).await.end else {
+        panic!("started")
+    };
     assert!(error.starts_with("/etc/passwd cannot be started: "), "{error}");
 }
 
@@ -232,7 +234,9 @@ async fn limits_hold() {
 
     let mut busy = shell("while true; do :; done");
     busy.limits.cpu_time = Some(Span(500));
-    let AttemptEnd::Failed(AttemptFailure { error, .. }) = run(busy).await.end else { panic!("it should have been stopped") };
+    let AttemptEnd::Failed(AttemptFailure { error, .. }) = run(busy).await.end else {
+        panic!("it should have been stopped")
+    };
     assert!(error.contains("used up its processor time"), "{error}");
 }
 

@@ -6,7 +6,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::super::problem::Problem;
 use crate::service::WorkerView;
+use crate::service::dead_letters::Retried;
 use crate::service::executions::ExecutionCounts;
 use crate::service::history::{AttemptRow, ExecutionRow, OutputLine};
 
@@ -140,6 +142,32 @@ pub(in crate::http) enum Status {
     Skipped,
 }
 
+/// What became of dead letters that were to be tried again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct DeadLettersRetried {
+    /// The executions that get another attempt.
+    retried: Vec<String>,
+    /// Those that do not.
+    refused: Vec<NotRetried>,
+    /// Where to go on: the `cursor` of the next call; null when these were all.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
+}
+
+/// An execution that gets no other attempt.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct NotRetried {
+    /// The execution.
+    #[schema(format = "uuid")]
+    execution_id: String,
+    /// The status that a retry of it alone would have been answered with.
+    status: u16,
+    /// The sort of problem.
+    code: &'static str,
+    /// The problem in words.
+    detail: String,
+}
+
 /// One piece of what an attempt wrote.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct LogLine {
@@ -258,6 +286,25 @@ impl From<&AttemptRow> for Attempt {
             outcome: attempt.outcome.map(|outcome| outcome.name()),
             failure: attempt.failure.map(|class| Failure { class: class.name(), code: class.code() }),
             error: attempt.error.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl DeadLettersRetried {
+    pub(in crate::http) fn of(retried: Retried, next_cursor: Option<String>) -> Self {
+        let refused = retried.refused.into_iter().map(|(execution, error)| {
+            let problem = Problem::from(error);
+            NotRetried {
+                execution_id: execution.to_string(),
+                status: problem.status.as_u16(),
+                code: problem.code(),
+                detail: problem.detail().to_owned(),
+            }
+        });
+        Self {
+            retried: retried.retried.iter().map(ToString::to_string).collect(),
+            refused: refused.collect(),
+            next_cursor,
         }
     }
 }

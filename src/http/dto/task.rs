@@ -47,6 +47,12 @@ pub(in crate::http) struct Task {
     #[serde(default)]
     #[schema(default = "5m")]
     timeout: String,
+    /// How long an execution may take in all, from its fire to its end; without a limit if it is left out.
+    #[serde(default)]
+    execution_timeout: Option<String>,
+    /// How long an execution may wait for a worker each time, or for its turn; without a limit if it is left out.
+    #[serde(default)]
+    queue_timeout: Option<String>,
     /// How failed attempts are made again; one attempt if it is left out.
     #[serde(default)]
     retry: Retry,
@@ -92,10 +98,20 @@ pub(in crate::http) struct Task {
     #[serde(default)]
     #[schema(minimum = 1)]
     max_runs: Option<u32>,
+    /// Paused when so many executions in a row have failed for good.
+    #[serde(default)]
+    #[schema(minimum = 1)]
+    pause_after_failures: Option<u32>,
     /// Whether it fires. `active` or `paused` may be asked for.
     #[serde(default)]
     #[schema(value_type = State, default = "active")]
     state: &'static str,
+    /// Why it is paused, if it is.
+    #[schema(read_only, required = true)]
+    pause_reason: Option<String>,
+    /// How many of its executions in a row have failed for good.
+    #[schema(read_only)]
+    failures_in_a_row: u32,
     /// When it was created.
     #[schema(read_only)]
     created_at: String,
@@ -289,6 +305,8 @@ impl From<TaskView> for Task {
             trigger: definition.trigger.into(),
             action: definition.action.into(),
             timeout: definition.timeout.to_string(),
+            execution_timeout: definition.execution_timeout.map(|span| span.to_string()),
+            queue_timeout: definition.queue_timeout.map(|span| span.to_string()),
             retry: Retry::of(definition.retry, definition.retry_on),
             circuit_breaker: definition.circuit_breaker.map(|breaker| CircuitBreaker {
                 failure_threshold: breaker.failure_threshold,
@@ -305,7 +323,10 @@ impl From<TaskView> for Task {
             start_at: definition.start_at.map(|instant| instant.to_string()),
             end_at: definition.end_at.map(|instant| instant.to_string()),
             max_runs: definition.max_runs,
+            pause_after_failures: definition.pause_after_failures,
             state: task.state.name(),
+            pause_reason: task.paused.map(|cause| cause.explanation().into_owned()),
+            failures_in_a_row: task.failures,
             created_at: task.created_at.to_string(),
             updated_at: task.updated_at.to_string(),
             next_fire_at: task.next_fire_at.map(|instant| instant.to_string()),

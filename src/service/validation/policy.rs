@@ -56,6 +56,7 @@ pub(super) fn retry(field: &Field<'_>, faults: &mut Faults) -> Option<(Retry, Op
 
 /// Reads which failures are retried.
 fn retry_on(field: &Field<'_>, faults: &mut Faults) -> Option<RetryOn> {
+    let before = faults.len();
     let mut fields = field.object(faults)?;
     let statuses =
         |field: &Field<'_>, faults: &mut Faults| numbers(field, "a status", HTTP_STATUSES, "5xx", faults);
@@ -68,7 +69,7 @@ fn retry_on(field: &Field<'_>, faults: &mut Faults) -> Option<RetryOn> {
     let (connection, other) = (flag("connection"), flag("other"));
     fields.finish("retry_on", faults);
     let on = RetryOn { http_status, exit_codes, signal, timeout, connection, other };
-    if on.is_empty() {
+    if on.is_empty() && faults.len() == before {
         let detail = "at least one class of failures is expected; leave retry_on out and every failure is retried, or set max_attempts to 1 and none is";
         faults.add(&field.pointer, detail);
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::reason::{AttemptEnded, GiveUpCause, RequeueCause, SkipReason};
+pub use self::reason::{AttemptEnded, GiveUpCause, PauseCause, RequeueCause, SkipReason};
 
 use crate::answer::Answer;
 use crate::command::{Change, Idempotency, NewTask, Offers};
@@ -70,6 +70,8 @@ pub enum Event {
         slot: u32,
         /// Which.
         task: TaskId,
+        /// Why.
+        cause: PauseCause,
     },
     /// A task fires again.
     TaskResumed {
@@ -204,15 +206,15 @@ pub enum Event {
         /// Why there is no further attempt.
         cause: GiveUpCause,
     },
-    /// An execution's last attempt took too long.
+    /// An execution took too long: its last attempt, all of it, or its wait for a worker.
     TaskTimedOut {
         /// The task.
         task: TaskId,
         /// The execution.
         execution: ExecutionId,
-        /// Its last attempt.
-        ended: AttemptEnded,
-        /// Why there is no further attempt.
+        /// Its last attempt, if one was running and its end is known.
+        ended: Option<AttemptEnded>,
+        /// Why it is not tried again, or what of it took too long.
         cause: GiveUpCause,
     },
     /// A running execution was told to stop.

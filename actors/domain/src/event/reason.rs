@@ -85,6 +85,10 @@ pub enum GiveUpCause {
     AttemptsUsedUp,
     /// Its definition does not retry failures of this class.
     NotRetried,
+    /// The time was over that it may take in all.
+    ExecutionTimeout,
+    /// The time was over that it may wait for a worker.
+    QueueTimeout,
 }
 
 impl GiveUpCause {
@@ -94,6 +98,8 @@ impl GiveUpCause {
         match self {
             Self::AttemptsUsedUp => "attempts_used_up",
             Self::NotRetried => "not_retried",
+            Self::ExecutionTimeout => "execution_timeout",
+            Self::QueueTimeout => "queue_timeout",
         }
     }
 
@@ -103,6 +109,42 @@ impl GiveUpCause {
         match self {
             Self::AttemptsUsedUp => "as many attempts failed as the task allows (retry.max_attempts)",
             Self::NotRetried => "the task does not retry failures of this class (retry.retry_on)",
+            Self::ExecutionTimeout => "it was not done within the time that it may take (execution_timeout)",
+            Self::QueueTimeout => "no worker took it within the time that it may wait (queue_timeout)",
+        }
+    }
+}
+
+/// Why a task fires no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PauseCause {
+    /// Somebody asked for it.
+    Requested,
+    /// As many of its executions in a row failed for good as its definition bears.
+    Failures {
+        /// How many.
+        count: u32,
+    },
+}
+
+impl PauseCause {
+    /// The name that the API uses.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Failures { .. } => "failures",
+        }
+    }
+
+    /// A sentence for people.
+    #[must_use]
+    pub fn explanation(self) -> Cow<'static, str> {
+        match self {
+            Self::Requested => "somebody paused it".into(),
+            Self::Failures { count } => {
+                format!("its last {count} executions all failed for good (pause_after_failures)").into()
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::retry::backoff;
 use super::state::{CancelCause, Execution, Grant, Stage};
+use super::waits::Wait;
 use crate::command::{AttemptOutcome, AttemptResult};
 use crate::event::{AttemptEnded, Event, GiveUpCause, RequeueCause};
 use crate::execution::failure::{Failure, FailureClass};
@@ -31,12 +32,10 @@ pub fn report(execution: &Execution, result: &AttemptResult, now: Timestamp) -> 
         AttemptOutcome::Succeeded(value) => {
             Event::TaskCompleted { task, execution: id, ended: ended(None), result: value.clone() }
         }
-        AttemptOutcome::Cancelled => Event::TaskCancelled {
-            task,
-            execution: id,
-            cause: execution.cancelling.unwrap_or(CancelCause::Requested),
-            ended: Some(ended(None)),
-        },
+        AttemptOutcome::Cancelled => {
+            let cause = execution.cancelling.unwrap_or(CancelCause::Requested);
+            stopped(execution, cause, Some(ended(None)))
+        }
         AttemptOutcome::HandedBack => {
             taken_back(execution, RequeueCause::HandedBack { token: result.token }, result.token)
         }
@@ -59,10 +58,10 @@ pub fn report(execution: &Execution, result: &AttemptResult, now: Timestamp) -> 
 fn failed(execution: &Execution, ended: AttemptEnded, failure: &Failure, now: Timestamp) -> Event {
     let (task, id) = (execution.task, execution.id);
     if let Some(cause) = execution.cancelling {
-        return Event::TaskCancelled { task, execution: id, cause, ended: Some(ended) };
+        return stopped(execution, cause, Some(ended));
     }
     let give_up = |ended, cause| match failure.class {
-        FailureClass::TimedOut => Event::TaskTimedOut { task, execution: id, ended, cause },
+        FailureClass::TimedOut => Event::TaskTimedOut { task, execution: id, ended: Some(ended), cause },
         _ => Event::TaskFailed { task, execution: id, ended, result: failure.result.clone(), cause },
     };
     if execution.rules.retry_on.as_ref().is_some_and(|on| !on.covers(failure.class)) {
@@ -79,6 +78,17 @@ fn failed(execution: &Execution, ended: AttemptEnded, failure: &Failure, now: Ti
     Event::TaskRetry { task, execution: id, ended, until, retry_after }
 }
 
+/// How an execution ends that was told to stop.
+fn stopped(execution: &Execution, cause: CancelCause, ended: Option<AttemptEnded>) -> Event {
+    let (task, id) = (execution.task, execution.id);
+    match cause {
+        CancelCause::OutOfTime => {
+            Event::TaskTimedOut { task, execution: id, ended, cause: GiveUpCause::ExecutionTimeout }
+        }
+        _ => Event::TaskCancelled { task, execution: id, cause, ended },
+    }
+}
+
 /// Decides what becomes of an attempt whose worker is lost.
 #[must_use]
 pub fn lose(execution: &Execution, grant: &Grant) -> Event {
@@ -88,7 +98,7 @@ pub fn lose(execution: &Execution, grant: &Grant) -> Event {
 fn taken_back(execution: &Execution, cause: RequeueCause, token: u64) -> Event {
     let (task, id) = (execution.task, execution.id);
     if let Some(cause) = execution.cancelling {
-        return Event::TaskCancelled { task, execution: id, cause, ended: None };
+        return stopped(execution, cause, None);
     }
     match execution.rules.delivery {
         Delivery::AtLeastOnce => Event::TaskRequeued { task, execution: id, cause },
@@ -104,24 +114,22 @@ pub fn stop(execution: &Execution, cause: CancelCause) -> Option<Event> {
     match execution.stage {
         Stage::Running(_) if execution.cancelling.is_some() => None,
         Stage::Running(_) => Some(Event::TaskCancelRequested { task, execution: id, cause }),
-        Stage::Held | Stage::Queued | Stage::Retrying { .. } => {
-            Some(Event::TaskCancelled { task, execution: id, cause, ended: None })
-        }
+        Stage::Held | Stage::Queued | Stage::Retrying { .. } => Some(stopped(execution, cause, None)),
     }
 }
 
-/// Decides whether the time of the next attempt has come. A proposal for an earlier wait, or one that comes too soon,
-/// changes nothing.
+/// Decides what follows when a wait is over. A proposal for an earlier wait, or one that comes too soon, changes nothing.
 #[must_use]
-pub fn retry_due(execution: &Execution, attempts: u32, now: Timestamp) -> Option<Event> {
-    match execution.stage {
-        Stage::Retrying { until } if execution.attempts == attempts && until <= now => {
-            Some(Event::TaskRequeued {
-                task: execution.task,
-                execution: execution.id,
-                cause: RequeueCause::RetryDue,
-            })
+pub fn wait_over(execution: &Execution, wait: Wait, now: Timestamp) -> Option<Event> {
+    execution.waits().find(|(until, waits_for)| *waits_for == wait && *until <= now)?;
+    let (task, id) = (execution.task, execution.id);
+    match wait {
+        Wait::Retry { .. } => {
+            Some(Event::TaskRequeued { task, execution: id, cause: RequeueCause::RetryDue })
         }
-        _ => None,
+        Wait::Queue { .. } => {
+            Some(Event::TaskTimedOut { task, execution: id, ended: None, cause: GiveUpCause::QueueTimeout })
+        }
+        Wait::Whole => stop(execution, CancelCause::OutOfTime),
     }
 }

@@ -6,3 +6,4 @@ pub mod decide;
 pub mod failure;
 pub mod retry;
 pub mod state;
+pub mod waits;

@@ -9,7 +9,7 @@ use super::placement::{Condition, Worker};
 use super::window::Moments;
 use super::{Replica, Tenant};
 use crate::command::Change;
-use crate::event::{Event, RequeueCause};
+use crate::event::{Event, PauseCause, RequeueCause};
 use crate::execution::state::{Execution, Grant, Occurrence, Stage, Status};
 use crate::identifier::ExecutionId;
 use crate::record::{ChainHead, Record};
@@ -89,7 +89,8 @@ impl Replica {
                     owner: owner.clone(),
                     version: 1,
                     revision: self.revisions,
-                    paused: *paused,
+                    paused: paused.then_some(PauseCause::Requested),
+                    failures: 0,
                     // An instant that was past from the start (`if_past: run`) is not settled yet.
                     settled: next.map_or(*created_at, |next| (*created_at).min(Timestamp(next.0 - 1))),
                     next: *next,
@@ -125,15 +126,16 @@ impl Replica {
                     let_moved_fall_away(task);
                 }
             }
-            Event::TaskPaused { slot, .. } => {
+            Event::TaskPaused { slot, cause, .. } => {
                 if let Some(task) = self.tasks.get_mut(*slot) {
-                    task.paused = true;
+                    task.paused = Some(*cause);
                     task.updated_at = at;
                 }
             }
             Event::TaskResumed { slot, .. } => {
                 if let Some(task) = self.tasks.get_mut(*slot) {
-                    task.paused = false;
+                    task.paused = None;
+                    task.failures = 0;
                     task.updated_at = at;
                 }
             }
@@ -247,6 +249,7 @@ impl Replica {
             occurrence,
             scheduled_at,
             fired_at: record.header.at,
+            queued_at: record.header.at,
             log_index: record.header.log_index,
             correlation_id: record.header.correlation_id.clone(),
             rules: task.rules.clone(),
@@ -290,6 +293,7 @@ impl Replica {
                 }
                 let turns = self.turns;
                 self.move_to(*execution, Stage::Queued, |open| {
+                    open.queued_at = at;
                     if back_of_queue {
                         open.turn = turns;
                     }
@@ -359,6 +363,11 @@ impl Replica {
         self.backfill_went_on(open.occurrence);
         let Some(task) = self.tasks.get_mut(open.slot).filter(|task| task.id == open.task) else { return };
         task.open.retain(|other| *other != id);
+        match status {
+            Status::Succeeded => task.failures = 0,
+            status if status.is_failure() => task.failures = task.failures.saturating_add(1),
+            _ => {}
+        }
         task.last_execution =
             Some(LastExecution { id, status, scheduled_at: open.scheduled_at, finished_at: at });
     }

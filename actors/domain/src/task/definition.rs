@@ -26,6 +26,10 @@ pub struct Definition {
     pub action: Action,
     /// How long one attempt may take.
     pub timeout: Span,
+    /// How long an execution may take in all, from its fire to its end.
+    pub execution_timeout: Option<Span>,
+    /// How long an execution may wait for a worker, each time.
+    pub queue_timeout: Option<Span>,
     /// How failed attempts are made again.
     pub retry: Retry,
     /// Which failures are retried; every one if it is left out.
@@ -54,6 +58,8 @@ pub struct Definition {
     pub end_at: Option<Timestamp>,
     /// The task is finished after so many fires.
     pub max_runs: Option<u32>,
+    /// The task is paused when so many executions in a row have failed for good.
+    pub pause_after_failures: Option<u32>,
 }
 
 impl Definition {
@@ -67,6 +73,8 @@ impl Definition {
             trigger,
             action,
             timeout: Self::TIMEOUT,
+            execution_timeout: None,
+            queue_timeout: None,
             retry: Retry::NONE,
             retry_on: None,
             circuit_breaker: None,
@@ -81,6 +89,7 @@ impl Definition {
             start_at: None,
             end_at: None,
             max_runs: None,
+            pause_after_failures: None,
         }
     }
 

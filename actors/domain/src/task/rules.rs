@@ -29,10 +29,16 @@ pub struct Rules {
     pub retry_on: Option<Box<RetryOn>>,
     /// How long one attempt may take.
     pub timeout: Span,
+    /// How long an execution may take in all.
+    pub execution_timeout: Option<Span>,
+    /// How long an execution may wait for a worker.
+    pub queue_timeout: Option<Span>,
     /// The longest delay added to each instant.
     pub jitter: Span,
     /// Finished after so many fires.
     pub max_runs: Option<u32>,
+    /// Paused when so many executions in a row have failed for good.
+    pub pause_after_failures: Option<u32>,
     /// What a worker must offer.
     pub requirement: Requirement,
     /// The names of the calendars that narrow the schedule.
@@ -96,8 +102,11 @@ impl Rules {
             retry: definition.retry,
             retry_on: definition.retry_on.clone().map(Box::new),
             timeout: definition.timeout,
+            execution_timeout: definition.execution_timeout,
+            queue_timeout: definition.queue_timeout,
             jitter: definition.jitter,
             max_runs: definition.max_runs,
+            pause_after_failures: definition.pause_after_failures,
             requirement,
             calendars: definition.calendars.iter().map(|name| name.as_str().into()).collect(),
         }

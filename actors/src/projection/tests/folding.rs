@@ -5,6 +5,7 @@ use std::time::Duration;
 use escapement_domain::command::Request;
 use escapement_domain::event::Event;
 use escapement_domain::execution::state::Status;
+use escapement_domain::execution::waits::Wait;
 use escapement_domain::identifier::TaskId;
 use escapement_domain::task::definition::{Definition, Delivery, Overlap, Retry};
 use proptest::prelude::*;
@@ -182,7 +183,9 @@ fn a_success_is_told_from_beginning_to_end() {
         world.report(&open, super::world::failed());
         world.now += 60_000;
         let open = world.open()[0].clone();
-        world.scheduler(Request::RetriesDue(vec![(open.id, open.attempts)])).expect("heard");
+        world
+            .scheduler(Request::WaitsOver(vec![(open.id, Wait::Retry { attempts: open.attempts })]))
+            .expect("heard");
         world.complete_all();
     });
     assert_eq!(row.status, Status::Succeeded);

@@ -14,6 +14,7 @@ use escapement_domain::command::{
 };
 use escapement_domain::execution::failure::Failure;
 use escapement_domain::execution::state::{Execution, Status};
+use escapement_domain::execution::waits::Wait;
 use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use escapement_domain::record::{ChainHead, Record};
 use escapement_domain::task::action::{Action, Operation};
@@ -249,9 +250,10 @@ impl World {
     }
 
     fn retry_something(&mut self, tenant: &str, ended: &[Arc<Execution>]) {
-        let due: Vec<_> = self.open().iter().map(|open| (open.id, open.attempts)).collect();
+        let wait = |open: &Arc<Execution>| (open.id, Wait::Retry { attempts: open.attempts });
+        let due: Vec<_> = self.open().iter().map(wait).collect();
         self.now += 700;
-        self.scheduler(Request::RetriesDue(due)).expect("heard");
+        self.scheduler(Request::WaitsOver(due)).expect("heard");
         let Some(open) = ended.last() else { return };
         let reopening = Reopening {
             execution: open.id,

@@ -35,7 +35,7 @@ fn wait_for_retry(world: &mut World, id: ExecutionId) {
     let open = world.replica.execution(id).expect("open").clone();
     let Stage::Retrying { until } = open.stage else { panic!("it waits: {open:?}") };
     world.now = until.0;
-    world.scheduler(Request::RetriesDue(vec![(id, open.attempts)])).expect("heard");
+    world.scheduler(Request::WaitsOver(vec![(id, Wait::Retry { attempts: open.attempts })])).expect("heard");
 }
 
 fn last_cause(world: &World) -> Option<GiveUpCause> {
@@ -89,7 +89,9 @@ fn wait_after(asked: Option<Span>) -> (u64, Option<Span>) {
         .report(id, AttemptOutcome::Failed(Failure { retry_after: asked, ..Failure::new("no") }))
         .expect("heard");
     let retry = world.records.iter().find_map(|record| match &record.event {
-        Event::TaskRetry { until, retry_after, .. } => Some((until.since(Timestamp(world.now)).0, *retry_after)),
+        Event::TaskRetry { until, retry_after, .. } => {
+            Some((until.since(Timestamp(world.now)).0, *retry_after))
+        }
         _ => None,
     });
     retry.expect("it is retried")

@@ -2,6 +2,7 @@
 
 mod backfills;
 mod calendars;
+mod deadlines;
 mod exactly_once;
 mod failures;
 mod overlap_and_misfire;
@@ -22,6 +23,7 @@ use crate::command::{
 use crate::event::Event;
 use crate::execution::failure::Failure;
 use crate::execution::state::{Execution, Status};
+use crate::execution::waits::Wait;
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::record::Record;
 use crate::task::action::{Action, Operation};

@@ -160,12 +160,12 @@ fn a_failed_attempt_is_made_again_after_its_wait_and_no_sooner() {
     assert_eq!(world.names(), ["TaskRetry"]);
     let attempts = world.only_open().attempts;
     world.now += 999;
-    world.scheduler(Request::RetriesDue(vec![(id, attempts)])).expect("heard");
+    world.scheduler(Request::WaitsOver(vec![(id, Wait::Retry { attempts })])).expect("heard");
     assert!(world.names().is_empty(), "too soon");
     world.now += 1;
-    world.scheduler(Request::RetriesDue(vec![(id, attempts)])).expect("heard");
+    world.scheduler(Request::WaitsOver(vec![(id, Wait::Retry { attempts })])).expect("heard");
     assert_eq!(world.names(), ["TaskRequeued", "TaskStarted"]);
-    world.scheduler(Request::RetriesDue(vec![(id, attempts)])).expect("heard");
+    world.scheduler(Request::WaitsOver(vec![(id, Wait::Retry { attempts })])).expect("heard");
     assert!(world.names().is_empty(), "heard twice");
     world.report(id, AttemptOutcome::TimedOut).expect("heard");
     assert_eq!(world.names(), ["TaskTimedOut"]);

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::command::Change;
+use crate::event::GiveUpCause;
 use crate::execution::state::Occurrence;
 
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ enum Move {
     Cancel(u8),
     Join(u8),
     Lose(u8),
-    Retries,
+    Waits,
     Continue,
     Change(u8, u8),
     FireMoved(u8),
@@ -47,7 +48,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => any::<u8>().prop_map(Move::Cancel),
         1 => (0..3_u8).prop_map(Move::Join),
         1 => (0..3_u8).prop_map(Move::Lose),
-        1 => Just(Move::Retries),
+        2 => Just(Move::Waits),
         1 => Just(Move::Continue),
         2 => (0..6_u8, any::<u8>()).prop_map(|(id, how)| Move::Change(id, how)),
         2 => (0..6_u8).prop_map(Move::FireMoved),
@@ -66,6 +67,9 @@ fn kind(kind: u8) -> Definition {
         delivery: if kind & 8 == 0 { Delivery::AtLeastOnce } else { Delivery::AtMostOnce },
         retry: Retry { max_attempts: 1 + u32::from(kind % 3), ..Retry::DEFAULT },
         priority: kind % 10,
+        execution_timeout: (kind & 16 != 0).then_some(Span(3_000)),
+        queue_timeout: (kind & 32 != 0).then_some(Span(700)),
+        pause_after_failures: (kind & 64 != 0).then_some(2),
         ..definition()
     }
 }
@@ -219,9 +223,10 @@ impl Player {
                 let incarnation = *self.workers.get(node)?;
                 self.scheduler(Request::LoseWorker { node: NodeId(u64::from(*node)), incarnation })
             }
-            Move::Retries => {
-                let due = self.world.open().iter().map(|open| (open.id, open.attempts)).collect();
-                self.scheduler(Request::RetriesDue(due))
+            Move::Waits => {
+                let open = self.world.open();
+                let waits = open.iter().flat_map(|open| open.waits().map(|(_, wait)| (open.id, wait)));
+                self.scheduler(Request::WaitsOver(waits.collect()))
             }
             Move::Continue => self.scheduler(Request::Continue),
             Move::Later(millis) => {
@@ -313,6 +318,31 @@ fn world_life(world: &World, record: &Record) -> usize {
         .count()
 }
 
+/// What is over is over: nothing ends as out of time before its time, and nothing waits in the queue beyond what was proposed.
+fn in_time(world: &World) {
+    let mut fired = BTreeMap::new();
+    let mut queued = BTreeMap::new();
+    for record in &world.records {
+        let at = record.header.at;
+        match &record.event {
+            Event::TaskScheduled { execution, .. } | Event::TaskReopened { execution, .. } => {
+                fired.insert(*execution, at);
+                queued.insert(*execution, at);
+            }
+            Event::TaskRequeued { execution, .. } => drop(queued.insert(*execution, at)),
+            Event::TaskStarted { execution, .. } => drop(queued.remove(execution)),
+            Event::TaskTimedOut { execution, ended, cause: GiveUpCause::QueueTimeout, .. } => {
+                let since = queued.remove(execution).expect("it waited for a worker");
+                assert!(at.since(since) >= Span(700) && ended.is_none());
+            }
+            Event::TaskTimedOut { execution, cause: GiveUpCause::ExecutionTimeout, .. } => {
+                assert!(at.since(fired[execution]) >= Span(3_000));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// What workers hold is what executions say, and nobody holds more than their slots.
 fn held_once(world: &World) {
     let mut held = 0;
@@ -345,6 +375,7 @@ proptest! {
             backfilled_in_bounds(&player.world);
         }
         fired_once(&player.world);
+        in_time(&player.world);
         let mut folded = Replica::default();
         player.world.records.iter().for_each(|record| folded.evolve(record));
         prop_assert_eq!(folded.state_hash(), player.world.replica.state_hash());
