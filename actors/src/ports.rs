@@ -8,6 +8,7 @@ use bytes::Bytes;
 use escapement_domain::answer::Answer;
 use escapement_domain::command::Report;
 use escapement_domain::execution::failure::FailureClass;
+use escapement_domain::execution::usage::Usage;
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId, TenantId};
 use escapement_domain::task::action::Action;
 use escapement_domain::timestamp::{Span, Timestamp};
@@ -209,6 +210,21 @@ impl AttemptFailure {
     }
 }
 
+/// An attempt that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// How it ended.
+    pub end: AttemptEnd,
+    /// What it used, if that can be told.
+    pub usage: Option<Usage>,
+}
+
+impl From<AttemptEnd> for Finished {
+    fn from(end: AttemptEnd) -> Self {
+        Self { end, usage: None }
+    }
+}
+
 impl From<AttemptFailure> for AttemptEnd {
     fn from(failure: AttemptFailure) -> Self {
         Self::Failed(failure)
@@ -252,7 +268,7 @@ pub trait Executor: Send + Sync + 'static {
         order: AttemptOrder,
         output: std::sync::Arc<dyn OutputSink>,
         cancel: CancellationToken,
-    ) -> BoxFuture<'static, AttemptEnd>;
+    ) -> BoxFuture<'static, Finished>;
 }
 
 /// The executors of a node by the kind of their action.

@@ -276,6 +276,8 @@ fn attempt_ended(ended: &AttemptEnded) -> Value {
         "failure": ended.failure.map(|class| json!({ "class": class.name(), "code": class.code() })),
         "error": ended.error.as_deref(),
         "failed_items": ended.failed_items.as_ref().map(sealed_text),
+        "cpu_ms": ended.usage.map(|usage| usage.cpu_ms),
+        "peak_memory_bytes": ended.usage.map(|usage| usage.peak_memory_bytes),
     })
 }
 

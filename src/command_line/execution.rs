@@ -325,7 +325,8 @@ fn attempts(execution: &Value, zone: Zone) -> String {
         return String::new();
     }
     let started = format!("STARTED ({})", zone.name());
-    let mut table = Table::new([">ATTEMPT", "WORKER", &started, "FINISHED", "OUTCOME", "ERROR"]);
+    let mut table =
+        Table::new([">ATTEMPT", "WORKER", &started, "FINISHED", "OUTCOME", ">CPU S", ">PEAK MIB", "ERROR"]);
     for attempt in attempts {
         table.row([
             field(attempt, "/number"),
@@ -333,6 +334,10 @@ fn attempts(execution: &Value, zone: Zone) -> String {
             when(attempt, "/started_at", zone),
             when(attempt, "/finished_at", zone),
             field(attempt, "/outcome"),
+            field(attempt, "/cpu_seconds"),
+            attempt["peak_memory_bytes"]
+                .as_u64()
+                .map_or("-".into(), |bytes| bytes.div_ceil(1 << 20).to_string()),
             shortened(&optional(attempt, "/error")),
         ]);
     }
@@ -351,7 +356,7 @@ mod tests {
             "id": "e1", "task_id": "t1", "trigger": "schedule", "status": "failed", "scheduled_at": "2026-03-01T00:00:00.000Z",
             "lateness_ms": 4, "attempt": 2, "reason": null, "error": "HTTP 500", "attempts": [
                 {"number": 1, "worker": "node 1", "started_at": "2026-03-01T00:00:00.010Z", "finished_at": "2026-03-01T00:00:01.000Z",
-                 "outcome": "failed", "error": "HTTP 500"}]
+                 "outcome": "failed", "error": "HTTP 500", "cpu_seconds": 0.25, "peak_memory_bytes": 1_048_577}]
         })
     }
 
@@ -369,11 +374,11 @@ e1  t1    schedule  failed  2026-03-01 00:00:00        4        2  HTTP 500
         let sheet = sheet(&execution(), Zone(Tz::UTC));
         assert!(sheet.contains("late by    4 ms\n"), "{sheet}");
         assert!(
-            sheet.contains("\n\nATTEMPT  WORKER  STARTED (UTC)        FINISHED             OUTCOME  ERROR\n"),
+            sheet.contains("\n\nATTEMPT  WORKER  STARTED (UTC)        FINISHED             OUTCOME  CPU S  PEAK MIB  ERROR\n"),
             "{sheet}"
         );
         assert!(
-            sheet.ends_with("      1  node 1  2026-03-01 00:00:00  2026-03-01 00:00:01  failed   HTTP 500\n"),
+            sheet.ends_with("      1  node 1  2026-03-01 00:00:00  2026-03-01 00:00:01  failed    0.25         2  HTTP 500\n"),
             "{sheet}"
         );
     }

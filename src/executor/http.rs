@@ -10,7 +10,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use escapement_actors::ports::{AttemptEnd, AttemptFailure, AttemptOrder, Clock, Executor, OutputSink};
+use escapement_actors::ports::{
+    AttemptEnd, AttemptFailure, AttemptOrder, Clock, Executor, Finished, OutputSink,
+};
 use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::limits::{RESULT_BYTES_MAX, RETRY_AFTER_MAX};
 use escapement_domain::task::action::{Action, HttpAction};
@@ -171,14 +173,14 @@ impl Executor for HttpExecutor {
         order: AttemptOrder,
         output: Arc<dyn OutputSink>,
         cancel: CancellationToken,
-    ) -> BoxFuture<'static, AttemptEnd> {
+    ) -> BoxFuture<'static, Finished> {
         let executor = self.clone();
         let transcript = Transcript::new(output, Arc::clone(&self.clock), OUTPUT_BYTES_DEFAULT);
         Box::pin(async move {
             let Action::Http(action) = &order.action else {
-                return failed("this executor calls URLs only");
+                return failed("this executor calls URLs only").into();
             };
-            tokio::select! {
+            let end = tokio::select! {
                 biased;
                 () = cancel.cancelled() => {
                     transcript.system("cancelled: the call is given up");
@@ -189,7 +191,8 @@ impl Executor for HttpExecutor {
                     transcript.system(format!("no answer within {}", order.timeout));
                     AttemptEnd::TimedOut
                 }
-            }
+            };
+            end.into()
         })
     }
 }

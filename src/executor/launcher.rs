@@ -24,7 +24,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use escapement_domain::execution::usage::Usage;
 use escapement_domain::limits::FAILED_ITEMS_BYTES_MAX;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use rustix::io::Errno;
 use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
@@ -85,12 +88,14 @@ pub(super) struct Stop {
     pub(super) grace_ms: u64,
 }
 
-/// What a guardian tells its node, a line each. Everything but [`Told::Started`] and
-/// [`Told::FailedItems`] is the last word.
+/// What a guardian tells its node, a line each. Everything but [`Told::Started`], [`Told::Used`]
+/// and [`Told::FailedItems`] is the last word.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Told {
     /// The program's process and group.
     Started(i32),
+    /// What the program used, with all that it started.
+    Used(Usage),
     /// What the program wrote of the items that failed, or the beginning of it.
     FailedItems(String),
     /// It was not started.
@@ -181,6 +186,9 @@ fn attend(launch: &Launch, heard: BufReader<UnixStream>, node: &mut UnixStream) 
         patience = grace;
     }
     let status = kill_all(group)?;
+    if let Some(used) = used() {
+        let _ = tell(node, &Told::Used(used));
+    }
     if let Some(items) = failed_items(&Launch::failed_items(&launch.directory)) {
         let _ = tell(node, &Told::FailedItems(items));
     }
@@ -191,6 +199,17 @@ fn attend(launch: &Launch, heard: BufReader<UnixStream>, node: &mut UnixStream) 
         },
         (Some(code), _) => Told::Exited(code),
         (None, signal) => Told::Killed(signal.unwrap_or_default()),
+    })
+}
+
+/// What the program used with all that it started: this process has no other children, and has waited for them all.
+fn used() -> Option<Usage> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?;
+    let millis = |time: TimeVal| u64::try_from(time.num_milliseconds()).unwrap_or(0);
+    Some(Usage {
+        cpu_ms: millis(usage.user_time() + usage.system_time()),
+        // The system counts in KiB.
+        peak_memory_bytes: u64::try_from(usage.max_rss()).unwrap_or(0).saturating_mul(1_024),
     })
 }
 

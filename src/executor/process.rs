@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use escapement_actors::ports::{
-    AttemptEnd, AttemptFailure, AttemptOrder, Clock, Executor, OutputSink, OutputStream,
+    AttemptEnd, AttemptFailure, AttemptOrder, Clock, Executor, Finished, OutputSink, OutputStream,
 };
 use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::task::action::{Action, ProcessAction};
@@ -136,25 +136,25 @@ impl Executor for ProcessExecutor {
         order: AttemptOrder,
         output: Arc<dyn OutputSink>,
         cancel: CancellationToken,
-    ) -> BoxFuture<'static, AttemptEnd> {
+    ) -> BoxFuture<'static, Finished> {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
             let transcript = Transcript::new(output, Arc::clone(&inner.clock), inner.output_bytes);
             let Action::Process(action) = &order.action else {
-                return failed("this executor runs programs only");
+                return failed("this executor runs programs only").into();
             };
             let refuse = |error: String| {
                 transcript.system(error.clone());
                 failed(error)
             };
             if let Err(error) = inner.policy.check(&action.program) {
-                return refuse(error);
+                return refuse(error).into();
             }
             let attempt = format!("{}-{}-{}", order.execution, order.attempt, order.fencing_token);
             let directory = inner.work.join(attempt);
             let end = match Attempt::begin(&inner, &order, action, &directory).await {
                 Ok(attempt) => attempt.attend(order.timeout, cancel, &transcript).await,
-                Err(error) => refuse(format!("the program's guardian cannot be started: {error}")),
+                Err(error) => refuse(format!("the program's guardian cannot be started: {error}")).into(),
             };
             // The guardian did this already, if there was one and nobody killed it.
             let _ = tokio::fs::remove_dir_all(&directory).await;
@@ -222,15 +222,10 @@ impl Attempt {
     }
 
     /// Stays until the program has ended and nothing of it is left.
-    async fn attend(
-        mut self,
-        timeout: Span,
-        cancel: CancellationToken,
-        transcript: &Transcript,
-    ) -> AttemptEnd {
+    async fn attend(mut self, timeout: Span, cancel: CancellationToken, transcript: &Transcript) -> Finished {
         let pipes = (self.guardian.stdout.take(), self.guardian.stderr.take());
         let (Some(stdout), Some(stderr)) = pipes else {
-            return failed("the program's output is not piped");
+            return failed("the program's output is not piped").into();
         };
         let mut copying = Box::pin(futures::future::join(
             transcript.copy(OutputStream::Stdout, stdout),
@@ -238,13 +233,14 @@ impl Attempt {
         ));
         let mut copied = false;
         let mut stopped = None;
-        let mut failed_items = None;
+        let (mut failed_items, mut usage) = (None, None);
         let mut alarm = Box::pin(tokio::time::sleep(timeout.into()));
         let last = loop {
             tokio::select! {
                 biased;
                 word = self.next_word() => match word {
                     Some(Told::Started(group)) => self.group = Pid::from_raw(group),
+                    Some(Told::Used(used)) => usage = Some(used),
                     Some(Told::FailedItems(text)) => match items::of_file(&text) {
                         Ok(items) => failed_items = items,
                         Err(error) => transcript.system(format!("the failed items are not kept: {error}")),
@@ -278,7 +274,7 @@ impl Attempt {
         }
         // Its last word was its last deed; it only needs to be waited for, so that no zombie stays.
         let _ = tokio::time::timeout(GUARDIAN_MARGIN, self.guardian.wait()).await;
-        end(stopped, last, failed_items, transcript)
+        Finished { end: end(stopped, last, failed_items, transcript), usage }
     }
 
     /// Waits for the guardian's next word; `None` when it went without a last one.
@@ -321,7 +317,7 @@ fn end(
             (format!("killed by {}", signal_name(signal)), FailureClass::Signal(signal), Some(result))
         }
         Some(Told::Refused(reason)) => (reason, FailureClass::Other, None),
-        Some(Told::Started(_) | Told::FailedItems(_)) | None => {
+        Some(Told::Started(_) | Told::FailedItems(_) | Told::Used(_)) | None => {
             let what = "the program's guardian went without a word; the program was killed";
             (what.to_owned(), FailureClass::Other, None)
         }

@@ -352,7 +352,8 @@ impl TestNode {
             (open.tenant, open.grant().expect("running").token)
         });
         let at = self.clock.now();
-        let result = AttemptResult { execution, tenant, token, started_at: at, finished_at: at, outcome };
+        let result =
+            AttemptResult { execution, tenant, token, started_at: at, finished_at: at, outcome, usage: None };
         let sequence = self.reports.fetch_add(1, Ordering::SeqCst) + 1;
         let (node, incarnation) = WORKER;
         self.scheduler(Request::Report(Report { node, incarnation, sequence, results: vec![result] }));

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, CodecError};
 use crate::execution::failure::Failure;
 use crate::execution::state::{Occurrence, Status};
+use crate::execution::usage::Usage;
 use crate::execution::waits::Wait;
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::limits::COMMAND_BYTES_MAX;
@@ -369,6 +370,8 @@ pub struct AttemptResult {
     pub finished_at: Timestamp,
     /// How it ended.
     pub outcome: AttemptOutcome,
+    /// What it used, if its worker could tell.
+    pub usage: Option<Usage>,
 }
 
 /// How an attempt ended.

@@ -26,7 +26,7 @@ use crate::attempt::{self, AttemptParts};
 use crate::intent::{Renewal, Renewed, SubmitError};
 use crate::keeper::Lifeline;
 use crate::machine::Applied;
-use crate::ports::{AttemptEnd, AttemptFailure, AttemptOrder, Executor};
+use crate::ports::{AttemptEnd, AttemptFailure, AttemptOrder, Executor, Finished};
 
 /// Looks at the lease in each margin.
 const TICKS_PER_MARGIN: u32 = 4;
@@ -50,7 +50,7 @@ impl Message for Look {
 struct Ended {
     execution: ExecutionId,
     token: u64,
-    end: Option<AttemptEnd>,
+    finished: Option<Finished>,
 }
 
 impl Message for Ended {
@@ -240,6 +240,7 @@ impl DispatcherActor {
             started_at: now,
             finished_at: now,
             outcome,
+            usage: None,
         });
     }
 
@@ -264,7 +265,7 @@ impl DispatcherActor {
         let output = self.parts.outputs.sink(&order.tenant, execution, order.attempt);
         let dispatcher = ctx.address();
         // Not bounded by the mailbox but by the slots: an end that is not heard would hold its slot for ever.
-        let ended = Box::new(move |end| dispatcher.do_send(Ended { execution, token, end }));
+        let ended = Box::new(move |finished| dispatcher.do_send(Ended { execution, token, finished }));
         let leash = attempt::start(AttemptParts { order, executor, output, ended });
         self.parts.observer.attempt_started();
         let running = Running {
@@ -412,7 +413,7 @@ impl StreamHandler<Applied> for DispatcherActor {
 impl Handler<Ended> for DispatcherActor {
     type Result = ();
 
-    fn handle(&mut self, Ended { execution, token, end }: Ended, ctx: &mut Self::Context) {
+    fn handle(&mut self, Ended { execution, token, finished }: Ended, ctx: &mut Self::Context) {
         if self.attempts.running.get(&execution).is_none_or(|running| running.token != token) {
             // It was killed, or taken away.
             return;
@@ -420,9 +421,10 @@ impl Handler<Ended> for DispatcherActor {
         let Some(running) = self.attempts.running.remove(&execution) else { return };
         let took = self.now().saturating_sub(running.began);
         let died = AttemptEnd::Failed(AttemptFailure::new(""));
-        self.parts.observer.attempt_ended(end.as_ref().unwrap_or(&died), took);
+        let end = finished.as_ref().map_or(&died, |finished| &finished.end);
+        self.parts.observer.attempt_ended(end, took);
         self.attempts.note_end(execution, token);
-        self.outbox.push(running.result(execution, end, self.parts.clock.now()));
+        self.outbox.push(running.result(execution, finished, self.parts.clock.now()));
         self.report(ctx);
         self.go_on_draining(ctx);
     }

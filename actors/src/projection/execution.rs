@@ -10,6 +10,7 @@ use escapement_domain::codec::{self, CodecError};
 use escapement_domain::event::{AttemptEnded, Event, GiveUpCause, RequeueCause};
 use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::execution::state::{CancelCause, Occurrence, Status};
+use escapement_domain::execution::usage::Usage;
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId, TenantId};
 use escapement_domain::record::{Record, RecordHeader};
 use escapement_domain::task::sealed::Sealed;
@@ -83,6 +84,8 @@ pub struct AttemptRow {
     pub failure: Option<FailureClass>,
     /// Why it failed.
     pub error: Option<Arc<str>>,
+    /// What it used, if its worker could tell.
+    pub usage: Option<Usage>,
 }
 
 fn text_in(sealed: &Sealed) -> Option<&str> {
@@ -315,6 +318,7 @@ impl ExecutionRow {
             outcome: None,
             failure: None,
             error: None,
+            usage: None,
         };
         self.attempts.push(attempt);
     }
@@ -381,6 +385,7 @@ impl ExecutionRow {
             attempt.finished_at = Some(ended.finished_at);
             attempt.outcome = Some(outcome);
             attempt.failure = ended.failure;
+            attempt.usage = ended.usage;
             attempt.error = ended.error.clone();
         }
         self.error = ended.error.clone();

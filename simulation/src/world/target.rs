@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use escapement_actors::ports::{
-    AttemptEnd, AttemptFailure, AttemptOrder, Executor, OutputChunk, OutputSink, OutputStream,
+    AttemptEnd, AttemptFailure, AttemptOrder, Executor, Finished, OutputChunk, OutputSink, OutputStream,
 };
 use escapement_domain::identifier::NodeId;
 use futures::future::BoxFuture;
@@ -130,7 +130,7 @@ impl Executor for Caller {
         order: AttemptOrder,
         output: Arc<dyn OutputSink>,
         cancel: CancellationToken,
-    ) -> BoxFuture<'static, AttemptEnd> {
+    ) -> BoxFuture<'static, Finished> {
         let visit = self.target.begin(self.node, &order);
         let nature = self.target.nature.clone();
         let Behaviour { takes_ms, fails_per_mille } = Behaviour::of(&order.action);
@@ -142,7 +142,7 @@ impl Executor for Caller {
                 stream: OutputStream::Stdout,
                 text: format!("working for {takes_ms} ms"),
             });
-            tokio::select! {
+            let end = tokio::select! {
                 biased;
                 () = cancel.cancelled() => {
                     tokio::time::sleep(Duration::from_millis(stops)).await;
@@ -156,12 +156,14 @@ impl Executor for Caller {
                 () = tokio::time::sleep(Duration::from_millis(takes_ms)) => {
                     if fails {
                         visit.end(Ended::Failed);
-                        return AttemptEnd::Failed(AttemptFailure::new("the target says no"));
+                        AttemptEnd::Failed(AttemptFailure::new("the target says no"))
+                    } else {
+                        visit.end(Ended::Succeeded);
+                        AttemptEnd::Succeeded { result: None }
                     }
-                    visit.end(Ended::Succeeded);
-                    AttemptEnd::Succeeded { result: None }
                 }
-            }
+            };
+            end.into()
         })
     }
 }

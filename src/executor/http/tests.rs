@@ -70,7 +70,8 @@ async fn run(action: HttpAction) -> (AttemptEnd, Vec<String>) {
     let lines = Lines::new();
     let end = executor(Cidr::LOOPBACK)
         .run(order(Action::Http(action)), lines.clone(), CancellationToken::new())
-        .await;
+        .await
+        .end;
     (end, lines.of(OutputStream::System))
 }
 
@@ -165,7 +166,7 @@ async fn private_targets_are_refused_by_address_and_by_name() {
     for host in ["127.0.0.1", "2130706433", "[::ffff:127.0.0.1]", "localhost", "0x7f.1"] {
         let action = Action::Http(post(&format!("http://{host}:{port}")));
         let AttemptEnd::Failed(AttemptFailure { error, .. }) =
-            executor.run(order(action), Lines::new(), CancellationToken::new()).await
+            executor.run(order(action), Lines::new(), CancellationToken::new()).await.end
         else {
             panic!("{host} was called")
         };
@@ -237,7 +238,7 @@ async fn what_failed_is_read_from_an_answer_and_told_to_the_next_call() {
         let action = Action::Http(HttpAction { url: target.url.clone(), ..action });
         let order = AttemptOrder { retry_items: Some(r#"["a", 7]"#.into()), ..order(action) };
         let lines = Lines::new();
-        let end = executor(Cidr::LOOPBACK).run(order, lines.clone(), CancellationToken::new()).await;
+        let end = executor(Cidr::LOOPBACK).run(order, lines.clone(), CancellationToken::new()).await.end;
         assert!(matches!(end, AttemptEnd::Succeeded { .. }), "{end:?}");
         let request = target.requests.recv().await.expect("a request");
         let body = request.split_once("\r\n\r\n").expect("a body").1.to_owned();
@@ -258,7 +259,7 @@ async fn a_silent_target_times_out_and_a_cancel_ends_the_call() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let url = format!("http://{}/", listener.local_addr().expect("address"));
     let silent = AttemptOrder { timeout: Span(50), ..order(Action::Http(post(&url))) };
-    let end = executor(Cidr::LOOPBACK).run(silent, Lines::new(), CancellationToken::new()).await;
+    let end = executor(Cidr::LOOPBACK).run(silent, Lines::new(), CancellationToken::new()).await.end;
     assert_eq!(end, AttemptEnd::TimedOut);
 
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
@@ -268,7 +269,7 @@ async fn a_silent_target_times_out_and_a_cancel_ends_the_call() {
     let call = tokio::spawn(call);
     let _connection = listener.accept().await.expect("a connection");
     cancel.cancel();
-    assert_eq!(call.await.expect("no panic"), AttemptEnd::Cancelled);
+    assert_eq!(call.await.expect("no panic").end, AttemptEnd::Cancelled);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use escapement_domain::execution::usage::Usage;
 use escapement_domain::task::action::ProcessLimits;
 use tempfile::TempDir;
 
@@ -30,6 +31,7 @@ fn executor(work: &Path, policy: ProcessPolicy) -> ProcessExecutor {
 
 struct Ran {
     end: AttemptEnd,
+    usage: Option<Usage>,
     captured: Arc<Captured>,
     directory: TempDir,
 }
@@ -50,7 +52,7 @@ async fn run_for(action: ProcessAction, timeout: Span, cancel: CancellationToken
     let captured = Captured::new();
     let order = AttemptOrder { timeout, ..order(Action::Process(action)) };
     let end = executor(directory.path(), ProcessPolicy::Any).run(order, captured.clone(), cancel).await;
-    Ran { end, captured, directory }
+    Ran { end: end.end, usage: end.usage, captured, directory }
 }
 
 async fn run(action: ProcessAction) -> Ran {
@@ -136,13 +138,16 @@ async fn what_is_not_listed_does_not_run() {
         ),
     ] {
         let order = order(Action::Process(shell("exit 0")));
-        let end =
-            executor(directory.path(), policy).run(order, Captured::new(), CancellationToken::new()).await;
+        let end = executor(directory.path(), policy)
+            .run(order, Captured::new(), CancellationToken::new())
+            .await
+            .end;
         assert_eq!(end, failed(expected));
     }
     let listed = ProcessPolicy::Listed(vec!["/bin/sh".into()]);
     let order = order(Action::Process(shell("exit 0")));
-    let end = executor(directory.path(), listed).run(order, Captured::new(), CancellationToken::new()).await;
+    let end =
+        executor(directory.path(), listed).run(order, Captured::new(), CancellationToken::new()).await.end;
     assert_eq!(end, exit(0));
 }
 
@@ -195,7 +200,7 @@ async fn a_program_names_what_failed_and_is_told_what_failed_before() {
             let directory = tempfile::tempdir().expect("temporary directory");
             let captured = Captured::new();
             let executor = executor(directory.path(), ProcessPolicy::Any);
-            let end = executor.run(order, captured.clone(), CancellationToken::new()).await;
+            let end = executor.run(order, captured.clone(), CancellationToken::new()).await.end;
             (end, captured.of(OutputStream::System))
         }
     };
@@ -241,6 +246,19 @@ async fn limits_hold() {
 }
 
 #[tokio::test]
+async fn what_a_program_used_is_told() {
+    let busy = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+    let hungry = "head -c 60000000 /dev/zero | tail -c 1 | wc -c";
+    let used = run(shell(&format!("{busy}; {hungry}"))).await.usage.expect("it was counted");
+    assert!(used.cpu_ms >= 20, "{used:?}");
+    let more = run(shell("v=$(head -c 80000000 /dev/zero | tr '\\0' 'x'); echo ${#v}")).await.usage;
+    let more = more.expect("it was counted");
+    assert!(more.peak_memory_bytes > 70_000_000, "{more:?}");
+    let idle = run(shell("sleep 0.3")).await.usage.expect("it was counted");
+    assert!(idle.cpu_ms < 300 && idle.peak_memory_bytes < more.peak_memory_bytes, "{idle:?}");
+}
+
+#[tokio::test]
 async fn a_program_may_end_in_its_own_way_when_it_is_cancelled() {
     let cancel = CancellationToken::new();
     let script = "trap 'echo ending; exit 0' TERM; echo ready; while true; do sleep 0.01; done";
@@ -251,7 +269,7 @@ async fn a_program_may_end_in_its_own_way_when_it_is_cancelled() {
     let running = tokio::spawn(running);
     until("ready", || captured.of(OutputStream::Stdout).contains(&"ready".into())).await;
     cancel.cancel();
-    assert_eq!(running.await.expect("no panic"), AttemptEnd::Cancelled);
+    assert_eq!(running.await.expect("no panic").end, AttemptEnd::Cancelled);
     assert!(captured.of(OutputStream::Stdout).contains(&"ending".into()));
 }
 
@@ -332,7 +350,7 @@ async fn a_guardian_that_is_killed_takes_the_group_with_it() {
     until("the program is there", || pids_in(&pids).len() == 3).await;
     let guardian = pids_in(&pids)[0].parse().ok().and_then(Pid::from_raw).expect("a process id");
     rustix::process::kill_process(guardian, Signal::KILL).expect("SIGKILL");
-    let AttemptEnd::Failed(AttemptFailure { error, .. }) = running.await.expect("no panic") else {
+    let AttemptEnd::Failed(AttemptFailure { error, .. }) = running.await.expect("no panic").end else {
         panic!("it did not end well")
     };
     assert_eq!(error, "the program's guardian went without a word; the program was killed");

@@ -1,6 +1,7 @@
 //! An execution with its attempts, counts of them, and what they wrote.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -93,6 +94,12 @@ pub(in crate::http) struct Attempt {
     /// Why it failed.
     #[schema(required = true)]
     error: Option<String>,
+    /// Processor time of the program and all that it started; null for other actions, and where it is not known.
+    #[schema(required = true)]
+    cpu_seconds: Option<f64>,
+    /// Bytes of memory of the largest of its processes at its peak.
+    #[schema(required = true)]
+    peak_memory_bytes: Option<u64>,
 }
 
 /// What sort of failure ended an attempt: what `retry.retry_on` of a task tells apart.
@@ -286,6 +293,8 @@ impl From<&AttemptRow> for Attempt {
             outcome: attempt.outcome.map(|outcome| outcome.name()),
             failure: attempt.failure.map(|class| Failure { class: class.name(), code: class.code() }),
             error: attempt.error.as_ref().map(ToString::to_string),
+            cpu_seconds: attempt.usage.map(|usage| Duration::from_millis(usage.cpu_ms).as_secs_f64()),
+            peak_memory_bytes: attempt.usage.map(|usage| usage.peak_memory_bytes),
         }
     }
 }

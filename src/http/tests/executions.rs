@@ -46,7 +46,8 @@ async fn an_execution_is_answered_in_the_contracts_shape() {
         "status": "succeeded", "scheduled_at": at(60_000), "fired_at": at(60_250), "started_at": at(60_250),
         "finished_at": at(61_250), "lateness_ms": 250, "attempt": 1,
         "attempts": [{ "number": 1, "worker": "node-1", "started_at": at(61_250), "finished_at": at(61_250),
-                       "outcome": "succeeded", "failure": null, "error": null }],
+                       "outcome": "succeeded", "failure": null, "error": null,
+                       "cpu_seconds": null, "peak_memory_bytes": null }],
         "progress": null, "result": { "passed": 7 }, "error": null, "retry_items": null, "reason": null,
         "log_index": done["log_index"], "correlation_id": done["correlation_id"]
     });

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::execution::failure::FailureClass;
+use crate::execution::usage::Usage;
 use crate::task::sealed::Sealed;
 use crate::timestamp::Timestamp;
 
@@ -24,6 +25,8 @@ pub struct AttemptEnded {
     pub error: Option<Arc<str>>,
     /// JSON text of a list: the items that failed.
     pub failed_items: Option<Sealed>,
+    /// What it used, if its worker could tell.
+    pub usage: Option<Usage>,
 }
 
 /// Why an occurrence was not run.

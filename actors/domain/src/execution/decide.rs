@@ -26,6 +26,7 @@ pub fn report(execution: &Execution, result: &AttemptResult, now: Timestamp) -> 
         failure,
         error: None,
         failed_items: None,
+        usage: result.usage,
     };
     let (task, id) = (execution.task, execution.id);
     match &result.outcome {

@@ -6,4 +6,5 @@ pub mod decide;
 pub mod failure;
 pub mod retry;
 pub mod state;
+pub mod usage;
 pub mod waits;

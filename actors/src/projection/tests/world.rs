@@ -145,6 +145,7 @@ impl World {
             started_at: Timestamp(self.now - 7),
             finished_at: Timestamp(self.now - 1),
             outcome,
+            usage: None,
         };
         let (node, incarnation) = (grant.node, grant.incarnation);
         let report = Report { node, incarnation, sequence: self.reports, results: vec![result] };

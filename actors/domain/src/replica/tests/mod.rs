@@ -198,7 +198,8 @@ impl World {
     ) -> Result<Accepted, Rejection> {
         self.reports += 1;
         let (at, tenant) = (Timestamp(self.now), self.tenant());
-        let result = AttemptResult { execution, tenant, token, started_at: at, finished_at: at, outcome };
+        let result =
+            AttemptResult { execution, tenant, token, started_at: at, finished_at: at, outcome, usage: None };
         let (node, incarnation) = worker;
         let report = Report { node, incarnation, sequence: self.reports, results: vec![result] };
         self.scheduler(Request::Report(report))

@@ -253,6 +253,7 @@ impl Player {
             started_at: at,
             finished_at: at,
             outcome,
+            usage: None,
         };
         let sequence = self.world.reports;
         self.scheduler(Request::Report(Report {
