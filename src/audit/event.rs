@@ -6,7 +6,6 @@ use escapement_domain::answer::{Accepted, Answer};
 use escapement_domain::command::{Change, Offers, Programs};
 use escapement_domain::event::{AttemptEnded, Event, RequeueCause, SkipReason};
 use escapement_domain::execution::state::{CancelCause, Occurrence};
-use escapement_domain::identifier::{ExecutionId, TaskId};
 use serde_json::{Map, Value, json};
 
 use super::definition::{calendar_json, instant, sealed_definition, sealed_text};
@@ -166,78 +165,57 @@ fn change_data(event: &Event) -> Value {
 }
 
 fn execution_data(event: &Event) -> Value {
-    let of = |task: &TaskId, execution: &ExecutionId, more: Value| {
-        let mut data = Map::new();
-        data.insert("task_id".into(), task.to_string().into());
-        data.insert("execution_id".into(), execution.to_string().into());
-        if let Value::Object(more) = more {
-            data.extend(more);
-        }
-        Value::Object(data)
-    };
+    let mut data = Map::new();
+    let task = event.task().map(|task| ("task_id".to_owned(), task.to_string().into()));
+    let execution =
+        event.execution().map(|execution| ("execution_id".to_owned(), execution.to_string().into()));
+    data.extend(task.into_iter().chain(execution));
+    if let Value::Object(more) = course_data(event) {
+        data.extend(more);
+    }
+    Value::Object(data)
+}
+
+/// What an event tells of an execution beside whose it is.
+fn course_data(event: &Event) -> Value {
     match event {
-        Event::TaskStarted { task, execution, attempt, node, incarnation } => {
-            let more =
-                json!({ "attempt": attempt, "worker": node.0, "incarnation": incarnation.to_string() });
-            of(task, execution, more)
+        Event::TaskStarted { attempt, node, incarnation, .. } => {
+            json!({ "attempt": attempt, "worker": node.0, "incarnation": incarnation.to_string() })
         }
-        Event::TaskRetry { task, execution, ended, until, retry_after } => {
-            let more = json!({
-                "ended": attempt_ended(ended),
-                "retry_at": until.to_string(),
-                "retry_after": retry_after.map(|asked| asked.to_string()),
-            });
-            of(task, execution, more)
-        }
-        Event::TaskRequeued { task, execution, cause } => of(task, execution, requeue_cause(*cause)),
-        Event::TaskReleased { task, execution } => of(task, execution, Value::Null),
-        Event::TaskCompleted { task, execution, ended, result } => {
-            let result = result.as_ref().map(sealed_text);
-            of(task, execution, json!({ "ended": attempt_ended(ended), "result": result }))
-        }
-        Event::TaskFailed { task, execution, ended, result, cause } => {
-            let result = result.as_ref().map(sealed_text);
-            let more = json!({ "ended": attempt_ended(ended), "result": result, "cause": cause.name() });
-            of(task, execution, more)
-        }
-        Event::TaskTimedOut { task, execution, ended, cause } => {
-            let ended = ended.as_ref().map(attempt_ended);
-            of(task, execution, json!({ "ended": ended, "cause": cause.name() }))
-        }
-        Event::TaskCancelRequested { task, execution, cause } => {
-            of(task, execution, json!({ "cause": cancel_cause(*cause) }))
-        }
-        Event::TaskCancelled { task, execution, cause, ended } => {
-            let ended = ended.as_ref().map(attempt_ended);
-            of(task, execution, json!({ "cause": cancel_cause(*cause), "ended": ended }))
-        }
-        Event::TaskLost { task, execution, token } => of(task, execution, json!({ "fencing_token": token })),
-        Event::TaskResultRefused { execution, token, current } => json!({
-            "execution_id": execution.to_string(),
-            "fencing_token": token,
-            "current_token": current,
+        Event::TaskRetry { ended, until, retry_after, .. } => json!({
+            "ended": attempt_ended(ended),
+            "retry_at": until.to_string(),
+            "retry_after": retry_after.map(|asked| asked.to_string()),
         }),
-        Event::TaskReopened {
-            task,
-            execution,
-            occurrence,
-            scheduled_at,
-            task_version,
-            attempts,
-            status,
-            retry_items,
-            ..
-        } => {
-            let more = json!({
-                "trigger": trigger(*occurrence),
-                "scheduled_at": scheduled_at.to_string(),
-                "task_version": task_version,
-                "attempts": attempts,
-                "previous_status": status.name(),
-                "retry_items": retry_items.as_ref().map(sealed_text),
-            });
-            of(task, execution, more)
+        Event::TaskRequeued { cause, .. } => requeue_cause(*cause),
+        Event::TaskCompleted { ended, result, .. } => {
+            json!({ "ended": attempt_ended(ended), "result": result.as_ref().map(sealed_text) })
         }
+        Event::TaskFailed { ended, result, cause, .. } => {
+            let result = result.as_ref().map(sealed_text);
+            json!({ "ended": attempt_ended(ended), "result": result, "cause": cause.name() })
+        }
+        Event::TaskTimedOut { ended, cause, .. } => {
+            json!({ "ended": ended.as_ref().map(attempt_ended), "cause": cause.name() })
+        }
+        Event::TaskCancelRequested { cause, .. } => json!({ "cause": cancel_cause(*cause) }),
+        Event::TaskCancelled { cause, ended, .. } => {
+            json!({ "cause": cancel_cause(*cause), "ended": ended.as_ref().map(attempt_ended) })
+        }
+        Event::TaskLost { token, .. } => json!({ "fencing_token": token }),
+        Event::TaskResultRefused { token, current, .. } => {
+            json!({ "fencing_token": token, "current_token": current })
+        }
+        Event::TaskReopened {
+            occurrence, scheduled_at, task_version, attempts, status, retry_items, ..
+        } => json!({
+            "trigger": trigger(*occurrence),
+            "scheduled_at": scheduled_at.to_string(),
+            "task_version": task_version,
+            "attempts": attempts,
+            "previous_status": status.name(),
+            "retry_items": retry_items.as_ref().map(sealed_text),
+        }),
         _ => Value::Null,
     }
 }

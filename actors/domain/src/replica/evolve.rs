@@ -126,19 +126,8 @@ impl Replica {
                     let_moved_fall_away(task);
                 }
             }
-            Event::TaskPaused { slot, cause, .. } => {
-                if let Some(task) = self.tasks.get_mut(*slot) {
-                    task.paused = Some(*cause);
-                    task.updated_at = at;
-                }
-            }
-            Event::TaskResumed { slot, .. } => {
-                if let Some(task) = self.tasks.get_mut(*slot) {
-                    task.paused = None;
-                    task.failures = 0;
-                    task.updated_at = at;
-                }
-            }
+            Event::TaskPaused { slot, cause, .. } => self.set_paused(*slot, Some(*cause), at),
+            Event::TaskResumed { slot, .. } => self.set_paused(*slot, None, at),
             Event::TaskDeleted { slot, task } => {
                 self.task_slots.remove(&(tenant, *task));
                 if let Some(gone) = self.tasks.take(*slot) {
@@ -147,6 +136,16 @@ impl Replica {
                 self.backfills.retain(|_, backfill| backfill.task != *task);
             }
             _ => {}
+        }
+    }
+
+    fn set_paused(&mut self, slot: u32, cause: Option<PauseCause>, at: Timestamp) {
+        let Some(task) = self.tasks.get_mut(slot) else { return };
+        task.paused = cause;
+        task.updated_at = at;
+        if cause.is_none() {
+            // Whoever resumed it knows of its failures.
+            task.failures = 0;
         }
     }
 

@@ -1,5 +1,7 @@
 //! What follows a failed attempt: by its class, by what the target asks for, and by what it names as failed.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::event::GiveUpCause;
 use crate::execution::failure::FailureClass;
@@ -105,6 +107,16 @@ fn a_target_may_ask_for_a_longer_wait_and_not_for_a_shorter_one() {
     assert_eq!(wait_after(Some(Span(backoff + 1))), (backoff + 1, Some(Span(backoff + 1))));
     let bounded = (RETRY_AFTER_MAX.0, Some(RETRY_AFTER_MAX));
     assert_eq!(wait_after(Some(Span(u64::MAX))), bounded);
+}
+
+proptest! {
+    #[test]
+    fn no_attempt_is_made_before_the_target_or_the_back_off_allows_it(asked in proptest::option::of(0..200_000_u64)) {
+        let (wait, told) = wait_after(asked.map(Span));
+        prop_assert!(wait >= Retry::DEFAULT.initial_delay.0);
+        prop_assert!(asked.is_none_or(|asked| wait >= asked));
+        prop_assert_eq!(told.is_some(), asked.is_some_and(|asked| asked > Retry::DEFAULT.initial_delay.0));
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::command::Change;
-use crate::event::GiveUpCause;
+use crate::event::{GiveUpCause, PauseCause};
 use crate::execution::state::Occurrence;
 
 #[derive(Clone, Debug)]
@@ -344,6 +344,33 @@ fn in_time(world: &World) {
     }
 }
 
+/// A task pauses itself only after so many failures in a row as it says.
+fn paused_for_a_cause(world: &World) {
+    let mut failures: BTreeMap<TaskId, u32> = BTreeMap::new();
+    let mut own = BTreeSet::new();
+    for record in &world.records {
+        let event = &record.event;
+        let (Some(task), execution) = (event.task(), event.execution()) else { continue };
+        let counted = execution.is_some_and(|execution| own.contains(&(task, execution)));
+        match event {
+            Event::TaskCreated { .. } => {
+                own.retain(|(other, _)| *other != task);
+                failures.insert(task, 0);
+            }
+            Event::TaskScheduled { execution, .. } => drop(own.insert((task, *execution))),
+            Event::TaskResumed { .. } => drop(failures.insert(task, 0)),
+            Event::TaskCompleted { .. } if counted => drop(failures.insert(task, 0)),
+            Event::TaskFailed { .. } | Event::TaskTimedOut { .. } | Event::TaskLost { .. } if counted => {
+                *failures.entry(task).or_default() += 1;
+            }
+            Event::TaskPaused { cause: PauseCause::Failures { count }, .. } => {
+                assert_eq!((*count >= 2, Some(count)), (true, failures.get(&task)));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// What workers hold is what executions say, and nobody holds more than their slots.
 fn held_once(world: &World) {
     let mut held = 0;
@@ -377,6 +404,7 @@ proptest! {
         }
         fired_once(&player.world);
         in_time(&player.world);
+        paused_for_a_cause(&player.world);
         let mut folded = Replica::default();
         player.world.records.iter().for_each(|record| folded.evolve(record));
         prop_assert_eq!(folded.state_hash(), player.world.replica.state_hash());
