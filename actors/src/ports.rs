@@ -7,6 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use escapement_domain::answer::Answer;
 use escapement_domain::command::Report;
+use escapement_domain::execution::failure::FailureClass;
+use escapement_domain::execution::usage::Usage;
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId, TenantId};
 use escapement_domain::task::action::Action;
 use escapement_domain::timestamp::{Span, Timestamp};
@@ -159,6 +161,8 @@ pub struct AttemptOrder {
     pub timeout: Span,
     /// The request that this work goes back to.
     pub correlation_id: String,
+    /// JSON text of a list: the items that failed last, which are all that is to be done again.
+    pub retry_items: Option<String>,
 }
 
 /// How an attempt ended, as its executor saw it.
@@ -170,16 +174,61 @@ pub enum AttemptEnd {
         result: Option<String>,
     },
     /// It failed.
-    Failed {
-        /// A sentence for people.
-        error: String,
-        /// JSON text of what it returned, if anything.
-        result: Option<String>,
-    },
+    Failed(AttemptFailure),
     /// It took longer than it may, and was stopped.
     TimedOut,
     /// It was stopped because it was told to.
     Cancelled,
+}
+
+/// A failure, as an executor saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptFailure {
+    /// A sentence for people.
+    pub error: String,
+    /// What sort of failure it was.
+    pub class: FailureClass,
+    /// JSON text of what it returned, if anything.
+    pub result: Option<String>,
+    /// How long the target asks to be left alone.
+    pub retry_after: Option<Span>,
+    /// JSON text of a list: the items that failed.
+    pub failed_items: Option<String>,
+}
+
+impl AttemptFailure {
+    /// A failure of no particular class, of which nothing but a sentence is known.
+    #[must_use]
+    pub fn new(error: impl Into<String>) -> Self {
+        Self {
+            error: error.into(),
+            class: FailureClass::Other,
+            result: None,
+            retry_after: None,
+            failed_items: None,
+        }
+    }
+}
+
+/// An attempt that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// How it ended.
+    pub end: AttemptEnd,
+    /// What it used, if that can be told.
+    pub usage: Option<Usage>,
+}
+
+impl From<AttemptEnd> for Finished {
+    fn from(end: AttemptEnd) -> Self {
+        Self { end, usage: None }
+    }
+}
+
+impl From<AttemptFailure> for AttemptEnd {
+    fn from(failure: AttemptFailure) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 /// One piece of what an attempt wrote.
@@ -219,7 +268,7 @@ pub trait Executor: Send + Sync + 'static {
         order: AttemptOrder,
         output: std::sync::Arc<dyn OutputSink>,
         cancel: CancellationToken,
-    ) -> BoxFuture<'static, AttemptEnd>;
+    ) -> BoxFuture<'static, Finished>;
 }
 
 /// The executors of a node by the kind of their action.

@@ -112,7 +112,15 @@ impl World {
                 let token = execution.grant()?.token;
                 let outcome = AttemptOutcome::Succeeded(None);
                 let (execution, tenant) = (execution.id, execution.tenant);
-                Some(AttemptResult { execution, tenant, token, started_at: at, finished_at: at, outcome })
+                Some(AttemptResult {
+                    execution,
+                    tenant,
+                    token,
+                    started_at: at,
+                    finished_at: at,
+                    outcome,
+                    usage: None,
+                })
             })
             .take(count)
             .collect();

@@ -49,6 +49,9 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
         trigger,
         action: action(chance, Behaviour { takes_ms: takes, fails_per_mille: fails }),
         timeout: if chance.per_mille(60) { Span::seconds(1) } else { Span::minutes(5) },
+        execution_timeout: None,
+        queue_timeout: None,
+        retry_on: None,
         retry: if plain { Retry::NONE } else { retry(chance) },
         circuit_breaker: claims.circuit_breaker,
         misfire: misfire(chance),
@@ -61,6 +64,7 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
         labels: BTreeMap::new(),
         start_at: chance.per_mille(80).then(|| now.plus(Span(chance.between(1_000, 30_000)))),
         end_at: chance.per_mille(80).then(|| now.plus(Span(chance.between(60_000, 200_000)))),
+        pause_after_failures: None,
         max_runs: chance.per_mille(80).then(|| u32::try_from(chance.between(1, 12)).unwrap_or(1)),
         max_concurrent: claims.max_concurrent,
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use escapement_domain::schedule::calendar::{Calendar, CalendarMode};
 use escapement_domain::task::action::{Action, Completion, Operation};
 use escapement_domain::task::definition::{Definition, Delivery, Kind, MisfirePolicy, Overlap, Retry};
+use escapement_domain::task::retry_on::{Numbers, RetryOn};
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::task::trigger::{AfterCondition, Dst, Fold, Gap, IfPast, Trigger};
 use escapement_domain::timestamp::Timestamp;
@@ -23,7 +24,9 @@ pub fn definition_json(definition: &Definition) -> Value {
         "trigger": trigger(&definition.trigger),
         "action": action(&definition.action),
         "timeout": definition.timeout.to_string(),
-        "retry": retry(&definition.retry),
+        "execution_timeout": definition.execution_timeout.map(|span| span.to_string()),
+        "queue_timeout": definition.queue_timeout.map(|span| span.to_string()),
+        "retry": retry(&definition.retry, definition.retry_on.as_ref()),
         "circuit_breaker": breaker,
         "misfire": {
             "policy": misfire(definition.misfire.policy),
@@ -41,6 +44,7 @@ pub fn definition_json(definition: &Definition) -> Value {
         "end_at": instant(definition.end_at),
         "max_runs": definition.max_runs,
         "max_concurrent": definition.max_concurrent,
+        "pause_after_failures": definition.pause_after_failures,
     })
 }
 
@@ -164,13 +168,26 @@ fn action(action: &Action) -> Value {
     }
 }
 
-fn retry(retry: &Retry) -> Value {
+fn retry(retry: &Retry, on: Option<&RetryOn>) -> Value {
+    let numbers =
+        |listed: &[Numbers]| listed.iter().map(|numbers| json!(numbers.to_string())).collect::<Vec<Value>>();
+    let retry_on = on.map(|on| {
+        json!({
+            "http_status": numbers(&on.http_status),
+            "exit_codes": numbers(&on.exit_codes),
+            "signal": on.signal,
+            "timeout": on.timeout,
+            "connection": on.connection,
+            "other": on.other,
+        })
+    });
     json!({
         "max_attempts": retry.max_attempts,
         "initial_delay": retry.initial_delay.to_string(),
         "multiplier": f64::from(retry.multiplier_per_mille) / 1_000.0,
         "max_delay": retry.max_delay.to_string(),
         "jitter": f64::from(retry.jitter_per_mille) / 1_000.0,
+        "retry_on": retry_on,
     })
 }
 

@@ -6,7 +6,6 @@ use escapement_domain::answer::{Accepted, Answer};
 use escapement_domain::command::{Change, Offers, Programs};
 use escapement_domain::event::{AttemptEnded, Event, RequeueCause, SkipReason};
 use escapement_domain::execution::state::{CancelCause, Holder, Occurrence};
-use escapement_domain::identifier::{ExecutionId, TaskId};
 use serde_json::{Map, Value, json};
 
 use super::definition::{calendar_json, instant, sealed_definition, sealed_text};
@@ -85,9 +84,10 @@ fn definition_data(event: &Event) -> Value {
             "next_fire_at": instant(*next),
             "definition": sealed_definition(definition),
         }),
-        Event::TaskPaused { task, .. }
-        | Event::TaskResumed { task, .. }
-        | Event::TaskDeleted { task, .. } => {
+        Event::TaskPaused { task, cause, .. } => json!({
+            "task_id": task.to_string(), "cause": cause.name(), "explanation": cause.explanation(),
+        }),
+        Event::TaskResumed { task, .. } | Event::TaskDeleted { task, .. } => {
             json!({ "task_id": task.to_string() })
         }
         _ => Value::Null,
@@ -167,71 +167,59 @@ fn change_data(event: &Event) -> Value {
 }
 
 fn execution_data(event: &Event) -> Value {
-    let of = |task: &TaskId, execution: &ExecutionId, more: Value| {
-        let mut data = Map::new();
-        data.insert("task_id".into(), task.to_string().into());
-        data.insert("execution_id".into(), execution.to_string().into());
-        if let Value::Object(more) = more {
-            data.extend(more);
-        }
-        Value::Object(data)
-    };
+    let mut data = Map::new();
+    let task = event.task().map(|task| ("task_id".to_owned(), task.to_string().into()));
+    let execution =
+        event.execution().map(|execution| ("execution_id".to_owned(), execution.to_string().into()));
+    data.extend(task.into_iter().chain(execution));
+    if let Value::Object(more) = course_data(event) {
+        data.extend(more);
+    }
+    Value::Object(data)
+}
+
+/// What an event tells of an execution beside whose it is.
+fn course_data(event: &Event) -> Value {
     match event {
-        Event::TaskStarted { task, execution, attempt, holder } => {
-            of(task, execution, started_data(*attempt, holder))
+        Event::TaskStarted { attempt, holder, .. } => started_data(*attempt, holder),
+        Event::TaskProgress { token, percent, message, .. } => {
+            json!({ "fencing_token": token, "percent": percent, "message": message.as_deref() })
         }
-        Event::TaskProgress { task, execution, token, percent, message } => {
-            let message = message.as_deref();
-            of(task, execution, json!({ "fencing_token": token, "percent": percent, "message": message }))
-        }
-        Event::TaskRetry { task, execution, ended, until } => {
-            of(task, execution, json!({ "ended": attempt_ended(ended), "retry_at": until.to_string() }))
-        }
-        Event::TaskRequeued { task, execution, cause } => of(task, execution, requeue_cause(*cause)),
-        Event::TaskPriorityChanged { task, execution, priority } => {
-            of(task, execution, json!({ "priority": priority }))
-        }
-        Event::TaskReleased { task, execution } => of(task, execution, Value::Null),
-        Event::TaskCompleted { task, execution, ended, result }
-        | Event::TaskFailed { task, execution, ended, result } => {
-            let result = result.as_ref().map(sealed_text);
-            of(task, execution, json!({ "ended": attempt_ended(ended), "result": result }))
-        }
-        Event::TaskTimedOut { task, execution, ended } => {
-            of(task, execution, json!({ "ended": attempt_ended(ended) }))
-        }
-        Event::TaskCancelRequested { task, execution, cause } => {
-            of(task, execution, json!({ "cause": cancel_cause(*cause) }))
-        }
-        Event::TaskCancelled { task, execution, cause, ended } => {
-            let ended = ended.as_ref().map(attempt_ended);
-            of(task, execution, json!({ "cause": cancel_cause(*cause), "ended": ended }))
-        }
-        Event::TaskLost { task, execution, token } => of(task, execution, json!({ "fencing_token": token })),
-        Event::TaskResultRefused { execution, token, current } => json!({
-            "execution_id": execution.to_string(),
-            "fencing_token": token,
-            "current_token": current,
+        Event::TaskPriorityChanged { priority, .. } => json!({ "priority": priority }),
+        Event::TaskRetry { ended, until, retry_after, .. } => json!({
+            "ended": attempt_ended(ended),
+            "retry_at": until.to_string(),
+            "retry_after": retry_after.map(|asked| asked.to_string()),
         }),
-        Event::TaskReopened {
-            task,
-            execution,
-            occurrence,
-            scheduled_at,
-            task_version,
-            attempts,
-            status,
-            ..
-        } => {
-            let more = json!({
-                "trigger": trigger(*occurrence),
-                "scheduled_at": scheduled_at.to_string(),
-                "task_version": task_version,
-                "attempts": attempts,
-                "previous_status": status.name(),
-            });
-            of(task, execution, more)
+        Event::TaskRequeued { cause, .. } => requeue_cause(*cause),
+        Event::TaskCompleted { ended, result, .. } => {
+            json!({ "ended": attempt_ended(ended), "result": result.as_ref().map(sealed_text) })
         }
+        Event::TaskFailed { ended, result, cause, .. } => {
+            let result = result.as_ref().map(sealed_text);
+            json!({ "ended": attempt_ended(ended), "result": result, "cause": cause.name() })
+        }
+        Event::TaskTimedOut { ended, cause, .. } => {
+            json!({ "ended": ended.as_ref().map(attempt_ended), "cause": cause.name() })
+        }
+        Event::TaskCancelRequested { cause, .. } => json!({ "cause": cancel_cause(*cause) }),
+        Event::TaskCancelled { cause, ended, .. } => {
+            json!({ "cause": cancel_cause(*cause), "ended": ended.as_ref().map(attempt_ended) })
+        }
+        Event::TaskLost { token, .. } => json!({ "fencing_token": token }),
+        Event::TaskResultRefused { token, current, .. } => {
+            json!({ "fencing_token": token, "current_token": current })
+        }
+        Event::TaskReopened {
+            occurrence, scheduled_at, task_version, attempts, status, retry_items, ..
+        } => json!({
+            "trigger": trigger(*occurrence),
+            "scheduled_at": scheduled_at.to_string(),
+            "task_version": task_version,
+            "attempts": attempts,
+            "previous_status": status.name(),
+            "retry_items": retry_items.as_ref().map(sealed_text),
+        }),
         _ => Value::Null,
     }
 }
@@ -278,8 +266,11 @@ fn attempt_ended(ended: &AttemptEnded) -> Value {
         "fencing_token": ended.token,
         "started_at": ended.started_at.to_string(),
         "finished_at": ended.finished_at.to_string(),
-        "timed_out": ended.timed_out,
+        "failure": ended.failure.map(|class| json!({ "class": class.name(), "code": class.code() })),
         "error": ended.error.as_deref(),
+        "failed_items": ended.failed_items.as_ref().map(sealed_text),
+        "cpu_ms": ended.usage.map(|usage| usage.cpu_ms),
+        "peak_memory_bytes": ended.usage.map(|usage| usage.peak_memory_bytes),
     })
 }
 
@@ -327,6 +318,7 @@ fn cancel_cause(cause: CancelCause) -> &'static str {
         CancelCause::Requested => "requested",
         CancelCause::Superseded => "superseded",
         CancelCause::TaskDeleted => "task_deleted",
+        CancelCause::OutOfTime => "execution_timeout",
     }
 }
 

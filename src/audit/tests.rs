@@ -106,6 +106,7 @@ impl Player {
             started_at: Timestamp(NOW),
             finished_at: Timestamp(NOW + 5),
             outcome: AttemptOutcome::Succeeded(Some(Sealed::in_clear(b"{\"passed\":12}".to_vec()))),
+            usage: None,
         };
         let (node, incarnation) = WORKER;
         let report = Report { node, incarnation, sequence: self.index, results: vec![result] };

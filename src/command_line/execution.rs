@@ -1,10 +1,12 @@
 //! `execution`: what became of each fire, and the two things a person may still do about it.
 
+use std::fmt::Write as _;
+
 use clap::{Args, Subcommand, ValueEnum};
 use escapement_domain::identifier::{ExecutionId, TaskId};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::client::{Client, Request};
+use super::client::{Answer, Client, Request};
 use super::failure::Failure;
 use super::logs::LogsOptions;
 use super::screen::{Screen, exactly_when, field, optional, when};
@@ -24,9 +26,19 @@ Examples:
   escapement execution show ID
   escapement execution show ID --output json | jq .attempts";
 
+const DEAD_LETTERS_EXAMPLES: &str = "\
+Examples:
+  escapement execution dead-letters
+  escapement execution dead-letters --task ID --from 2026-03-01T00:00:00Z
+  escapement execution dead-letters --output json | jq '.items[] | {id, status, reason, error}'";
+
 const RETRY_EXAMPLES: &str = "\
 Examples:
   escapement execution retry ID
+  escapement execution retry --all
+  escapement execution retry --all --task ID --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z
+
+With --all every execution that `execution dead-letters` lists under the same filter gets another attempt.
 
 A retry is the next attempt of the same execution: its targets see the same Idempotency-Key.";
 
@@ -51,7 +63,7 @@ pub(super) enum ExecutionCommand {
     Cancel(ExecutionName),
     /// Make another attempt of an execution that has ended
     #[command(after_long_help = RETRY_EXAMPLES)]
-    Retry(ExecutionName),
+    Retry(RetryOptions),
     /// Give an execution in the queue another priority
     #[command(after_long_help = PRIORITY_EXAMPLES)]
     Priority {
@@ -61,6 +73,49 @@ pub(super) enum ExecutionCommand {
         #[arg(value_name = "N", value_parser = clap::value_parser!(u8).range(0..=9))]
         priority: u8,
     },
+    /// List the executions that failed for good, newest first, with the reason
+    #[command(after_long_help = DEAD_LETTERS_EXAMPLES)]
+    DeadLetters(DeadLettersOptions),
+}
+
+/// Which executions get another attempt.
+#[derive(Debug, Args)]
+pub(super) struct RetryOptions {
+    /// The execution's id
+    #[arg(value_name = "ID", value_parser = parse_execution, required_unless_present = "all", conflicts_with_all = ["all", "task", "from", "to"])]
+    id: Option<ExecutionId>,
+    /// Every execution that failed for good
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    filter: DeadLetterFilter,
+}
+
+/// Which executions that failed for good are meant.
+#[derive(Debug, Args)]
+pub(super) struct DeadLetterFilter {
+    /// Only executions of this task
+    #[arg(long, value_name = "ID", value_parser = parse_task)]
+    task: Option<TaskId>,
+    /// Only from this instant on
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    from: Option<Timestamp>,
+    /// Only before this instant
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    to: Option<Timestamp>,
+}
+
+/// Which executions that failed for good to list.
+#[derive(Debug, Args)]
+pub(super) struct DeadLettersOptions {
+    #[command(flatten)]
+    filter: DeadLetterFilter,
+    /// How many to show at most, up to 1000
+    #[arg(long, default_value = "100", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    limit: u32,
+    /// Where the page before ended
+    #[arg(long)]
+    cursor: Option<String>,
 }
 
 /// The execution that is meant.
@@ -137,10 +192,8 @@ impl ExecutionCommand {
                     format!("execution {} has priority {priority} now\n", execution.id)
                 })
             }
-            Self::Retry(execution) => {
-                let answer = client.ask(&Request::post(execution.path(&["retry"])).keyed()?).await?;
-                screen.answer(&answer, |_, _| format!("execution {} gets another attempt\n", execution.id))
-            }
+            Self::Retry(options) => options.run(client, screen).await,
+            Self::DeadLetters(options) => options.run(client, screen).await,
         }
     }
 }
@@ -157,6 +210,71 @@ impl ListOptions {
         let answer = client.ask(&request).await?;
         screen.list(&answer, table)
     }
+}
+
+impl DeadLetterFilter {
+    fn narrow(&self, request: Request) -> Request {
+        request.query("task_id", self.task).query("from", self.from).query("to", self.to)
+    }
+}
+
+impl DeadLettersOptions {
+    async fn run(&self, client: &Client, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let request = self
+            .filter
+            .narrow(Request::get(["api", "dead-letters", ""]))
+            .query("limit", Some(self.limit))
+            .query("cursor", self.cursor.as_ref());
+        let answer = client.ask(&request).await?;
+        screen.list(&answer, table)
+    }
+}
+
+impl RetryOptions {
+    async fn run(&self, client: &Client, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let Some(id) = self.id else { return self.retry_all(client, screen).await };
+        let request = Request::post(ExecutionName { id }.path(&["retry"])).keyed()?;
+        let answer = client.ask(&request).await?;
+        screen.answer(&answer, |_, _| format!("execution {id} gets another attempt\n"))
+    }
+
+    /// Goes through the dead letters page by page: what gets another attempt is none of them any more, what is refused stays.
+    async fn retry_all(&self, client: &Client, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let (mut retried, mut refused) = (Vec::new(), Vec::new());
+        let mut cursor: Option<String> = None;
+        loop {
+            let request = self.filter.narrow(Request::post(["api", "dead-letters", "retry"]));
+            let page = client.ask(&request.query("cursor", cursor.as_ref()).keyed()?).await?.json()?;
+            let list = |name: &str| page[name].as_array().cloned().unwrap_or_default();
+            retried.extend(list("retried"));
+            refused.extend(list("refused"));
+            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let answer = Answer { body: json!({ "retried": retried, "refused": refused }).to_string() };
+        screen.answer(&answer, |answer, _| all_retried(answer))
+    }
+}
+
+/// What became of all dead letters, in words.
+fn all_retried(answer: &Value) -> String {
+    let list = |name: &str| answer[name].as_array().cloned().unwrap_or_default();
+    let (retried, refused) = (list("retried"), list("refused"));
+    let executions = |count: usize| if count == 1 { "execution" } else { "executions" };
+    let gets = if retried.len() == 1 { "gets" } else { "get" };
+    let mut told = match retried.len() {
+        0 if refused.is_empty() => return "nothing failed for good\n".into(),
+        count => format!("{count} {} {gets} another attempt\n", executions(count)),
+    };
+    if !refused.is_empty() {
+        let _ = writeln!(told, "{} {} cannot be retried:", refused.len(), executions(refused.len()));
+        for one in &refused {
+            let _ = writeln!(told, "  {}: {}", field(one, "/execution_id"), field(one, "/detail"));
+        }
+    }
+    told
 }
 
 fn table(executions: &[Value], zone: Zone) -> String {
@@ -216,6 +334,7 @@ fn sheet(execution: &Value, zone: Zone) -> String {
         ("waiting for", "waiting_for"),
         ("reason", "reason"),
         ("error", "error"),
+        ("retry items", "retry_items"),
         ("result", "result"),
         ("log index", "log_index"),
         ("correlation id", "correlation_id"),
@@ -231,7 +350,8 @@ fn attempts(execution: &Value, zone: Zone) -> String {
         return String::new();
     }
     let started = format!("STARTED ({})", zone.name());
-    let mut table = Table::new([">ATTEMPT", "WORKER", &started, "FINISHED", "OUTCOME", "ERROR"]);
+    let mut table =
+        Table::new([">ATTEMPT", "WORKER", &started, "FINISHED", "OUTCOME", ">CPU S", ">PEAK MIB", "ERROR"]);
     for attempt in attempts {
         table.row([
             field(attempt, "/number"),
@@ -239,6 +359,10 @@ fn attempts(execution: &Value, zone: Zone) -> String {
             when(attempt, "/started_at", zone),
             when(attempt, "/finished_at", zone),
             field(attempt, "/outcome"),
+            field(attempt, "/cpu_seconds"),
+            attempt["peak_memory_bytes"]
+                .as_u64()
+                .map_or("-".into(), |bytes| bytes.div_ceil(1 << 20).to_string()),
             shortened(&optional(attempt, "/error")),
         ]);
     }
@@ -257,7 +381,7 @@ mod tests {
             "id": "e1", "task_id": "t1", "trigger": "schedule", "status": "failed", "scheduled_at": "2026-03-01T00:00:00.000Z",
             "lateness_ms": 4, "attempt": 2, "reason": null, "error": "HTTP 500", "attempts": [
                 {"number": 1, "worker": "node 1", "started_at": "2026-03-01T00:00:00.010Z", "finished_at": "2026-03-01T00:00:01.000Z",
-                 "outcome": "failed", "error": "HTTP 500"}]
+                 "outcome": "failed", "error": "HTTP 500", "cpu_seconds": 0.25, "peak_memory_bytes": 1_048_577}]
         })
     }
 
@@ -275,11 +399,11 @@ e1  t1    schedule  failed  2026-03-01 00:00:00        4        2  HTTP 500
         let sheet = sheet(&execution(), Zone(Tz::UTC));
         assert!(sheet.contains("late by    4 ms\n"), "{sheet}");
         assert!(
-            sheet.contains("\n\nATTEMPT  WORKER  STARTED (UTC)        FINISHED             OUTCOME  ERROR\n"),
+            sheet.contains("\n\nATTEMPT  WORKER  STARTED (UTC)        FINISHED             OUTCOME  CPU S  PEAK MIB  ERROR\n"),
             "{sheet}"
         );
         assert!(
-            sheet.ends_with("      1  node 1  2026-03-01 00:00:00  2026-03-01 00:00:01  failed   HTTP 500\n"),
+            sheet.ends_with("      1  node 1  2026-03-01 00:00:00  2026-03-01 00:00:01  failed    0.25         2  HTTP 500\n"),
             "{sheet}"
         );
     }

@@ -338,6 +338,7 @@ fn sheet(task: &Value, zone: Zone) -> String {
     for name in ["id", "name", "description", "kind", "state"] {
         sheet.line(name, optional(task, &format!("/{name}")));
     }
+    sheet.line("paused because", optional(task, "/pause_reason"));
     sheet.line("trigger", trigger(task));
     sheet.line("next fire", exactly_when(task, "/next_fire_at", zone));
     let last = optional(task, "/last_execution/id");
@@ -358,6 +359,7 @@ fn sheet(task: &Value, zone: Zone) -> String {
     }
     sheet.line("runs at once", optional(task, "/max_concurrent"));
     sheet.line("runs at most", optional(task, "/max_runs"));
+    sheet.line("pause after", optional(task, "/pause_after_failures"));
     for name in ["tenant", "owner", "version"] {
         sheet.line(name, optional(task, &format!("/{name}")));
     }

@@ -76,11 +76,6 @@ fn every_command_of_the_contract_is_understood() {
         "calendar list --limit 10 --cursor c",
         "calendar show de-holidays",
         "calendar delete de-holidays",
-        "execution list --task ID --status timed_out",
-        "execution show ID",
-        "execution logs ID --follow --attempt 2",
-        "execution cancel ID",
-        "execution retry ID",
         "schedule preview --cron '0 2 * * 1-5' --timezone Europe/Berlin --from 2026-03-01T00:00:00Z --count 3",
         "schedule preview --cron '30 2 * * *' --gap shift --fold both",
         "schedule check vectors.jsonl",
@@ -135,6 +130,22 @@ fn what_decides_who_runs_when_is_understood() {
 }
 
 #[test]
+fn commands_on_executions_are_understood() {
+    for line in [
+        "execution list --task ID --status timed_out",
+        "execution show ID",
+        "execution logs ID --follow --attempt 2",
+        "execution cancel ID",
+        "execution retry ID",
+        "execution retry --all",
+        "execution retry --all --task ID --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z",
+        "execution dead-letters --task ID --limit 20",
+    ] {
+        good(line);
+    }
+}
+
+#[test]
 fn common_options_may_stand_before_or_behind_the_command() {
     for line in [
         "--address http://h:1 --output json task list",
@@ -156,6 +167,8 @@ fn wrong_usage_ends_with_two() {
         "task create",
         "task show",
         "task show 7",
+        "execution retry",
+        "execution retry ID --all",
         "task list --limit 0",
         "task skip ID",
         "task move ID --at 2026-12-24T02:00:00Z",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use escapement_actors::ports::{AttemptEnd, AttemptOrder, Clock, Executor, OutputSink};
+use escapement_actors::ports::{AttemptEnd, AttemptOrder, Clock, Executor, Finished, OutputSink};
 use escapement_domain::task::action::{Action, Operation};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -39,30 +39,31 @@ impl Executor for BuiltinExecutor {
         order: AttemptOrder,
         output: Arc<dyn OutputSink>,
         cancel: CancellationToken,
-    ) -> BoxFuture<'static, AttemptEnd> {
+    ) -> BoxFuture<'static, Finished> {
         let operation = match &order.action {
             Action::Builtin { operation, .. } => *operation,
-            _ => return Box::pin(async { failed("this executor runs builtin operations only", None) }),
+            _ => return Box::pin(async { failed("this executor runs builtin operations only").into() }),
         };
         if operation == Operation::Noop {
-            return Box::pin(async { AttemptEnd::Succeeded { result: None } });
+            return Box::pin(async { AttemptEnd::Succeeded { result: None }.into() });
         }
         let transcript = Transcript::new(output, Arc::clone(&self.clock), OUTPUT_BYTES_DEFAULT);
         let housekeeping = Arc::clone(&self.housekeeping);
         Box::pin(async move {
             let outcome = tokio::select! {
                 biased;
-                () = cancel.cancelled() => return AttemptEnd::Cancelled,
-                () = tokio::time::sleep(order.timeout.into()) => return AttemptEnd::TimedOut,
+                () = cancel.cancelled() => return AttemptEnd::Cancelled.into(),
+                () = tokio::time::sleep(order.timeout.into()) => return AttemptEnd::TimedOut.into(),
                 outcome = housekeeping() => outcome,
             };
-            match outcome {
+            let end = match outcome {
                 Ok(result) => {
                     transcript.system(format!("housekeeping: {result}"));
                     AttemptEnd::Succeeded { result: Some(result) }
                 }
-                Err(error) => failed(error, None),
-            }
+                Err(error) => failed(error),
+            };
+            end.into()
         })
     }
 }
@@ -78,7 +79,7 @@ mod tests {
         let executor = BuiltinExecutor::new(housekeeping, clock());
         let order =
             AttemptOrder { timeout: Span(50), ..order(Action::Builtin { operation, parameters: None }) };
-        executor.run(order, Lines::new(), CancellationToken::new()).await
+        executor.run(order, Lines::new(), CancellationToken::new()).await.end
     }
 
     #[tokio::test]
@@ -93,7 +94,7 @@ mod tests {
         let expected = AttemptEnd::Succeeded { result: Some(r#"{"removed":3}"#.into()) };
         assert_eq!(run(Operation::Housekeeping, done).await, expected);
         let refused: Housekeeping = Arc::new(|| Box::pin(async { Err("the disk failed".to_owned()) }));
-        assert_eq!(run(Operation::Housekeeping, refused).await, failed("the disk failed", None));
+        assert_eq!(run(Operation::Housekeeping, refused).await, failed("the disk failed"));
         let never: Housekeeping = Arc::new(|| Box::pin(std::future::pending()));
         assert_eq!(run(Operation::Housekeeping, never).await, AttemptEnd::TimedOut);
     }

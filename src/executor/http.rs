@@ -8,11 +8,15 @@
 use std::error::Error as _;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use escapement_actors::ports::{AttemptEnd, AttemptOrder, Clock, Executor, OutputSink};
-use escapement_domain::limits::RESULT_BYTES_MAX;
+use escapement_actors::ports::{
+    AttemptEnd, AttemptFailure, AttemptOrder, Clock, Executor, Finished, OutputSink,
+};
+use escapement_domain::execution::failure::FailureClass;
+use escapement_domain::limits::{RESULT_BYTES_MAX, RETRY_AFTER_MAX};
 use escapement_domain::task::action::{Action, HttpAction};
+use escapement_domain::timestamp::{Span, Timestamp};
 use futures::future::BoxFuture;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
@@ -20,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::egress::{CheckedResolver, EgressRefused, EgressRule};
 use super::output::{OUTPUT_BYTES_DEFAULT, Transcript};
-use super::{ExecutorError, failed};
+use super::{ExecutorError, failed, failure, items};
 use crate::telemetry::traceparent;
 
 /// How long a connection may take to be made.
@@ -88,45 +92,63 @@ impl HttpExecutor {
     async fn call(self, order: &AttemptOrder, action: &HttpAction, transcript: &Transcript) -> AttemptEnd {
         let (method, url) = match self.target(action) {
             Ok(target) => target,
-            Err(error) => return self.refuse(transcript, error),
+            Err(error) => return refuse(transcript, FailureClass::Other, error),
         };
-        let headers = match headers(order, action, transcript) {
+        let body = body(order, action, &method, transcript);
+        let headers = match headers(order, action, body.is_some(), transcript) {
             Ok(headers) => headers,
-            Err(error) => return self.refuse(transcript, error),
+            Err(error) => return refuse(transcript, FailureClass::Other, error),
         };
         transcript.system(format!("{method} {}", shown(&url)));
         let started = self.clock.monotonic();
         let mut request = self.client.request(method, url).headers(headers);
-        if let Some(body) = &action.body {
-            request = request.body(body.clone());
+        if let Some(body) = body {
+            request = request.body(body);
         }
         let response = match request.send().await {
             Ok(response) => response,
-            Err(error) => return self.refuse(transcript, explain(error)),
+            Err(error) => {
+                let (class, error) = explain(error);
+                return refuse(transcript, class, error);
+            }
         };
         let status = response.status();
+        let retry_after = self.retry_after(response.headers());
         let body = match Body::read(response).await {
             Ok(body) => body,
             Err(error) => {
-                let error = format!("{status} came back, but its body could not be read: {}", explain(error));
-                return self.refuse(transcript, error);
+                let (class, error) = explain(error);
+                let error = format!("{status} came back, but its body could not be read: {error}");
+                return refuse(transcript, class, error);
             }
         };
         let took = self.clock.monotonic().saturating_sub(started).as_millis();
         transcript.system(format!("{status} after {took} ms, {}", body.size()));
-        let result = Some(body.into_result(status));
-        match status {
-            status if status.is_success() => AttemptEnd::Succeeded { result },
-            status if status.is_redirection() => {
-                failed(format!("the target answered {status}; redirects are not followed"), result)
-            }
-            status => failed(format!("the target answered {status}"), result),
+        if status.is_success() {
+            return AttemptEnd::Succeeded { result: Some(body.into_result(status)) };
         }
+        if let Some(wait) = retry_after {
+            transcript.system(format!("the target asks to be left alone for {wait}"));
+        }
+        let not_followed = if status.is_redirection() { "; redirects are not followed" } else { "" };
+        let error = format!("the target answered {status}{not_followed}");
+        AttemptEnd::Failed(AttemptFailure {
+            retry_after,
+            failed_items: body.failed_items(transcript),
+            result: Some(body.into_result(status)),
+            ..failure(FailureClass::HttpStatus(status.as_u16()), error)
+        })
     }
 
-    fn refuse(&self, transcript: &Transcript, error: String) -> AttemptEnd {
-        transcript.system(error.clone());
-        failed(error, None)
+    /// How long the target asks to be left alone: in seconds, or until an instant of the wall clock.
+    fn retry_after(&self, headers: &HeaderMap) -> Option<Span> {
+        let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+        if let Ok(seconds) = text.parse() {
+            return Some(Span::seconds(seconds).min(RETRY_AFTER_MAX));
+        }
+        let until = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        let until = Timestamp(i64::try_from(until.as_millis()).ok()?);
+        Some(until.since(self.clock.now()).min(RETRY_AFTER_MAX))
     }
 
     fn target(&self, action: &HttpAction) -> Result<(Method, Url), String> {
@@ -151,14 +173,14 @@ impl Executor for HttpExecutor {
         order: AttemptOrder,
         output: Arc<dyn OutputSink>,
         cancel: CancellationToken,
-    ) -> BoxFuture<'static, AttemptEnd> {
+    ) -> BoxFuture<'static, Finished> {
         let executor = self.clone();
         let transcript = Transcript::new(output, Arc::clone(&self.clock), OUTPUT_BYTES_DEFAULT);
         Box::pin(async move {
             let Action::Http(action) = &order.action else {
-                return failed("this executor calls URLs only", None);
+                return failed("this executor calls URLs only").into();
             };
-            tokio::select! {
+            let end = tokio::select! {
                 biased;
                 () = cancel.cancelled() => {
                     transcript.system("cancelled: the call is given up");
@@ -169,13 +191,40 @@ impl Executor for HttpExecutor {
                     transcript.system(format!("no answer within {}", order.timeout));
                     AttemptEnd::TimedOut
                 }
-            }
+            };
+            end.into()
         })
     }
 }
 
+fn refuse(transcript: &Transcript, class: FailureClass, error: String) -> AttemptEnd {
+    transcript.system(error.clone());
+    failure(class, error).into()
+}
+
+/// The body of an attempt: the task's, with the items that are to be done again if there are some.
+fn body(
+    order: &AttemptOrder,
+    action: &HttpAction,
+    method: &Method,
+    transcript: &Transcript,
+) -> Option<String> {
+    let Some(items) = &order.retry_items else { return action.body.clone() };
+    let takes_one = action.body.is_some() || matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    let body = items::in_body(action.body.as_deref(), items).filter(|_| takes_one);
+    if body.is_none() {
+        transcript.system("the items that failed before are not told: the task's body is not a JSON object");
+    }
+    body.or_else(|| action.body.clone())
+}
+
 /// The headers of an attempt: the task's, then the scheduler's own, which win.
-fn headers(order: &AttemptOrder, action: &HttpAction, transcript: &Transcript) -> Result<HeaderMap, String> {
+fn headers(
+    order: &AttemptOrder,
+    action: &HttpAction,
+    has_body: bool,
+    transcript: &Transcript,
+) -> Result<HeaderMap, String> {
     let own = [
         ("idempotency-key", order.execution.to_string()),
         ("escapement-task-id", order.task.to_string()),
@@ -199,7 +248,7 @@ fn headers(order: &AttemptOrder, action: &HttpAction, transcript: &Transcript) -
             value.parse().map_err(|_| format!("the value of the header {name} cannot be sent"))?;
         headers.append(name, value);
     }
-    if action.body.is_some() {
+    if has_body {
         headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     }
     for (name, value) in own {
@@ -216,14 +265,14 @@ fn shown(url: &Url) -> String {
     format!("{}://{host}{port}{}", url.scheme(), url.path())
 }
 
-/// Says in one sentence why there is no response.
-fn explain(error: reqwest::Error) -> String {
+/// Says in one sentence why there is no response, and what sort of failure that is.
+fn explain(error: reqwest::Error) -> (FailureClass, String) {
     let error = error.without_url();
     let mut causes = Vec::new();
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(refused) = error.downcast_ref::<EgressRefused>() {
-            return refused.to_string();
+            return (FailureClass::Other, refused.to_string());
         }
         causes.push(error.to_string());
         cause = error.source();
@@ -234,9 +283,10 @@ fn explain(error: reqwest::Error) -> String {
         () if error.is_body() || error.is_decode() => "the connection broke",
         () => "the call failed",
     };
+    let class = if error.is_builder() { FailureClass::Other } else { FailureClass::Connection };
     match causes.pop() {
-        Some(root) => format!("{what}: {root}"),
-        None => what.to_owned(),
+        Some(root) => (class, format!("{what}: {root}")),
+        None => (class, what.to_owned()),
     }
 }
 
@@ -266,6 +316,15 @@ impl Body {
         } else {
             format!("more than {} bytes", self.bytes.len())
         }
+    }
+
+    /// JSON text of the items that the body names as failed.
+    fn failed_items(&self, transcript: &Transcript) -> Option<String> {
+        if self.is_whole {
+            return items::of_response(&self.bytes);
+        }
+        transcript.system("the body is too long to look for failed_items in it");
+        None
     }
 
     /// Returns JSON text of status and body, in at most [`RESULT_BYTES_MAX`] bytes: a JSON body as it came, anything else

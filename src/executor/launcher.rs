@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -24,6 +24,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use escapement_domain::execution::usage::Usage;
+use escapement_domain::limits::FAILED_ITEMS_BYTES_MAX;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use rustix::io::Errno;
 use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
@@ -58,6 +62,11 @@ impl Launch {
         directory.join("run")
     }
 
+    /// Where the program may write what failed.
+    pub(super) fn failed_items(directory: &Path) -> PathBuf {
+        directory.join("failed-items")
+    }
+
     /// Where a starter leaves word of why it could not become the program.
     fn refusal(directory: &Path) -> PathBuf {
         directory.join("refusal")
@@ -79,11 +88,16 @@ pub(super) struct Stop {
     pub(super) grace_ms: u64,
 }
 
-/// What a guardian tells its node, a line each. Everything but [`Told::Started`] is the last word.
+/// What a guardian tells its node, a line each. Everything but [`Told::Started`], [`Told::Used`]
+/// and [`Told::FailedItems`] is the last word.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Told {
     /// The program's process and group.
     Started(i32),
+    /// What the program used, with all that it started.
+    Used(Usage),
+    /// What the program wrote of the items that failed, or the beginning of it.
+    FailedItems(String),
     /// It was not started.
     Refused(String),
     /// It ended with this exit code, and nothing of it is left.
@@ -172,6 +186,12 @@ fn attend(launch: &Launch, heard: BufReader<UnixStream>, node: &mut UnixStream) 
         patience = grace;
     }
     let status = kill_all(group)?;
+    if let Some(used) = used() {
+        let _ = tell(node, &Told::Used(used));
+    }
+    if let Some(items) = failed_items(&Launch::failed_items(&launch.directory)) {
+        let _ = tell(node, &Told::FailedItems(items));
+    }
     Ok(match (status.exit_status(), status.terminating_signal()) {
         (Some(EXIT_NOT_STARTED), _) => match std::fs::read_to_string(Launch::refusal(&launch.directory)) {
             Ok(reason) => Told::Refused(reason),
@@ -180,6 +200,27 @@ fn attend(launch: &Launch, heard: BufReader<UnixStream>, node: &mut UnixStream) 
         (Some(code), _) => Told::Exited(code),
         (None, signal) => Told::Killed(signal.unwrap_or_default()),
     })
+}
+
+/// What the program used with all that it started: this process has no other children, and has waited for them all.
+fn used() -> Option<Usage> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?;
+    let millis = |time: TimeVal| u64::try_from(time.num_milliseconds()).unwrap_or(0);
+    Some(Usage {
+        cpu_ms: millis(usage.user_time() + usage.system_time()),
+        // The system counts in KiB.
+        peak_memory_bytes: u64::try_from(usage.max_rss()).unwrap_or(0).saturating_mul(1_024),
+    })
+}
+
+/// Reads what the program wrote of the items that failed, no further than tells that it is too much. Nothing of the program
+/// is left that could put something else in the file's place.
+fn failed_items(path: &Path) -> Option<String> {
+    std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let mut bytes = Vec::new();
+    let limit = FAILED_ITEMS_BYTES_MAX as u64 * 2;
+    std::fs::File::open(path).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
+    (!bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {

@@ -7,6 +7,7 @@
 mod builtin;
 mod egress;
 mod http;
+mod items;
 mod launcher;
 mod output;
 mod process;
@@ -14,7 +15,8 @@ mod process;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use escapement_actors::ports::{AttemptEnd, Clock, Executors};
+use escapement_actors::ports::{AttemptEnd, AttemptFailure, Clock, Executors};
+use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::limits::ERROR_BYTES_MAX;
 
 pub use builtin::{BuiltinExecutor, Housekeeping};
@@ -78,14 +80,19 @@ pub fn executors(
     })
 }
 
-/// Returns the end of an attempt that failed, its error cut to what is kept.
-fn failed(error: impl Into<String>, result: Option<String>) -> AttemptEnd {
+/// Returns the end of an attempt that failed for no reason that a task can tell from others.
+fn failed(error: impl Into<String>) -> AttemptEnd {
+    failure(FailureClass::Other, error).into()
+}
+
+/// Returns a failure, its error cut to what is kept.
+fn failure(class: FailureClass, error: impl Into<String>) -> AttemptFailure {
     let mut error = error.into();
     if error.len() > ERROR_BYTES_MAX {
         error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX - '…'.len_utf8()));
         error.push('…');
     }
-    AttemptEnd::Failed { error, result }
+    AttemptFailure { class, ..AttemptFailure::new(error) }
 }
 
 #[cfg(test)]

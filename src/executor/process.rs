@@ -14,7 +14,10 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use escapement_actors::ports::{AttemptEnd, AttemptOrder, Clock, Executor, OutputSink, OutputStream};
+use escapement_actors::ports::{
+    AttemptEnd, AttemptFailure, AttemptOrder, Clock, Executor, Finished, OutputSink, OutputStream,
+};
+use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::task::action::{Action, ProcessAction};
 use escapement_domain::timestamp::Span;
 use futures::future::BoxFuture;
@@ -27,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::launcher::{LAUNCH_PROCESS, Launch, Limits, Stop, Told};
 use super::output::Transcript;
-use super::{ExecutorError, failed};
+use super::{ExecutorError, failed, failure, items};
 use crate::telemetry::traceparent;
 
 /// How long a program may take to end after the SIGTERM that its timeout sends.
@@ -133,25 +136,25 @@ impl Executor for ProcessExecutor {
         order: AttemptOrder,
         output: Arc<dyn OutputSink>,
         cancel: CancellationToken,
-    ) -> BoxFuture<'static, AttemptEnd> {
+    ) -> BoxFuture<'static, Finished> {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
             let transcript = Transcript::new(output, Arc::clone(&inner.clock), inner.output_bytes);
             let Action::Process(action) = &order.action else {
-                return failed("this executor runs programs only", None);
+                return failed("this executor runs programs only").into();
             };
             let refuse = |error: String| {
                 transcript.system(error.clone());
-                failed(error, None)
+                failed(error)
             };
             if let Err(error) = inner.policy.check(&action.program) {
-                return refuse(error);
+                return refuse(error).into();
             }
             let attempt = format!("{}-{}-{}", order.execution, order.attempt, order.fencing_token);
             let directory = inner.work.join(attempt);
             let end = match Attempt::begin(&inner, &order, action, &directory).await {
                 Ok(attempt) => attempt.attend(order.timeout, cancel, &transcript).await,
-                Err(error) => refuse(format!("the program's guardian cannot be started: {error}")),
+                Err(error) => refuse(format!("the program's guardian cannot be started: {error}")).into(),
             };
             // The guardian did this already, if there was one and nobody killed it.
             let _ = tokio::fs::remove_dir_all(&directory).await;
@@ -202,7 +205,7 @@ impl Attempt {
             arguments: inner.launcher.arguments.clone(),
             program: action.program.clone(),
             args: action.args.clone(),
-            env: environment(order, action),
+            env: environment(order, action, directory),
             stdin: action.stdin.clone(),
             limits: Limits {
                 memory: action.limits.memory,
@@ -219,15 +222,10 @@ impl Attempt {
     }
 
     /// Stays until the program has ended and nothing of it is left.
-    async fn attend(
-        mut self,
-        timeout: Span,
-        cancel: CancellationToken,
-        transcript: &Transcript,
-    ) -> AttemptEnd {
+    async fn attend(mut self, timeout: Span, cancel: CancellationToken, transcript: &Transcript) -> Finished {
         let pipes = (self.guardian.stdout.take(), self.guardian.stderr.take());
         let (Some(stdout), Some(stderr)) = pipes else {
-            return failed("the program's output is not piped", None);
+            return failed("the program's output is not piped").into();
         };
         let mut copying = Box::pin(futures::future::join(
             transcript.copy(OutputStream::Stdout, stdout),
@@ -235,12 +233,18 @@ impl Attempt {
         ));
         let mut copied = false;
         let mut stopped = None;
+        let (mut failed_items, mut usage) = (None, None);
         let mut alarm = Box::pin(tokio::time::sleep(timeout.into()));
         let last = loop {
             tokio::select! {
                 biased;
                 word = self.next_word() => match word {
                     Some(Told::Started(group)) => self.group = Pid::from_raw(group),
+                    Some(Told::Used(used)) => usage = Some(used),
+                    Some(Told::FailedItems(text)) => match items::of_file(&text) {
+                        Ok(items) => failed_items = items,
+                        Err(error) => transcript.system(format!("the failed items are not kept: {error}")),
+                    },
                     last => break last,
                 },
                 () = cancel.cancelled(), if stopped.is_none() => {
@@ -270,7 +274,7 @@ impl Attempt {
         }
         // Its last word was its last deed; it only needs to be waited for, so that no zombie stays.
         let _ = tokio::time::timeout(GUARDIAN_MARGIN, self.guardian.wait()).await;
-        end(stopped, last, transcript)
+        Finished { end: end(stopped, last, failed_items, transcript), usage }
     }
 
     /// Waits for the guardian's next word; `None` when it went without a last one.
@@ -297,35 +301,42 @@ impl Attempt {
     }
 }
 
-fn end(stopped: Option<Stopped>, last: Option<Told>, transcript: &Transcript) -> AttemptEnd {
-    let (what, end) = match last {
-        Some(Told::Exited(0)) => {
-            ("exit code 0".to_owned(), AttemptEnd::Succeeded { result: Some(r#"{"exit_code":0}"#.into()) })
-        }
+fn end(
+    stopped: Option<Stopped>,
+    last: Option<Told>,
+    failed_items: Option<String>,
+    transcript: &Transcript,
+) -> AttemptEnd {
+    let (what, class, result) = match last {
         Some(Told::Exited(code)) => {
-            let what = format!("exit code {code}");
-            (what.clone(), failed(what, Some(format!(r#"{{"exit_code":{code}}}"#))))
+            let result = format!(r#"{{"exit_code":{code}}}"#);
+            (format!("exit code {code}"), FailureClass::ExitCode(code), Some(result))
         }
         Some(Told::Killed(signal)) => {
-            let what = format!("killed by {}", signal_name(signal));
-            (what.clone(), failed(what, Some(format!(r#"{{"signal":{signal}}}"#))))
+            let result = format!(r#"{{"signal":{signal}}}"#);
+            (format!("killed by {}", signal_name(signal)), FailureClass::Signal(signal), Some(result))
         }
-        Some(Told::Refused(reason)) => (reason.clone(), failed(reason, None)),
-        Some(Told::Started(_)) | None => {
-            let what = "the program's guardian went without a word; the program was killed".to_owned();
-            (what.clone(), failed(what, None))
+        Some(Told::Refused(reason)) => (reason, FailureClass::Other, None),
+        Some(Told::Started(_) | Told::FailedItems(_) | Told::Used(_)) | None => {
+            let what = "the program's guardian went without a word; the program was killed";
+            (what.to_owned(), FailureClass::Other, None)
         }
     };
-    transcript.system(what);
+    transcript.system(what.clone());
     match stopped {
         Some(Stopped::TimedOut) => AttemptEnd::TimedOut,
         Some(Stopped::Cancelled) => AttemptEnd::Cancelled,
-        None => end,
+        None if class == FailureClass::ExitCode(0) => AttemptEnd::Succeeded { result },
+        None => AttemptEnd::Failed(AttemptFailure { result, failed_items, ..failure(class, what) }),
     }
 }
 
 /// All that a program finds in its environment.
-fn environment(order: &AttemptOrder, action: &ProcessAction) -> std::collections::BTreeMap<String, String> {
+fn environment(
+    order: &AttemptOrder,
+    action: &ProcessAction,
+    directory: &Path,
+) -> std::collections::BTreeMap<String, String> {
     let is_own = |name: &str| name.starts_with("ESCAPEMENT_");
     let mut environment = action.env.clone();
     environment.retain(|name, _| !is_own(name));
@@ -340,6 +351,11 @@ fn environment(order: &AttemptOrder, action: &ProcessAction) -> std::collections
         ("ESCAPEMENT_TRACEPARENT", traceparent(&order.correlation_id, order.execution, order.attempt)),
     ];
     environment.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    let failed_items = Launch::failed_items(directory).to_string_lossy().into_owned();
+    environment.insert("ESCAPEMENT_FAILED_ITEMS_FILE".into(), failed_items);
+    if let Some(items) = &order.retry_items {
+        environment.insert("ESCAPEMENT_RETRY_ITEMS".into(), items.clone());
+    }
     environment
 }
 

@@ -11,6 +11,7 @@ mod bulk;
 mod calendars;
 mod cluster;
 mod cursor;
+mod dead_letters;
 mod dto;
 mod elsewhere;
 mod executions;

@@ -4,8 +4,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    audit, breakers, bulk, calendars, cluster, executions, gates, leasing, occurrences, schedules, system,
-    tasks,
+    audit, breakers, bulk, calendars, cluster, dead_letters, executions, gates, leasing, occurrences,
+    schedules, system, tasks,
 };
 
 /// The document.
@@ -20,8 +20,9 @@ use super::{
         gates::list_limits, gates::get_limit, gates::delete_limit, breakers::list, breakers::get, breakers::put,
         breakers::queues, breakers::queue_of, breakers::pause, breakers::resume,
         executions::list, executions::get, executions::change, executions::logs,
-        executions::cancel, executions::retry, executions::status, executions::workers, leasing::lease, leasing::heartbeat,
-        leasing::progress, leasing::complete, audit::events, audit::chains, audit::blocks, audit::fires, cluster::status,
+        executions::cancel, executions::retry, executions::status, dead_letters::list, dead_letters::retry, executions::workers,
+        leasing::lease, leasing::heartbeat, leasing::progress, leasing::complete, audit::events, audit::chains, audit::blocks,
+        audit::fires, cluster::status,
         cluster::add_node, cluster::promote_node, cluster::remove_node, cluster::transfer_leadership, system::healthz,
         system::readyz, system::metrics, system::openapi, system::sign_in,
     ),

@@ -7,15 +7,15 @@ use actix_web::http::Method;
 use actix_web::web::{PayloadConfig, ServiceConfig, delete, get, head, patch, post, put, resource};
 
 use super::{
-    audit, breakers, bulk, calendars, cluster, executions, gates, leasing, occurrences, schedules, system,
-    tasks,
+    audit, breakers, bulk, calendars, cluster, dead_letters, executions, gates, leasing, occurrences,
+    schedules, system, tasks,
 };
 
 /// Bytes of a body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 52] = [
+pub(super) const PATTERNS: [&str; 54] = [
     "/",
     "/healthz",
     "/readyz",
@@ -57,6 +57,8 @@ pub(super) const PATTERNS: [&str; 52] = [
     "/api/executions/{id}/heartbeat",
     "/api/executions/{id}/progress",
     "/api/executions/{id}/complete",
+    "/api/dead-letters",
+    "/api/dead-letters/retry",
     "/api/workers",
     "/api/workers/{queue}/lease",
     "/api/audit/events",
@@ -179,6 +181,8 @@ fn executions(config: &mut ServiceConfig) {
         .service(resource("/api/executions/{id}/heartbeat").route(post().to(leasing::heartbeat)))
         .service(resource("/api/executions/{id}/progress").route(post().to(leasing::progress)))
         .service(resource("/api/executions/{id}/complete").route(post().to(leasing::complete)))
+        .service(resource("/api/dead-letters").route(get().to(dead_letters::list)))
+        .service(resource("/api/dead-letters/retry").route(post().to(dead_letters::retry)))
         .service(resource("/api/workers").route(get().to(executions::workers)))
         .service(resource("/api/workers/{queue}/lease").route(post().to(leasing::lease)))
         .service(resource("/api/audit/events").route(get().to(audit::events)))

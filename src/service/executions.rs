@@ -209,6 +209,7 @@ impl Service {
             scheduled_at: row.scheduled_at,
             status: row.status,
             attempts: row.attempt,
+            retry_items: row.retry_items.clone(),
             as_of,
         };
         let carried = self.carry_out(caller, Intent::RetryExecution(Box::new(reopening))).await?;

@@ -194,7 +194,7 @@ impl Service {
             definition: &definition,
             created_at: task.created_at,
             since: task.updated_at,
-            paused: task.paused,
+            paused: task.paused.is_some(),
             changes: changes.collect(),
             calendars,
         };

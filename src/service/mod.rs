@@ -15,6 +15,7 @@ mod calendars;
 pub mod caller;
 pub mod cluster;
 mod consistency;
+pub mod dead_letters;
 mod events;
 pub mod executions;
 mod explanation;

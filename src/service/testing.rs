@@ -17,6 +17,7 @@ use escapement_domain::answer::Answer;
 use escapement_domain::command::{
     AttemptOutcome, AttemptResult, Command, Due, Offers, Origin, Programs, Report, Request,
 };
+use escapement_domain::execution::failure::Failure;
 use escapement_domain::identifier::{ExecutionId, Incarnation, NodeId, TaskId};
 use escapement_domain::replica::Replica;
 use escapement_domain::task::plan::{self, Delay, Timetable};
@@ -371,7 +372,8 @@ impl TestNode {
             (open.tenant, open.grant().expect("running").token)
         });
         let at = self.clock.now();
-        let result = AttemptResult { execution, tenant, token, started_at: at, finished_at: at, outcome };
+        let result =
+            AttemptResult { execution, tenant, token, started_at: at, finished_at: at, outcome, usage: None };
         let sequence = self.reports.fetch_add(1, Ordering::SeqCst) + 1;
         let (node, incarnation) = WORKER;
         self.scheduler(Request::Report(Report { node, incarnation, sequence, results: vec![result] }));
@@ -382,7 +384,7 @@ impl TestNode {
     }
 
     pub(crate) fn fail(&self, execution: ExecutionId) {
-        self.end(execution, AttemptOutcome::Failed { error: "exit code 1".into(), result: None });
+        self.end(execution, AttemptOutcome::Failed(Failure::new("exit code 1")));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use escapement_domain::event::PauseCause;
 use escapement_domain::identifier::TaskId;
 use escapement_domain::schedule::calendar::Calendar;
 use escapement_domain::task::coming::Fires;
@@ -60,6 +61,10 @@ pub struct TaskView {
     pub version: u32,
     /// Whether it fires.
     pub state: TaskState,
+    /// Why it is paused, if it is.
+    pub paused: Option<PauseCause>,
+    /// How many of its executions in a row have failed for good.
+    pub failures: u32,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its definition or state last changed.
@@ -90,6 +95,8 @@ impl TaskView {
             owner: task.owner.clone(),
             version: task.version,
             state: task.phase().into(),
+            paused: task.paused,
+            failures: task.failures,
             created_at: task.created_at,
             updated_at: task.updated_at,
             next_fire_at,

@@ -43,6 +43,7 @@ const COMMANDS: &[&[&str]] = &[
     &["execution", "logs"],
     &["execution", "cancel"],
     &["execution", "retry"],
+    &["execution", "dead-letters"],
     &["schedule", "preview"],
     &["schedule", "check"],
     &["schedule", "forecast"],

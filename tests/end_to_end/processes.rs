@@ -64,6 +64,17 @@ fn what_a_program_writes_is_kept_by_stream() {
 }
 
 #[test]
+fn what_a_program_used_is_kept_with_its_attempt() {
+    let development = Development::start();
+    let api = development.api();
+    let busy = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; exit 1";
+    let id = run(&api, &api.create_id(&script("busy", &manual(), busy)));
+    let attempt = await_status(&api, &id, "failed")["attempts"][0].clone();
+    assert!(attempt["cpu_seconds"].as_f64() > Some(0.0), "{attempt}");
+    assert!(attempt["peak_memory_bytes"].as_u64() > Some(100_000), "{attempt}");
+}
+
+#[test]
 fn a_cancel_stops_a_program_with_its_children_soon() {
     let development = Development::start();
     let api = development.api();

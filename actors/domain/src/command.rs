@@ -8,7 +8,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
+use crate::execution::failure::Failure;
 use crate::execution::state::{Occurrence, Status};
+use crate::execution::usage::Usage;
+use crate::execution::waits::Wait;
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::limits::COMMAND_BYTES_MAX;
 use crate::replica::placement::Gate;
@@ -128,8 +131,8 @@ pub enum Request {
     RetryExecution(Box<Reopening>),
     /// Occurrences are due.
     Fire(Vec<Due>),
-    /// Retries whose time has come: execution and the number of attempts it had.
-    RetriesDue(Vec<(ExecutionId, u32)>),
+    /// Executions have waited until their time: for the next attempt, or for as long as they may.
+    WaitsOver(Vec<(ExecutionId, Wait)>),
     /// A worker is there.
     JoinWorker {
         /// Its node.
@@ -450,6 +453,8 @@ pub struct AttemptResult {
     pub finished_at: Timestamp,
     /// How it ended.
     pub outcome: AttemptOutcome,
+    /// What it used, if its worker could tell.
+    pub usage: Option<Usage>,
 }
 
 /// How an attempt ended.
@@ -457,13 +462,8 @@ pub struct AttemptResult {
 pub enum AttemptOutcome {
     /// It did what it was asked, and returned this JSON text.
     Succeeded(Option<Sealed>),
-    /// It failed, with a sentence why and what it returned.
-    Failed {
-        /// A sentence for people.
-        error: Arc<str>,
-        /// JSON text of what it returned.
-        result: Option<Sealed>,
-    },
+    /// It failed.
+    Failed(Failure),
     /// It took too long.
     TimedOut,
     /// It stopped because it was told to.
@@ -487,6 +487,8 @@ pub struct Reopening {
     pub status: Status,
     /// Attempts that it had.
     pub attempts: u32,
+    /// The items that failed last, for its next attempt.
+    pub retry_items: Option<Sealed>,
     /// The log index up to which the read models were read.
     pub as_of: u64,
 }

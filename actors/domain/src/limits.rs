@@ -23,8 +23,8 @@ pub const GRANTS_PER_COMMAND_MAX: usize = 2_048;
 pub const LOSSES_PER_COMMAND_MAX: usize = 512;
 /// Open executions that one task may have.
 pub const OPEN_EXECUTIONS_PER_TASK_MAX: usize = 1_000;
-/// Executions whose retry falls due in one command.
-pub const RETRIES_PER_COMMAND_MAX: usize = 1_024;
+/// Executions whose waits end in one command.
+pub const WAITS_PER_COMMAND_MAX: usize = 1_024;
 
 /// Tasks of one bulk.
 pub const BULK_TASKS_MAX: usize = 10_000;
@@ -100,6 +100,14 @@ pub const LEASE_MAX: Span = Span::hours(1);
 pub const WORKER_NAME_BYTES_MAX: usize = 128;
 /// Bytes of a message about progress.
 pub const PROGRESS_BYTES_MAX: usize = 1_024;
+/// Breakers whose time is over in one command.
+pub const BREAKERS_PER_COMMAND_MAX: usize = 1_024;
+/// Ranges of statuses, or of exit codes, that a definition may list.
+pub const RETRY_ON_RANGES_MAX: usize = 32;
+/// The longest wait that a target may ask for; longer ones are cut to it.
+pub const RETRY_AFTER_MAX: Span = Span::hours(24);
+/// Bytes of the list of an attempt's failed items.
+pub const FAILED_ITEMS_BYTES_MAX: usize = RESULT_BYTES_MAX;
 
 /// The shortest distance between two instants of an interval.
 pub const INTERVAL_MIN: Span = Span::seconds(1);
@@ -118,8 +126,10 @@ const _: () = assert!(DEFINITION_BYTES_MAX < COMMAND_BYTES_MAX, "a definition fi
 const _: () = assert!(COMMAND_BYTES_MAX <= EVENT_BYTES_MAX, "what a command carries fits into an event");
 const _: () =
     assert!(FIRES_PER_COMMAND_MAX * 64 <= COMMAND_BYTES_MAX, "a full fire command fits into an entry");
-const _: () =
-    assert!(RESULT_BYTES_MAX + ERROR_BYTES_MAX < COMMAND_BYTES_MAX / 4, "several results fit into a report");
+const _: () = assert!(
+    RESULT_BYTES_MAX + ERROR_BYTES_MAX + FAILED_ITEMS_BYTES_MAX < COMMAND_BYTES_MAX / 4,
+    "several results fit into a report"
+);
 const _: () = assert!(
     BACKFILL_INSTANTS_MAX * 10 < COMMAND_BYTES_MAX,
     "the instants of a backfill fit into its command"

@@ -14,7 +14,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Ha
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{AttemptEnd, AttemptOrder, Executor, OutputSink};
+use crate::ports::{AttemptEnd, AttemptOrder, Executor, Finished, OutputSink};
 
 /// How long after its time-out an executor may still take to end by itself.
 pub const TIMEOUT_GRACE: Duration = Duration::from_secs(15);
@@ -30,7 +30,7 @@ pub struct AttemptParts {
     /// Takes what it writes.
     pub output: Arc<dyn OutputSink>,
     /// Called once with the end; `None` when the attempt died without one.
-    pub ended: Box<dyn FnOnce(Option<AttemptEnd>)>,
+    pub ended: Box<dyn FnOnce(Option<Finished>)>,
 }
 
 impl fmt::Debug for AttemptParts {
@@ -80,12 +80,12 @@ impl Message for Cancel {
 }
 
 /// Says how it ended, or that it died.
-struct EndGuard(Option<Box<dyn FnOnce(Option<AttemptEnd>)>>);
+struct EndGuard(Option<Box<dyn FnOnce(Option<Finished>)>>);
 
 impl EndGuard {
-    fn say(&mut self, end: AttemptEnd) {
+    fn say(&mut self, finished: Finished) {
         if let Some(ended) = self.0.take() {
-            ended(Some(end));
+            ended(Some(finished));
         }
     }
 
@@ -112,8 +112,8 @@ struct AttemptActor {
 }
 
 impl AttemptActor {
-    fn end(&mut self, end: AttemptEnd, ctx: &mut Context<Self>) {
-        self.end.say(end);
+    fn end(&mut self, finished: impl Into<Finished>, ctx: &mut Context<Self>) {
+        self.end.say(finished.into());
         // The executor's future is dropped with the context, which kills whatever still runs.
         ctx.terminate();
     }
@@ -132,7 +132,7 @@ impl Actor for AttemptActor {
         let limit = Duration::from(order.timeout) + TIMEOUT_GRACE;
         ctx.run_later(limit, |actor, ctx| actor.end(AttemptEnd::TimedOut, ctx));
         let run = executor.run(order, output, self.cancel.clone());
-        ctx.spawn(wrap_future(run).map(|end, actor: &mut Self, ctx| actor.end(end, ctx)));
+        ctx.spawn(wrap_future(run).map(|finished, actor: &mut Self, ctx| actor.end(finished, ctx)));
     }
 }
 

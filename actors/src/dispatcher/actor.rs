@@ -11,6 +11,7 @@ use actix::{
 use escapement_domain::answer::{Answer, Rejection};
 use escapement_domain::command::{AttemptOutcome, AttemptResult};
 use escapement_domain::event::Event;
+use escapement_domain::execution::failure::Failure;
 use escapement_domain::execution::state::Holder;
 use escapement_domain::identifier::{ExecutionId, Incarnation, TenantId};
 use escapement_domain::task::action::Action;
@@ -26,7 +27,7 @@ use crate::attempt::{self, AttemptParts};
 use crate::intent::{Renewal, Renewed, SubmitError};
 use crate::keeper::Lifeline;
 use crate::machine::Applied;
-use crate::ports::{AttemptEnd, AttemptOrder, Executor};
+use crate::ports::{AttemptEnd, AttemptFailure, AttemptOrder, Executor, Finished};
 
 /// Looks at the lease in each margin.
 const TICKS_PER_MARGIN: u32 = 4;
@@ -50,7 +51,7 @@ impl Message for Look {
 struct Ended {
     execution: ExecutionId,
     token: u64,
-    end: Option<AttemptEnd>,
+    finished: Option<Finished>,
 }
 
 impl Message for Ended {
@@ -222,13 +223,10 @@ impl DispatcherActor {
                 self.parts.observer.attempt_ended(&AttemptEnd::Succeeded { result: None }, Duration::ZERO);
                 AttemptOutcome::Succeeded(None)
             }
-            (Work::Unreadable(error), _) => {
-                AttemptOutcome::Failed { error: error.to_string().into(), result: None }
+            (Work::Unreadable(error), _) => AttemptOutcome::Failed(Failure::new(error.to_string())),
+            (Work::Order(_), None) => {
+                AttemptOutcome::Failed(Failure::new("this node has no executor for the action"))
             }
-            (Work::Order(_), None) => AttemptOutcome::Failed {
-                error: "this node has no executor for the action".into(),
-                result: None,
-            },
             (Work::Order(order), Some(executor)) => {
                 self.run(tenant, token, *order, executor, ctx);
                 return;
@@ -243,6 +241,7 @@ impl DispatcherActor {
             started_at: now,
             finished_at: now,
             outcome,
+            usage: None,
         });
     }
 
@@ -267,7 +266,7 @@ impl DispatcherActor {
         let output = self.parts.outputs.sink(&order.tenant, execution, order.attempt);
         let dispatcher = ctx.address();
         // Not bounded by the mailbox but by the slots: an end that is not heard would hold its slot for ever.
-        let ended = Box::new(move |end| dispatcher.do_send(Ended { execution, token, end }));
+        let ended = Box::new(move |finished| dispatcher.do_send(Ended { execution, token, finished }));
         let leash = attempt::start(AttemptParts { order, executor, output, ended });
         self.parts.observer.attempt_started();
         let running = Running {
@@ -417,17 +416,18 @@ impl StreamHandler<Applied> for DispatcherActor {
 impl Handler<Ended> for DispatcherActor {
     type Result = ();
 
-    fn handle(&mut self, Ended { execution, token, end }: Ended, ctx: &mut Self::Context) {
+    fn handle(&mut self, Ended { execution, token, finished }: Ended, ctx: &mut Self::Context) {
         if self.attempts.running.get(&execution).is_none_or(|running| running.token != token) {
             // It was killed, or taken away.
             return;
         }
         let Some(running) = self.attempts.running.remove(&execution) else { return };
         let took = self.now().saturating_sub(running.began);
-        let died = AttemptEnd::Failed { error: String::new(), result: None };
-        self.parts.observer.attempt_ended(end.as_ref().unwrap_or(&died), took);
+        let died = AttemptEnd::Failed(AttemptFailure::new(""));
+        let end = finished.as_ref().map_or(&died, |finished| &finished.end);
+        self.parts.observer.attempt_ended(end, took);
         self.attempts.note_end(execution, token);
-        self.outbox.push(running.result(execution, end, self.parts.clock.now()));
+        self.outbox.push(running.result(execution, finished, self.parts.clock.now()));
         self.report(ctx);
         self.go_on_draining(ctx);
     }

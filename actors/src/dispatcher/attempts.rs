@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use escapement_domain::command::{AttemptOutcome, AttemptResult};
+use escapement_domain::execution::failure::Failure;
 use escapement_domain::identifier::{ExecutionId, TenantId};
 use escapement_domain::timestamp::Timestamp;
 
 use crate::attempt::Leash;
-use crate::ports::AttemptEnd;
+use crate::ports::{AttemptEnd, Finished};
 
 use super::outbox::outcome_of;
 
@@ -33,13 +34,14 @@ impl Running {
     pub(super) fn result(
         &self,
         execution: ExecutionId,
-        end: Option<AttemptEnd>,
+        finished: Option<Finished>,
         now: Timestamp,
     ) -> AttemptResult {
-        let outcome = match end {
+        let usage = finished.as_ref().and_then(|finished| finished.usage);
+        let outcome = match finished.map(|finished| finished.end) {
             Some(AttemptEnd::Cancelled) if self.handing_back && !self.cancelled => AttemptOutcome::HandedBack,
             Some(end) => outcome_of(end),
-            None => AttemptOutcome::Failed { error: "the attempt died on its worker".into(), result: None },
+            None => AttemptOutcome::Failed(Failure::new("the attempt died on its worker")),
         };
         AttemptResult {
             execution,
@@ -48,6 +50,7 @@ impl Running {
             started_at: self.started_at,
             finished_at: now,
             outcome,
+            usage,
         }
     }
 }

@@ -53,7 +53,7 @@ impl DispatcherActor {
             let wall = self.parts.clock.now();
             for (execution, running) in std::mem::take(&mut self.attempts.running) {
                 self.attempts.note_end(execution, running.token);
-                self.outbox.push(running.result(execution, Some(AttemptEnd::Cancelled), wall));
+                self.outbox.push(running.result(execution, Some(AttemptEnd::Cancelled.into()), wall));
             }
             self.report(ctx);
         }

@@ -7,6 +7,7 @@ use escapement_domain::execution::state::Execution;
 use escapement_domain::identifier::{ExecutionId, Incarnation, NodeId, TenantId};
 use escapement_domain::replica::Replica;
 use escapement_domain::task::action::{Action, Operation};
+use escapement_domain::task::sealed::Sealed;
 
 use crate::ports::AttemptOrder;
 
@@ -60,6 +61,11 @@ pub(super) fn held(replica: &Replica, node: NodeId, incarnation: Incarnation) ->
     worker.map(|worker| worker.held.iter().copied().collect()).unwrap_or_default()
 }
 
+/// The text in an envelope, if it can be opened.
+fn text_in(sealed: &Sealed) -> Option<String> {
+    std::str::from_utf8(sealed.open().ok()?).ok().map(str::to_owned)
+}
+
 fn work_of(replica: &Replica, open: &Execution, token: u64) -> Work {
     let definition = match open.definition.open_definition() {
         Ok(definition) => definition,
@@ -78,5 +84,6 @@ fn work_of(replica: &Replica, open: &Execution, token: u64) -> Work {
         action: definition.action,
         timeout: open.rules.timeout,
         correlation_id: open.correlation_id.to_string(),
+        retry_items: open.retry_items.as_ref().and_then(text_in),
     }))
 }

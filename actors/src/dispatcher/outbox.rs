@@ -5,9 +5,10 @@
 use std::collections::VecDeque;
 
 use escapement_domain::command::{AttemptOutcome, AttemptResult, Report};
+use escapement_domain::execution::failure::Failure;
 use escapement_domain::identifier::{Incarnation, NodeId};
 use escapement_domain::limits::{
-    COMMAND_BYTES_MAX, ERROR_BYTES_MAX, RESULT_BYTES_MAX, RESULTS_PER_COMMAND_MAX,
+    COMMAND_BYTES_MAX, ERROR_BYTES_MAX, FAILED_ITEMS_BYTES_MAX, RESULT_BYTES_MAX, RESULTS_PER_COMMAND_MAX,
 };
 use escapement_domain::task::sealed::Sealed;
 
@@ -22,8 +23,10 @@ const _: () = assert!(
     RESULTS_PER_COMMAND_MAX * RESULT_BYTES <= REPORT_BYTES_MAX,
     "a full report of short results fits"
 );
-const _: () =
-    assert!(RESULT_BYTES_MAX + ERROR_BYTES_MAX + RESULT_BYTES <= REPORT_BYTES_MAX, "the longest result fits");
+const _: () = assert!(
+    RESULT_BYTES_MAX + ERROR_BYTES_MAX + FAILED_ITEMS_BYTES_MAX + RESULT_BYTES <= REPORT_BYTES_MAX,
+    "the longest result fits"
+);
 
 /// What is to be reported.
 #[derive(Debug, Default)]
@@ -77,7 +80,9 @@ fn bytes_of(result: &AttemptResult) -> usize {
     };
     let texts = match &result.outcome {
         AttemptOutcome::Succeeded(value) => length(value),
-        AttemptOutcome::Failed { error, result } => error.len() + length(result),
+        AttemptOutcome::Failed(failure) => {
+            failure.error.len() + length(&failure.result) + length(&failure.failed_items)
+        }
         AttemptOutcome::TimedOut | AttemptOutcome::Cancelled | AttemptOutcome::HandedBack => 0,
     };
     texts + RESULT_BYTES
@@ -87,9 +92,17 @@ fn bytes_of(result: &AttemptResult) -> usize {
 pub(super) fn outcome_of(end: AttemptEnd) -> AttemptOutcome {
     match end {
         AttemptEnd::Succeeded { result } => AttemptOutcome::Succeeded(bounded(result)),
-        AttemptEnd::Failed { error, result } => {
-            AttemptOutcome::Failed { error: cut(&error, ERROR_BYTES_MAX).into(), result: bounded(result) }
-        }
+        AttemptEnd::Failed(failure) => AttemptOutcome::Failed(Failure {
+            error: cut(&failure.error, ERROR_BYTES_MAX).into(),
+            result: bounded(failure.result),
+            class: failure.class,
+            retry_after: failure.retry_after,
+            // A part of the list would let the next attempt leave out what failed.
+            failed_items: failure
+                .failed_items
+                .filter(|items| items.len() <= FAILED_ITEMS_BYTES_MAX)
+                .map(|items| Sealed::in_clear(items.into_bytes())),
+        }),
         AttemptEnd::TimedOut => AttemptOutcome::TimedOut,
         AttemptEnd::Cancelled => AttemptOutcome::Cancelled,
     }

@@ -8,8 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use escapement_domain::codec::{self, CodecError};
-use escapement_domain::event::{AttemptEnded, Event, RequeueCause};
+use escapement_domain::event::{AttemptEnded, Event, GiveUpCause, RequeueCause};
+use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::execution::state::{CancelCause, Holder, Occurrence, Status};
+use escapement_domain::execution::usage::Usage;
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId, TenantId};
 use escapement_domain::record::{Record, RecordHeader};
 use escapement_domain::task::sealed::Sealed;
@@ -54,7 +56,9 @@ pub struct ExecutionRow {
     pub result: Option<Sealed>,
     /// Why its last attempt failed.
     pub error: Option<Arc<str>>,
-    /// Why it waited for an earlier one, or was skipped, cancelled or lost.
+    /// JSON text of a list: the items that failed last, for its next attempt.
+    pub retry_items: Option<Sealed>,
+    /// Why it waited for an earlier one, or was skipped, cancelled, lost or given up.
     pub reason: Option<Reason>,
     /// The index of the log entry that made it.
     pub log_index: u64,
@@ -77,8 +81,16 @@ pub struct AttemptRow {
     pub finished_at: Option<Timestamp>,
     /// How it ended; none while it is in the hands of its worker.
     pub outcome: Option<Outcome>,
+    /// What sort of failure it was, if it failed.
+    pub failure: Option<FailureClass>,
     /// Why it failed.
     pub error: Option<Arc<str>>,
+    /// What it used, if its worker could tell.
+    pub usage: Option<Usage>,
+}
+
+fn text_in(sealed: &Sealed) -> Option<&str> {
+    std::str::from_utf8(sealed.open().ok()?).ok()
 }
 
 /// Who made an attempt.
@@ -160,6 +172,8 @@ pub enum Reason {
     Lost,
     /// It had to wait until earlier ones of its task had ended.
     Held,
+    /// It failed, and is not tried again.
+    GivenUp(GiveUpCause),
 }
 
 impl Reason {
@@ -173,10 +187,12 @@ impl Reason {
                 "a newer occurrence of the task took its place (overlap: cancel_running)"
             }
             Self::Cancelled(CancelCause::TaskDeleted) => "its task was deleted",
+            Self::Cancelled(CancelCause::OutOfTime) => GiveUpCause::ExecutionTimeout.explanation(),
             Self::Lost => "its worker was lost and the task is delivered at most once",
             Self::Held => {
                 "an earlier execution of the task had not ended: it waited for that (overlap policy)"
             }
+            Self::GivenUp(cause) => cause.explanation(),
         })
     }
 }
@@ -208,7 +224,13 @@ impl ExecutionRow {
     /// JSON text of what it returned, if it returned something that can be opened.
     #[must_use]
     pub fn result_text(&self) -> Option<&str> {
-        self.result.as_ref().and_then(|sealed| std::str::from_utf8(sealed.open().ok()?).ok())
+        text_in(self.result.as_ref()?)
+    }
+
+    /// JSON text of the items that failed last, if some were named and can be opened.
+    #[must_use]
+    pub fn retry_items_text(&self) -> Option<&str> {
+        text_in(self.retry_items.as_ref()?)
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -248,11 +270,13 @@ impl ExecutionRow {
                 task_version,
                 attempts,
                 status,
+                retry_items,
                 ..
             } => {
                 let mut row = Self::new(header, *execution, *task, *task_version, *occurrence, *scheduled_at);
                 row.attempt = *attempts;
                 row.status = *status;
+                row.retry_items = retry_items.clone();
                 Some(row)
             }
             _ => None,
@@ -283,6 +307,7 @@ impl ExecutionRow {
             progress: None,
             result: None,
             error: None,
+            retry_items: None,
             reason: None,
             log_index: header.log_index,
             correlation_id: header.correlation_id.clone(),
@@ -303,7 +328,7 @@ impl ExecutionRow {
                 self.progress = Some(Progress { percent, message });
             }
             Event::TaskRetry { ended, .. } => {
-                self.end_attempt(ended, if ended.timed_out { Outcome::TimedOut } else { Outcome::Failed });
+                self.end_attempt(ended, outcome_of(ended));
                 self.status = Status::Retrying;
             }
             Event::TaskRequeued { cause, .. } => {
@@ -337,7 +362,9 @@ impl ExecutionRow {
             started_at: at,
             finished_at: None,
             outcome: None,
+            failure: None,
             error: None,
+            usage: None,
         };
         self.attempts.push(attempt);
     }
@@ -349,13 +376,18 @@ impl ExecutionRow {
                 self.result = result.clone();
                 Status::Succeeded
             }
-            Event::TaskFailed { ended, result, .. } => {
+            Event::TaskFailed { ended, result, cause, .. } => {
                 self.end_attempt(ended, Outcome::Failed);
                 self.result = result.clone();
+                self.reason = Some(Reason::GivenUp(*cause));
                 Status::Failed
             }
-            Event::TaskTimedOut { ended, .. } => {
-                self.end_attempt(ended, Outcome::TimedOut);
+            Event::TaskTimedOut { ended, cause, .. } => {
+                match ended {
+                    Some(ended) => self.end_attempt(ended, outcome_of(ended)),
+                    None => self.take_back(Outcome::Lost, at),
+                }
+                self.reason = Some(Reason::GivenUp(*cause));
                 Status::TimedOut
             }
             Event::TaskCancelled { cause, ended, .. } => {
@@ -398,9 +430,14 @@ impl ExecutionRow {
             attempt.started_at = ended.started_at;
             attempt.finished_at = Some(ended.finished_at);
             attempt.outcome = Some(outcome);
+            attempt.failure = ended.failure;
+            attempt.usage = ended.usage;
             attempt.error = ended.error.clone();
         }
         self.error = ended.error.clone();
+        if ended.failed_items.is_some() {
+            self.retry_items = ended.failed_items.clone();
+        }
     }
 
     fn take_back(&mut self, outcome: Outcome, at: Timestamp) {
@@ -408,5 +445,14 @@ impl ExecutionRow {
             attempt.finished_at = Some(at);
             attempt.outcome = Some(outcome);
         }
+    }
+}
+
+/// How an attempt ended of an execution that did not succeed.
+fn outcome_of(ended: &AttemptEnded) -> Outcome {
+    match ended.failure {
+        Some(FailureClass::TimedOut) => Outcome::TimedOut,
+        Some(_) => Outcome::Failed,
+        None => Outcome::Cancelled,
     }
 }

@@ -13,7 +13,7 @@ use escapement_domain::answer::{Accepted, Answer};
 use escapement_domain::command::{Command, Origin, Request};
 use escapement_domain::event::Event;
 use escapement_domain::identifier::ExecutionId;
-use escapement_domain::limits::RETRIES_PER_COMMAND_MAX;
+use escapement_domain::limits::WAITS_PER_COMMAND_MAX;
 use escapement_domain::replica::Replica;
 use escapement_domain::task::state::Task;
 use escapement_domain::timestamp::{Span, Timestamp};
@@ -24,7 +24,7 @@ use super::filling::{Filled, fill};
 use super::pace::Pace;
 use super::planning::{Batch, Planned, catches_up};
 use super::replanning;
-use super::timers::{Timers, Wait};
+use super::timers::{Timers, Waiting};
 use super::timetables::Timetables;
 use super::upkeep::Upkeep;
 use super::{WheelCounters, WheelParts};
@@ -35,8 +35,8 @@ use crate::ports::{Leadership, leadership_changes};
 
 /// Fire commands that may be unanswered at a time.
 const FIRES_IN_FLIGHT_MAX: usize = 4;
-/// Commands with retries that may be unanswered at a time.
-const RETRIES_IN_FLIGHT_MAX: usize = 2;
+/// Commands with ended waits that may be unanswered at a time.
+const WAITS_IN_FLIGHT_MAX: usize = 2;
 /// Tasks that are planned under one look at the state.
 const LOOK: usize = 256;
 /// The longest sleep, in case wall time jumps.
@@ -73,7 +73,7 @@ struct Turning {
     catching_up: VecDeque<u32>,
     pace: Pace,
     fires_in_flight: usize,
-    retries_in_flight: usize,
+    waits_in_flight: usize,
     upkeep_in_flight: bool,
     failures: u32,
     /// On the monotonic clock.
@@ -133,7 +133,7 @@ impl WheelActor {
             catching_up: VecDeque::new(),
             pace: Pace::new(self.parts.clock.monotonic()),
             fires_in_flight: 0,
-            retries_in_flight: 0,
+            waits_in_flight: 0,
             upkeep_in_flight: false,
             failures: 0,
             paused_until: Duration::ZERO,
@@ -155,7 +155,7 @@ impl WheelActor {
             self.turning.as_ref().is_some_and(|turning| self.parts.clock.monotonic() < turning.paused_until);
         if !paused {
             self.propose_fires(ctx);
-            self.propose_retries(ctx);
+            self.propose_waits(ctx);
             self.propose_upkeep(ctx);
         }
         self.set_alarm(ctx);
@@ -195,22 +195,22 @@ impl WheelActor {
         }
     }
 
-    fn propose_retries(&mut self, ctx: &mut Context<Self>) {
+    fn propose_waits(&mut self, ctx: &mut Context<Self>) {
         loop {
             let now = self.parts.clock.now();
             let Some(turning) = &mut self.turning else { return };
-            if turning.retries_in_flight >= RETRIES_IN_FLIGHT_MAX {
+            if turning.waits_in_flight >= WAITS_IN_FLIGHT_MAX {
                 return;
             }
             let timers = &mut turning.timers;
             let waits =
-                self.parts.machine.read(|replica| timers.take_retries(now, RETRIES_PER_COMMAND_MAX, replica));
+                self.parts.machine.read(|replica| timers.take_waits(now, WAITS_PER_COMMAND_MAX, replica));
             if waits.is_empty() {
                 return;
             }
-            turning.retries_in_flight += 1;
-            self.propose(Request::RetriesDue(waits.clone()), ctx, move |actor, answer, _| {
-                actor.retries_answered(&waits, answer);
+            turning.waits_in_flight += 1;
+            self.propose(Request::WaitsOver(waits.clone()), ctx, move |actor, answer, _| {
+                actor.waits_answered(&waits, answer);
             });
         }
     }
@@ -295,13 +295,13 @@ impl WheelActor {
         *fired
     }
 
-    fn retries_answered(&mut self, waits: &[Wait], answer: Result<Answer, SubmitError>) {
+    fn waits_answered(&mut self, waits: &[Waiting], answer: Result<Answer, SubmitError>) {
         let now = self.parts.clock.now();
         let Some(turning) = &mut self.turning else { return };
-        turning.retries_in_flight -= 1;
+        turning.waits_in_flight -= 1;
         let earliest = if answer.is_ok() { now.plus(STUCK) } else { Timestamp::MIN };
         let timers = &mut turning.timers;
-        self.parts.machine.read(|replica| timers.give_back_retries(waits, replica, earliest));
+        self.parts.machine.read(|replica| timers.give_back_waits(waits, replica, earliest));
         self.note(answer.err());
     }
 
@@ -330,8 +330,8 @@ impl WheelActor {
         let deadline = turning.timers.next_deadline().unwrap_or(Timestamp::MAX);
         // What is due and was not proposed waits for an answer, which turns the wheel again; or it fell due since the
         // wheel looked, and is looked at again.
-        let full = turning.fires_in_flight >= FIRES_IN_FLIGHT_MAX
-            || turning.retries_in_flight >= RETRIES_IN_FLIGHT_MAX;
+        let full =
+            turning.fires_in_flight >= FIRES_IN_FLIGHT_MAX || turning.waits_in_flight >= WAITS_IN_FLIGHT_MAX;
         let deadline = if deadline <= now && full { Timestamp::MAX } else { deadline };
         let breakers = turning.upkeep.breakers.next().filter(|_| !turning.upkeep_in_flight);
         let deadline = breakers.map_or(deadline, |next| deadline.min(next));
@@ -437,13 +437,14 @@ impl StreamHandler<Applied> for WheelActor {
         }
         applied.records.iter().for_each(|record| turning.upkeep.breakers.hear(record));
         let slots = applied.records.iter().filter_map(|record| slot_of(&record.event));
-        let retries = applied.records.iter().filter_map(|record| retry_of(&record.event));
+        let waits = applied.records.iter().filter_map(|record| waits_of(&record.event));
         let timers = &mut turning.timers;
         self.parts.machine.read(|replica| {
             slots.for_each(|slot| timers.arm_slot(slot, replica));
-            retries
-                .filter_map(|execution| replica.execution(execution))
-                .for_each(|open| timers.arm_retry(open));
+            for (execution, opened) in waits {
+                replica.execution(execution).into_iter().for_each(|open| timers.arm_waits(open, opened));
+            }
+            timers.drop_stale_waits(replica);
         });
         self.turn(ctx);
     }
@@ -470,10 +471,15 @@ fn slot_of(event: &Event) -> Option<u32> {
     }
 }
 
-/// The execution that waits for a retry since an event.
-fn retry_of(event: &Event) -> Option<ExecutionId> {
+/// The execution that waits for something since an event, and whether it was opened by it.
+fn waits_of(event: &Event) -> Option<(ExecutionId, bool)> {
     match event {
-        Event::TaskRetry { execution, .. } => Some(*execution),
+        Event::TaskScheduled { execution, .. } | Event::TaskReopened { execution, .. } => {
+            Some((*execution, true))
+        }
+        Event::TaskRetry { execution, .. } | Event::TaskRequeued { execution, .. } => {
+            Some((*execution, false))
+        }
         _ => None,
     }
 }

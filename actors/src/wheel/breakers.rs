@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use escapement_domain::event::{Event, Placing};
 use escapement_domain::identifier::TenantId;
-use escapement_domain::limits::RETRIES_PER_COMMAND_MAX;
+use escapement_domain::limits::BREAKERS_PER_COMMAND_MAX;
 use escapement_domain::record::Record;
 use escapement_domain::replica::Replica;
 use escapement_domain::replica::placement::BreakerState;
@@ -43,7 +43,7 @@ impl Breakers {
             let state = replica.queue().breaker(*tenant, target).map(|known| known.state);
             if state != Some(BreakerState::Open { until: Some(*until) }) {
                 self.0.remove(&entry);
-            } else if due.len() < RETRIES_PER_COMMAND_MAX {
+            } else if due.len() < BREAKERS_PER_COMMAND_MAX {
                 due.push((*tenant, target.clone(), *until));
             }
         }

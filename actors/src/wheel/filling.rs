@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use escapement_domain::execution::state::Status;
 use escapement_domain::planted::{self, Bug};
 use escapement_domain::task::state::Task;
 use tokio::sync::{mpsc, watch};
@@ -42,7 +41,7 @@ pub(super) async fn fill(
     }
     let ((tasks, waiting), records) = parts.machine.subscribe(|replica, _| {
         let open = replica.executions().values();
-        let waiting: Vec<_> = open.filter(|open| open.status() == Status::Retrying).cloned().collect();
+        let waiting: Vec<_> = open.filter(|open| open.waits().next().is_some()).cloned().collect();
         (replica.tasks().clone(), waiting)
     });
     let now = parts.clock.now();
@@ -59,7 +58,7 @@ pub(super) async fn fill(
         }
     }
     for execution in waiting {
-        timers.arm_retry(&execution);
+        timers.arm_waits(&execution, true);
     }
     Some(Filled { timers, records })
 }

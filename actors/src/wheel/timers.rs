@@ -1,4 +1,5 @@
-//! What the wheel waits for: the next instant of every active task and the end of every wait for a retry.
+//! What the wheel waits for: the next instant of every active task, and the end of every wait of an
+//! execution.
 //!
 //! A timer is never searched for. Each task's slot remembers the deadline that counts; a timer that expires with another
 //! one is stale and ignored. Invariants: a task that was taken is not taken again before it is given back;
@@ -6,7 +7,8 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use escapement_domain::execution::state::{Execution, Stage};
+use escapement_domain::execution::state::Execution;
+use escapement_domain::execution::waits::Wait;
 use escapement_domain::identifier::ExecutionId;
 use escapement_domain::replica::Replica;
 use escapement_domain::schedule::jitter_of;
@@ -20,9 +22,11 @@ const IDLE: i64 = i64::MIN;
 const TAKEN: i64 = i64::MAX;
 /// Stale timers that are not worth a sweep.
 const STALE_KEPT: usize = 65_536;
+/// Waits, stale ones among them, for each open execution before they are swept.
+const WAITS_EACH: usize = 4;
 
-/// A wait for a retry: the execution, and how many attempts it had.
-pub(super) type Wait = (ExecutionId, u32);
+/// A wait of an execution.
+pub(super) type Waiting = (ExecutionId, Wait);
 
 /// What the wheel waits for.
 pub(super) struct Timers {
@@ -31,8 +35,8 @@ pub(super) struct Timers {
     armed: Vec<i64>,
     /// How many of them have a deadline.
     waiting: usize,
-    retries: Wheel<Wait>,
-    taken_retries: BTreeSet<Wait>,
+    waits: Wheel<Waiting>,
+    taken_waits: BTreeSet<Waiting>,
 }
 
 /// When a task is due; `None` when it is not to fire.
@@ -45,12 +49,9 @@ pub(super) fn deadline_of(task: &Task) -> Option<Timestamp> {
     next.into_iter().chain(moved).min()
 }
 
-/// The end of an execution's wait for its next attempt, if it waits.
-fn wait_of(execution: &Execution) -> Option<(Timestamp, Wait)> {
-    match execution.stage {
-        Stage::Retrying { until } => Some((until, (execution.id, execution.attempts))),
-        Stage::Held | Stage::Queued | Stage::Running(_) => None,
-    }
+/// Until when an execution waits for something, if it still does.
+fn until(replica: &Replica, (execution, wait): Waiting) -> Option<Timestamp> {
+    replica.execution(execution)?.waits().find(|(_, present)| *present == wait).map(|(until, _)| until)
 }
 
 impl Timers {
@@ -59,14 +60,14 @@ impl Timers {
             tasks: Wheel::new(now),
             armed: Vec::new(),
             waiting: 0,
-            retries: Wheel::new(now),
-            taken_retries: BTreeSet::new(),
+            waits: Wheel::new(now),
+            taken_waits: BTreeSet::new(),
         }
     }
 
     /// How many timers there are, stale ones included.
     pub(super) fn len(&self) -> usize {
-        self.tasks.len() + self.retries.len()
+        self.tasks.len() + self.waits.len()
     }
 
     /// Waits for a task's next instant, unless it is taken.
@@ -128,26 +129,32 @@ impl Timers {
         self.arm(slot, deadline.map(|deadline| deadline.max(earliest)));
     }
 
-    /// Waits for the end of an execution's wait, if it waits.
-    pub(super) fn arm_retry(&mut self, execution: &Execution) {
-        if let Some((until, wait)) = wait_of(execution)
-            && !self.taken_retries.contains(&wait)
-        {
-            self.retries.insert(until, wait);
+    /// Waits for what an execution waits for: all of it, or what may have begun since it was opened.
+    pub(super) fn arm_waits(&mut self, execution: &Execution, opened: bool) {
+        for (until, wait) in execution.waits().filter(|(_, wait)| opened || *wait != Wait::Whole) {
+            let waiting = (execution.id, wait);
+            if !self.taken_waits.contains(&waiting) {
+                self.waits.insert(until, waiting);
+            }
+        }
+    }
+
+    /// Forgets waits that are over before their time, when they are many.
+    pub(super) fn drop_stale_waits(&mut self, replica: &Replica) {
+        if self.waits.len() > WAITS_EACH * replica.executions().len() + STALE_KEPT {
+            self.waits.retain(|_, waiting| until(replica, waiting).is_some());
         }
     }
 
     /// Takes waits that have ended, at most `limit` of them.
-    pub(super) fn take_retries(&mut self, now: Timestamp, limit: usize, replica: &Replica) -> Vec<Wait> {
+    pub(super) fn take_waits(&mut self, now: Timestamp, limit: usize, replica: &Replica) -> Vec<Waiting> {
         let mut ended = Vec::new();
         while ended.len() < limit {
             let room = limit - ended.len();
-            let taken = &mut self.taken_retries;
-            let advance = self.retries.advance(now, room, &mut |_, wait| {
-                let waits = replica.execution(wait.0).and_then(|open| wait_of(open));
-                if waits.is_some_and(|(until, present)| present == wait && until <= now) && taken.insert(wait)
-                {
-                    ended.push(wait);
+            let taken = &mut self.taken_waits;
+            let advance = self.waits.advance(now, room, &mut |_, waiting| {
+                if until(replica, waiting).is_some_and(|until| until <= now) && taken.insert(waiting) {
+                    ended.push(waiting);
                 }
             });
             if !advance.more {
@@ -157,19 +164,18 @@ impl Timers {
         ended
     }
 
-    /// Gives waits back whose end was proposed: those that still wait are waited for again, not before `earliest`.
-    pub(super) fn give_back_retries(&mut self, waits: &[Wait], replica: &Replica, earliest: Timestamp) {
-        for wait in waits {
-            self.taken_retries.remove(wait);
-            let present = replica.execution(wait.0).and_then(|open| wait_of(open));
-            if let Some((until, _)) = present.filter(|(_, present)| present == wait) {
-                self.retries.insert(until.max(earliest), *wait);
+    /// Gives waits back whose end was proposed: those that are not over are waited for again, not before `earliest`.
+    pub(super) fn give_back_waits(&mut self, ended: &[Waiting], replica: &Replica, earliest: Timestamp) {
+        for waiting in ended {
+            self.taken_waits.remove(waiting);
+            if let Some(until) = until(replica, *waiting) {
+                self.waits.insert(until.max(earliest), *waiting);
             }
         }
     }
 
     /// An instant before which nothing is due.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.tasks.next_deadline().into_iter().chain(self.retries.next_deadline()).min()
+        self.tasks.next_deadline().into_iter().chain(self.waits.next_deadline()).min()
     }
 }

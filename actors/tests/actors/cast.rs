@@ -8,7 +8,7 @@ use std::time::Duration;
 use escapement_actors::dispatcher::{Dispatcher, DispatcherParts};
 use escapement_actors::intent::{Draft, Intent, Submission, SubmitError};
 use escapement_actors::ports::{
-    AttemptEnd, AttemptOrder, Executor, Executors, OutputChunk, OutputSink, OutputStore, Silent,
+    AttemptEnd, AttemptOrder, Executor, Executors, Finished, OutputChunk, OutputSink, OutputStore, Silent,
 };
 use escapement_actors::task::{Front, FrontParts};
 use escapement_actors::wheel::{WheelHandle, WheelParts};
@@ -106,7 +106,7 @@ impl Executor for Player {
         order: AttemptOrder,
         output: Arc<dyn OutputSink>,
         cancel: CancellationToken,
-    ) -> BoxFuture<'static, AttemptEnd> {
+    ) -> BoxFuture<'static, Finished> {
         let (node, book) = (self.node, self.book.clone());
         async move {
             let AttemptOrder { execution, attempt, fencing_token: token, .. } = order;
@@ -114,7 +114,7 @@ impl Executor for Player {
             let mut witness = Witness { node, execution, token, how: How::Killed, book: book.clone() };
             assert!(!*book.panics.lock(), "told to panic");
             let takes = *book.takes.lock();
-            tokio::select! {
+            let end = tokio::select! {
                 () = tokio::time::sleep(takes) => {
                     witness.how = How::ByItself;
                     let at = BEGIN;
@@ -126,7 +126,8 @@ impl Executor for Player {
                     witness.how = How::Cancelled;
                     AttemptEnd::Cancelled
                 }
-            }
+            };
+            end.into()
         }
         .boxed()
     }

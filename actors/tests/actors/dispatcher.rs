@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use escapement_actors::intent::Intent;
-use escapement_actors::ports::AttemptEnd;
+use escapement_actors::ports::{AttemptEnd, AttemptFailure};
 use escapement_domain::command::{AttemptOutcome, Request};
 use escapement_domain::execution::state::Status;
 use escapement_domain::identifier::{NodeId, TaskId};
@@ -244,7 +244,7 @@ fn a_snapshot_put_in_place_changes_nothing_that_runs_and_the_wheel_goes_on() {
 fn an_error_that_is_too_long_is_cut_and_reported() {
     play(async {
         let cast = Cast::new(1, &[1]);
-        cast.book.ends.lock().push(AttemptEnd::Failed { error: "é".repeat(10_000), result: None });
+        cast.book.ends.lock().push(AttemptEnd::Failed(AttemptFailure::new("é".repeat(10_000))));
         let task = cast.create(7, played(once(10))).await;
         until(|| last_status(&cast, task) == Some(Status::Failed)).await;
         let lengths: Vec<usize> =
@@ -256,7 +256,7 @@ fn an_error_that_is_too_long_is_cut_and_reported() {
 fn errors_of(request: &Request) -> Vec<std::sync::Arc<str>> {
     let Request::Report(report) = request else { return Vec::new() };
     let errors = report.results.iter().filter_map(|end| match &end.outcome {
-        AttemptOutcome::Failed { error, .. } => Some(error.clone()),
+        AttemptOutcome::Failed(failure) => Some(failure.error.clone()),
         _ => None,
     });
     errors.collect()

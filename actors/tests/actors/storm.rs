@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use escapement_actors::ports::AttemptEnd;
+use escapement_actors::ports::{AttemptEnd, AttemptFailure};
 use escapement_domain::command::Request;
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
 use escapement_domain::task::definition::{Definition, Misfire, MisfirePolicy, Overlap, Retry};
@@ -81,7 +81,7 @@ async fn shake(cast: &Cast, dice: &mut Dice, term: &mut u64) {
             }
         }
         6 => {
-            let failed = AttemptEnd::Failed { error: "no".into(), result: None };
+            let failed = AttemptEnd::Failed(AttemptFailure::new("no"));
             cast.book.ends.lock().push(failed);
         }
         _ => *cast.book.takes.lock() = Duration::from_millis(dice.below(5_000)),

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use escapement_actors::intent::{Draft, Intent};
+use escapement_actors::ports::{AttemptEnd, AttemptFailure};
 use escapement_domain::command::{Command, NewTask, Origin, Request};
+use escapement_domain::execution::state::Status;
 use escapement_domain::identifier::{NodeId, TaskId};
 use escapement_domain::task::definition::{Definition, Misfire, MisfirePolicy, Overlap, Retry};
 use escapement_domain::task::rules::Rules;
@@ -12,7 +14,7 @@ use escapement_domain::task::state::Phase;
 use escapement_domain::task::trigger::{IfPast, Trigger};
 use escapement_domain::timestamp::Span;
 
-use crate::cast::{Cast, at, every, noop, once, played};
+use crate::cast::{Cast, How, at, every, noop, once, played};
 use crate::stage::{BEGIN, play, until};
 
 fn is_fire(request: &Request) -> bool {
@@ -220,7 +222,7 @@ fn retries_happen_when_their_time_has_come() {
     play(async {
         let cast = Cast::new(1, &[1]);
         let retry = Retry { max_attempts: 3, jitter_per_mille: 0, ..Retry::DEFAULT };
-        let failed = || escapement_actors::ports::AttemptEnd::Failed { error: "no".into(), result: None };
+        let failed = || AttemptEnd::Failed(AttemptFailure::new("no"));
         cast.book.ends.lock().extend([failed(), failed()]);
         let task = cast.create(7, Definition { retry, ..played(once(10)) }).await;
         until(|| cast.task(task).is_some_and(|task| task.last_execution.is_some())).await;
@@ -228,6 +230,39 @@ fn retries_happen_when_their_time_has_come() {
         assert_eq!(starts.iter().map(|(_, attempt, _)| *attempt).collect::<Vec<_>>(), [1, 2, 3]);
         let elapsed = cast.shared.machine.read(|replica| replica.logged().since(at(10)));
         assert!((3_000..3_200).contains(&elapsed.0), "one second, then two: {elapsed}");
+    });
+}
+
+/// Nobody works, and another node leads half-way.
+#[test]
+fn a_new_leader_knows_how_long_executions_may_wait() {
+    play(async {
+        let cast = Cast::new(2, &[]);
+        let definition = Definition { queue_timeout: Some(Span::seconds(5)), ..noop(once(10)) };
+        let task = cast.create(7, definition).await;
+        until(|| !cast.open().is_empty()).await;
+        cast.lead(2, 2);
+        until(|| cast.open().is_empty()).await;
+        let elapsed = cast.shared.machine.read(|replica| replica.logged().since(at(10)));
+        assert!((5_000..5_200).contains(&elapsed.0), "{elapsed}");
+        let last = cast.task(task).and_then(|task| task.last_execution).expect("it ended");
+        assert_eq!(last.status, Status::TimedOut);
+    });
+}
+
+#[test]
+fn an_attempt_is_cancelled_when_the_time_of_its_execution_is_over() {
+    play(async {
+        let cast = Cast::new(1, &[1]);
+        *cast.book.takes.lock() = Duration::from_secs(60);
+        let definition = Definition { execution_timeout: Some(Span::seconds(5)), ..played(once(10)) };
+        let task = cast.create(7, definition).await;
+        until(|| cast.task(task).is_some_and(|task| task.last_execution.is_some())).await;
+        let elapsed = cast.shared.machine.read(|replica| replica.logged().since(at(10)));
+        assert!((5_000..5_500).contains(&elapsed.0), "{elapsed}");
+        assert_eq!(cast.book.ends(), [(NodeId(1), How::Cancelled)]);
+        let last = cast.task(task).and_then(|task| task.last_execution).expect("it ended");
+        assert_eq!(last.status, Status::TimedOut);
     });
 }
 

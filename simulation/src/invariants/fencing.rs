@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use escapement_domain::event::{AttemptEnded, Event};
+use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::execution::state::Holder;
 use escapement_domain::identifier::ExecutionId;
 
@@ -36,7 +37,8 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
         let seen = witnessed.get(&(execution, ended.token));
         let at = evidence.committed_at(record);
         // That an attempt outside took too long is the leader's word: its worker may be dead, or never have heard of it.
-        let word_of_leader = ended.timed_out && outside.contains(&(execution, ended.token));
+        let timed_out = ended.failure == Some(FailureClass::TimedOut);
+        let word_of_leader = timed_out && outside.contains(&(execution, ended.token));
         let fits = match seen {
             Some(attempt) => (word_of_leader || attempt.how == wanted) && attempt.ended <= at,
             None => word_of_leader,
@@ -57,9 +59,12 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
 fn accepted(event: &Event) -> Option<(ExecutionId, &AttemptEnded, Ended)> {
     match event {
         Event::TaskCompleted { execution, ended, .. } => Some((*execution, ended, Ended::Succeeded)),
-        Event::TaskFailed { execution, ended, .. }
-        | Event::TaskTimedOut { execution, ended, .. }
-        | Event::TaskRetry { execution, ended, .. } => Some((*execution, ended, Ended::Failed)),
+        Event::TaskTimedOut { execution, ended: Some(ended), .. } if ended.failure.is_some() => {
+            Some((*execution, ended, Ended::Failed))
+        }
+        Event::TaskFailed { execution, ended, .. } | Event::TaskRetry { execution, ended, .. } => {
+            Some((*execution, ended, Ended::Failed))
+        }
         _ => None,
     }
 }

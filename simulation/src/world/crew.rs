@@ -9,6 +9,7 @@ use escapement::service::leasing::{LeaseRequest, LeasedExecution};
 use escapement::service::{Caller, ServiceError};
 use escapement_domain::answer::Rejection;
 use escapement_domain::command::{AttemptOutcome, Idempotency};
+use escapement_domain::execution::failure::Failure;
 use escapement_domain::identifier::NodeId;
 use escapement_domain::timestamp::Span;
 use futures::FutureExt;
@@ -113,7 +114,7 @@ async fn attempt(world: Rc<World>, caller: Caller, leased: LeasedExecution, aske
 }
 
 fn failed(error: &str) -> AttemptOutcome {
-    AttemptOutcome::Failed { error: error.into(), result: None }
+    AttemptOutcome::Failed(Failure::new(error))
 }
 
 /// One attempt in the hands of its worker.

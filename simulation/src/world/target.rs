@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use escapement_actors::ports::{AttemptEnd, AttemptOrder, Executor, OutputChunk, OutputSink, OutputStream};
+use escapement_actors::ports::{
+    AttemptEnd, AttemptFailure, AttemptOrder, Executor, Finished, OutputChunk, OutputSink, OutputStream,
+};
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
 use escapement_domain::timestamp::Timestamp;
 use futures::future::BoxFuture;
@@ -152,7 +154,7 @@ impl Executor for Caller {
         order: AttemptOrder,
         output: Arc<dyn OutputSink>,
         cancel: CancellationToken,
-    ) -> BoxFuture<'static, AttemptEnd> {
+    ) -> BoxFuture<'static, Finished> {
         let visit = self.target.begin(self.node, Begun::from(&order));
         let nature = self.target.nature.clone();
         let Behaviour { takes_ms, fails_per_mille } = Behaviour::of(&order.action);
@@ -164,7 +166,7 @@ impl Executor for Caller {
                 stream: OutputStream::Stdout,
                 text: format!("working for {takes_ms} ms"),
             });
-            tokio::select! {
+            let end = tokio::select! {
                 biased;
                 () = cancel.cancelled() => {
                     tokio::time::sleep(Duration::from_millis(stops)).await;
@@ -178,12 +180,14 @@ impl Executor for Caller {
                 () = tokio::time::sleep(Duration::from_millis(takes_ms)) => {
                     if fails {
                         visit.end(Ended::Failed);
-                        return AttemptEnd::Failed { error: "the target says no".into(), result: None };
+                        AttemptEnd::Failed(AttemptFailure::new("the target says no"))
+                    } else {
+                        visit.end(Ended::Succeeded);
+                        AttemptEnd::Succeeded { result: None }
                     }
-                    visit.end(Ended::Succeeded);
-                    AttemptEnd::Succeeded { result: None }
                 }
-            }
+            };
+            end.into()
         })
     }
 }

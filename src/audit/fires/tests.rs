@@ -1,6 +1,6 @@
 //! What became of instants, told from made-up logs. Minutes are counted from the creation of the task.
 
-use escapement_domain::event::{Event, SkipReason};
+use escapement_domain::event::{Event, PauseCause, SkipReason};
 use escapement_domain::execution::state::Occurrence;
 use escapement_domain::identifier::{CommandId, ExecutionId, TaskId, TenantId};
 use escapement_domain::record::{Hash, Record, RecordHeader};
@@ -108,7 +108,7 @@ impl Story {
     }
 
     fn pauses(&mut self, at: i64) {
-        self.add(minute(at), Event::TaskPaused { slot: 0, task: TASK });
+        self.add(minute(at), Event::TaskPaused { slot: 0, task: TASK, cause: PauseCause::Requested });
     }
 
     fn resumes(&mut self, at: i64) {

@@ -70,7 +70,8 @@ async fn run(action: HttpAction) -> (AttemptEnd, Vec<String>) {
     let lines = Lines::new();
     let end = executor(Cidr::LOOPBACK)
         .run(order(Action::Http(action)), lines.clone(), CancellationToken::new())
-        .await;
+        .await
+        .end;
     (end, lines.of(OutputStream::System))
 }
 
@@ -82,7 +83,7 @@ fn check(answer: String, expected_error: &str, expected_result: &str) -> impl Fu
         let target = Target::answering(answer).await;
         let (error, result) = match run(post(&target.url)).await.0 {
             AttemptEnd::Succeeded { result } => ("ok".to_owned(), result),
-            AttemptEnd::Failed { error, result } => (error, result),
+            AttemptEnd::Failed(AttemptFailure { error, result, .. }) => (error, result),
             other => panic!("{other:?}"),
         };
         assert_eq!((error, result), (expected_error, Some(expected_result)));
@@ -164,8 +165,8 @@ async fn private_targets_are_refused_by_address_and_by_name() {
     let executor = executor([]);
     for host in ["127.0.0.1", "2130706433", "[::ffff:127.0.0.1]", "localhost", "0x7f.1"] {
         let action = Action::Http(post(&format!("http://{host}:{port}")));
-        let AttemptEnd::Failed { error, .. } =
-            executor.run(order(action), Lines::new(), CancellationToken::new()).await
+        let AttemptEnd::Failed(AttemptFailure { error, .. }) =
+            executor.run(order(action), Lines::new(), CancellationToken::new()).await.end
         else {
             panic!("{host} was called")
         };
@@ -186,12 +187,79 @@ async fn a_listed_name_is_reached() {
     assert_eq!(end, AttemptEnd::Succeeded { result: Some(r#"{"status":200,"body":1}"#.into()) });
 }
 
+/// How a failure is told that an answer comes to.
+async fn failure_of(answer: String) -> AttemptFailure {
+    let target = Target::answering(answer).await;
+    match run(post(&target.url)).await.0 {
+        AttemptEnd::Failed(failure) => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_told_by_its_class() {
+    let busy = failure_of(respond("503 Service Unavailable", "")).await;
+    assert_eq!(busy.class, FailureClass::HttpStatus(503));
+    assert_eq!(failure_of(respond("302 Found", "")).await.class, FailureClass::HttpStatus(302));
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_owned();
+    assert_eq!(failure_of(half).await.class, FailureClass::Connection);
+    let closed = TcpListener::bind("127.0.0.1:0").await.expect("loopback").local_addr().expect("address");
+    for (url, class) in [
+        (format!("http://{closed}/"), FailureClass::Connection),
+        ("http://169.254.169.254/".into(), FailureClass::Other),
+        ("ftp://example.com/".into(), FailureClass::Other),
+    ] {
+        let AttemptEnd::Failed(failure) = run(post(&url)).await.0 else { panic!("{url} was called") };
+        assert_eq!(failure.class, class, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_says_how_long_it_is_to_be_left_alone() {
+    let asked = |value: &str| {
+        let answer =
+            format!("HTTP/1.1 429 Too Many Requests\r\nretry-after: {value}\r\ncontent-length: 0\r\n\r\n");
+        async move { failure_of(answer).await.retry_after }
+    };
+    assert_eq!(asked("7").await, Some(Span::seconds(7)));
+    assert_eq!(asked("Fri, 15 Jan 2027 08:00:30 GMT").await, Some(Span::seconds(30)));
+    assert_eq!(asked("Fri, 15 Jan 2027 07:00:00 GMT").await, Some(Span::ZERO), "it has passed");
+    assert_eq!(asked("99999999999").await, Some(RETRY_AFTER_MAX));
+    assert_eq!(asked("soon").await, None);
+    assert_eq!(failure_of(respond("429 Too Many Requests", "")).await.retry_after, None);
+}
+
+#[tokio::test]
+async fn what_failed_is_read_from_an_answer_and_told_to_the_next_call() {
+    let answer = respond("422 Unprocessable Content", r#"{"failed_items":["a", 7]}"#);
+    assert_eq!(failure_of(answer).await.failed_items.as_deref(), Some(r#"["a", 7]"#));
+    let told = |action: HttpAction| async move {
+        let mut target = Target::answering(respond("200 OK", "")).await;
+        let action = Action::Http(HttpAction { url: target.url.clone(), ..action });
+        let order = AttemptOrder { retry_items: Some(r#"["a", 7]"#.into()), ..order(action) };
+        let lines = Lines::new();
+        let end = executor(Cidr::LOOPBACK).run(order, lines.clone(), CancellationToken::new()).await.end;
+        assert!(matches!(end, AttemptEnd::Succeeded { .. }), "{end:?}");
+        let request = target.requests.recv().await.expect("a request");
+        let body = request.split_once("\r\n\r\n").expect("a body").1.to_owned();
+        (body, lines.of(OutputStream::System)[0].clone())
+    };
+    let (body, _) = told(post("")).await;
+    assert_eq!(body, r#"{"a":1,"retry_items":["a", 7]}"#);
+    let (body, _) = told(HttpAction { body: None, ..post("") }).await;
+    assert_eq!(body, r#"{"retry_items":["a", 7]}"#);
+    let (body, said) = told(HttpAction { body: Some("[1]".into()), ..post("") }).await;
+    assert!(body == "[1]" && said.contains("not a JSON object"), "{said}");
+    let (body, said) = told(HttpAction { method: "GET".into(), body: None, ..post("") }).await;
+    assert!(body.is_empty() && said.contains("not told"), "{said}");
+}
+
 #[tokio::test]
 async fn a_silent_target_times_out_and_a_cancel_ends_the_call() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let url = format!("http://{}/", listener.local_addr().expect("address"));
     let silent = AttemptOrder { timeout: Span(50), ..order(Action::Http(post(&url))) };
-    let end = executor(Cidr::LOOPBACK).run(silent, Lines::new(), CancellationToken::new()).await;
+    let end = executor(Cidr::LOOPBACK).run(silent, Lines::new(), CancellationToken::new()).await.end;
     assert_eq!(end, AttemptEnd::TimedOut);
 
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
@@ -201,7 +269,7 @@ async fn a_silent_target_times_out_and_a_cancel_ends_the_call() {
     let call = tokio::spawn(call);
     let _connection = listener.accept().await.expect("a connection");
     cancel.cancel();
-    assert_eq!(call.await.expect("no panic"), AttemptEnd::Cancelled);
+    assert_eq!(call.await.expect("no panic").end, AttemptEnd::Cancelled);
 }
 
 #[tokio::test]
@@ -215,12 +283,14 @@ async fn what_cannot_be_called_says_why() {
         ("ftp://example.com/".into(), "a URL must begin with http:// or https://, not ftp:"),
         ("nonsense".into(), "the URL cannot be read: relative URL without a base"),
     ] {
-        let AttemptEnd::Failed { error, .. } = run(post(&url)).await.0 else { panic!("{url} was called") };
+        let AttemptEnd::Failed(AttemptFailure { error, .. }) = run(post(&url)).await.0 else {
+            panic!("{url} was called")
+        };
         assert_eq!(error, expected);
     }
     let answer = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf";
     let target = Target::answering(answer).await;
-    let AttemptEnd::Failed { error, .. } = run(post(&target.url)).await.0 else {
+    let AttemptEnd::Failed(AttemptFailure { error, .. }) = run(post(&target.url)).await.0 else {
         panic!("half a body is no answer")
     };
     assert!(error.starts_with("200 OK came back, but its body could not be read: "), "{error}");

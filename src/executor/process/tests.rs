@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use escapement_domain::execution::usage::Usage;
 use escapement_domain::task::action::ProcessLimits;
 use tempfile::TempDir;
 
@@ -30,6 +31,7 @@ fn executor(work: &Path, policy: ProcessPolicy) -> ProcessExecutor {
 
 struct Ran {
     end: AttemptEnd,
+    usage: Option<Usage>,
     captured: Arc<Captured>,
     directory: TempDir,
 }
@@ -50,7 +52,7 @@ async fn run_for(action: ProcessAction, timeout: Span, cancel: CancellationToken
     let captured = Captured::new();
     let order = AttemptOrder { timeout, ..order(Action::Process(action)) };
     let end = executor(directory.path(), ProcessPolicy::Any).run(order, captured.clone(), cancel).await;
-    Ran { end, captured, directory }
+    Ran { end: end.end, usage: end.usage, captured, directory }
 }
 
 async fn run(action: ProcessAction) -> Ran {
@@ -59,7 +61,11 @@ async fn run(action: ProcessAction) -> Ran {
 
 fn exit(code: i32) -> AttemptEnd {
     let result = Some(format!(r#"{{"exit_code":{code}}}"#));
-    if code == 0 { AttemptEnd::Succeeded { result } } else { failed(format!("exit code {code}"), result) }
+    if code == 0 {
+        return AttemptEnd::Succeeded { result };
+    }
+    let failure = failure(FailureClass::ExitCode(code), format!("exit code {code}"));
+    AttemptEnd::Failed(AttemptFailure { result, ..failure })
 }
 
 fn is_alive(pid: &str) -> bool {
@@ -99,17 +105,22 @@ async fn the_exit_code_is_the_end() {
     assert_eq!(run(shell("exit 0")).await.end, exit(0));
     assert_eq!(run(shell("exit 3")).await.end, exit(3));
     assert_eq!(run(shell("exit 127")).await.end, exit(127));
-    let killed = failed("killed by SIGKILL", Some(r#"{"signal":9}"#.into()));
-    assert_eq!(run(shell("kill -9 $$")).await.end, killed);
+    let killed = AttemptFailure {
+        result: Some(r#"{"signal":9}"#.into()),
+        ..failure(FailureClass::Signal(9), "killed by SIGKILL")
+    };
+    assert_eq!(run(shell("kill -9 $$")).await.end, killed.into());
 }
 
 #[tokio::test]
 async fn what_cannot_be_started_says_why() {
     let missing = ProcessAction { program: "/nowhere/tool".into(), ..shell("") };
     let error = "/nowhere/tool cannot be started: No such file or directory (os error 2)";
-    assert_eq!(run(missing).await.end, failed(error, None));
+    assert_eq!(run(missing).await.end, failed(error));
     let not_a_program = ProcessAction { program: "/etc/passwd".into(), ..shell("") };
-    let AttemptEnd::Failed { error, .. } = run(not_a_program).await.end else { panic!("started") };
+    let AttemptEnd::Failed(AttemptFailure { error, .. }) = run(not_a_program).await.end else {
+        panic!("started")
+    };
     assert!(error.starts_with("/etc/passwd cannot be started: "), "{error}");
 }
 
@@ -127,13 +138,16 @@ async fn what_is_not_listed_does_not_run() {
         ),
     ] {
         let order = order(Action::Process(shell("exit 0")));
-        let end =
-            executor(directory.path(), policy).run(order, Captured::new(), CancellationToken::new()).await;
-        assert_eq!(end, failed(expected, None));
+        let end = executor(directory.path(), policy)
+            .run(order, Captured::new(), CancellationToken::new())
+            .await
+            .end;
+        assert_eq!(end, failed(expected));
     }
     let listed = ProcessPolicy::Listed(vec!["/bin/sh".into()]);
     let order = order(Action::Process(shell("exit 0")));
-    let end = executor(directory.path(), listed).run(order, Captured::new(), CancellationToken::new()).await;
+    let end =
+        executor(directory.path(), listed).run(order, Captured::new(), CancellationToken::new()).await.end;
     assert_eq!(end, exit(0));
 }
 
@@ -152,6 +166,7 @@ async fn a_program_finds_nothing_but_what_it_was_given() {
     let mut expected = vec![
         "ESCAPEMENT_ATTEMPT",
         "ESCAPEMENT_EXECUTION_ID",
+        "ESCAPEMENT_FAILED_ITEMS_FILE",
         "ESCAPEMENT_FENCING_TOKEN",
         "ESCAPEMENT_IDEMPOTENCY_KEY",
         "ESCAPEMENT_SCHEDULED_AT",
@@ -173,6 +188,28 @@ async fn a_program_finds_nothing_but_what_it_was_given() {
     let work = ran.directory.path().join("work");
     assert!(lines.iter().any(|line| line.starts_with(&*work.to_string_lossy())), "{lines:?}");
     assert_eq!(std::fs::read_dir(work).expect("work").count(), 0, "the working directory is gone");
+}
+
+#[tokio::test]
+async fn a_program_names_what_failed_and_is_told_what_failed_before() {
+    let script = r#"printf '%s\n' "$ESCAPEMENT_RETRY_ITEMS" b > "$ESCAPEMENT_FAILED_ITEMS_FILE"; exit "#;
+    let named = |code: u8, items: &str| {
+        let action = Action::Process(shell(&format!("{script}{code}")));
+        let order = AttemptOrder { retry_items: Some(items.into()), ..order(action) };
+        async move {
+            let directory = tempfile::tempdir().expect("temporary directory");
+            let captured = Captured::new();
+            let executor = executor(directory.path(), ProcessPolicy::Any);
+            let end = executor.run(order, captured.clone(), CancellationToken::new()).await.end;
+            (end, captured.of(OutputStream::System))
+        }
+    };
+    let AttemptEnd::Failed(failure) = named(3, "a").await.0 else { panic!("it failed") };
+    assert_eq!(failure.failed_items.as_deref(), Some(r#"["a","b"]"#));
+    let (end, said) = named(3, r#"["a"#).await;
+    assert!(matches!(end, AttemptEnd::Failed(AttemptFailure { failed_items: None, .. })), "{end:?}");
+    assert!(said.iter().any(|line| line.contains("begins as a JSON list")), "{said:?}");
+    assert_eq!(named(0, "a").await.0, exit(0), "what succeeded did not fail");
 }
 
 /// What this process got from whoever started it is passed on, to any child; nothing may come to that.
@@ -202,8 +239,23 @@ async fn limits_hold() {
 
     let mut busy = shell("while true; do :; done");
     busy.limits.cpu_time = Some(Span(500));
-    let AttemptEnd::Failed { error, .. } = run(busy).await.end else { panic!("it should have been stopped") };
+    let AttemptEnd::Failed(AttemptFailure { error, .. }) = run(busy).await.end else {
+        panic!("it should have been stopped")
+    };
     assert!(error.contains("used up its processor time"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_program_used_is_told() {
+    let busy = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+    let hungry = "head -c 60000000 /dev/zero | tail -c 1 | wc -c";
+    let used = run(shell(&format!("{busy}; {hungry}"))).await.usage.expect("it was counted");
+    assert!(used.cpu_ms >= 20, "{used:?}");
+    let more = run(shell("v=$(head -c 80000000 /dev/zero | tr '\\0' 'x'); echo ${#v}")).await.usage;
+    let more = more.expect("it was counted");
+    assert!(more.peak_memory_bytes > 70_000_000, "{more:?}");
+    let idle = run(shell("sleep 0.3")).await.usage.expect("it was counted");
+    assert!(idle.cpu_ms < 300 && idle.peak_memory_bytes < more.peak_memory_bytes, "{idle:?}");
 }
 
 #[tokio::test]
@@ -217,7 +269,7 @@ async fn a_program_may_end_in_its_own_way_when_it_is_cancelled() {
     let running = tokio::spawn(running);
     until("ready", || captured.of(OutputStream::Stdout).contains(&"ready".into())).await;
     cancel.cancel();
-    assert_eq!(running.await.expect("no panic"), AttemptEnd::Cancelled);
+    assert_eq!(running.await.expect("no panic").end, AttemptEnd::Cancelled);
     assert!(captured.of(OutputStream::Stdout).contains(&"ending".into()));
 }
 
@@ -298,7 +350,7 @@ async fn a_guardian_that_is_killed_takes_the_group_with_it() {
     until("the program is there", || pids_in(&pids).len() == 3).await;
     let guardian = pids_in(&pids)[0].parse().ok().and_then(Pid::from_raw).expect("a process id");
     rustix::process::kill_process(guardian, Signal::KILL).expect("SIGKILL");
-    let AttemptEnd::Failed { error, .. } = running.await.expect("no panic") else {
+    let AttemptEnd::Failed(AttemptFailure { error, .. }) = running.await.expect("no panic").end else {
         panic!("it did not end well")
     };
     assert_eq!(error, "the program's guardian went without a word; the program was killed");

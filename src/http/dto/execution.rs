@@ -1,11 +1,14 @@
 //! An execution with its attempts, counts of them, and what they wrote.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::super::problem::Problem;
+use crate::service::dead_letters::Retried;
 use crate::service::executions::{ExecutionCounts, Standing};
 use crate::service::history::{AttemptRow, ExecutionRow, OutputLine};
 use crate::service::{OutsideWorkerView, WorkerView};
@@ -58,7 +61,10 @@ pub(in crate::http) struct Execution {
     /// Why its last attempt failed.
     #[schema(required = true)]
     error: Option<String>,
-    /// Why it waited for an earlier one, or was skipped, cancelled or lost.
+    /// The items that its attempts named as failed last; its next attempt is told of them.
+    #[schema(required = true, value_type = Option<Vec<serde_json::Value>>)]
+    retry_items: Option<Box<RawValue>>,
+    /// Why it waited for an earlier one, or was skipped, cancelled, lost or given up.
     #[schema(required = true)]
     reason: Option<String>,
     /// From 0, the lowest, to 9; null once it has ended.
@@ -88,9 +94,28 @@ pub(in crate::http) struct Attempt {
     /// How it ended; null while it runs.
     #[schema(required = true)]
     outcome: Option<&'static str>,
+    /// What sort of failure it was; null if it did not fail.
+    #[schema(required = true)]
+    failure: Option<Failure>,
     /// Why it failed.
     #[schema(required = true)]
     error: Option<String>,
+    /// Processor time of the program and all that it started; null for other actions, and where it is not known.
+    #[schema(required = true)]
+    cpu_seconds: Option<f64>,
+    /// Bytes of memory of the largest of its processes at its peak.
+    #[schema(required = true)]
+    peak_memory_bytes: Option<u64>,
+}
+
+/// What sort of failure ended an attempt: what `retry.retry_on` of a task tells apart.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct Failure {
+    /// `http_status`, `exit_code`, `signal`, `timeout`, `connection` or `other`.
+    class: &'static str,
+    /// The status, the exit code or the signal.
+    #[schema(required = true)]
+    code: Option<i32>,
 }
 
 /// How far an execution has come.
@@ -128,6 +153,32 @@ pub(in crate::http) enum Status {
     TimedOut,
     Lost,
     Skipped,
+}
+
+/// What became of dead letters that were to be tried again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct DeadLettersRetried {
+    /// The executions that get another attempt.
+    retried: Vec<String>,
+    /// Those that do not.
+    refused: Vec<NotRetried>,
+    /// Where to go on: the `cursor` of the next call; null when these were all.
+    #[schema(required = true)]
+    next_cursor: Option<String>,
+}
+
+/// An execution that gets no other attempt.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct NotRetried {
+    /// The execution.
+    #[schema(format = "uuid")]
+    execution_id: String,
+    /// The status that a retry of it alone would have been answered with.
+    status: u16,
+    /// The sort of problem.
+    code: &'static str,
+    /// The problem in words.
+    detail: String,
 }
 
 /// One piece of what an attempt wrote.
@@ -234,6 +285,7 @@ impl Execution {
             }),
             result: row.result_text().and_then(super::raw),
             error: row.error.as_ref().map(ToString::to_string),
+            retry_items: row.retry_items_text().and_then(super::raw),
             reason: row.reason.as_ref().map(|reason| reason.explanation().into_owned()),
             priority: standing.as_ref().map(|standing| standing.priority),
             waiting_for: standing.and_then(|standing| standing.waiting_for),
@@ -251,7 +303,29 @@ impl From<&AttemptRow> for Attempt {
             started_at: attempt.started_at.to_string(),
             finished_at: attempt.finished_at.map(|instant| instant.to_string()),
             outcome: attempt.outcome.map(|outcome| outcome.name()),
+            failure: attempt.failure.map(|class| Failure { class: class.name(), code: class.code() }),
             error: attempt.error.as_ref().map(ToString::to_string),
+            cpu_seconds: attempt.usage.map(|usage| Duration::from_millis(usage.cpu_ms).as_secs_f64()),
+            peak_memory_bytes: attempt.usage.map(|usage| usage.peak_memory_bytes),
+        }
+    }
+}
+
+impl DeadLettersRetried {
+    pub(in crate::http) fn of(retried: Retried, next_cursor: Option<String>) -> Self {
+        let refused = retried.refused.into_iter().map(|(execution, error)| {
+            let problem = Problem::from(error);
+            NotRetried {
+                execution_id: execution.to_string(),
+                status: problem.status.as_u16(),
+                code: problem.code(),
+                detail: problem.detail().to_owned(),
+            }
+        });
+        Self {
+            retried: retried.retried.iter().map(ToString::to_string).collect(),
+            refused: refused.collect(),
+            next_cursor,
         }
     }
 }

@@ -92,6 +92,10 @@ pub(in crate::http) struct Completion {
     /// Why it failed.
     #[serde(default)]
     error: Option<String>,
+    /// The items that failed, of which the next attempt is told as `retry_items`.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<serde_json::Value>>)]
+    failed_items: Option<Vec<Box<RawValue>>>,
 }
 
 /// How an attempt ended, by its worker.

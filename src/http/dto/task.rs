@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use escapement_domain::task::definition as domain;
+use escapement_domain::task::retry_on::{Numbers, RetryOn as DomainRetryOn};
 use escapement_domain::task::state::LastExecution as DomainLastExecution;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -46,6 +47,12 @@ pub(in crate::http) struct Task {
     #[serde(default)]
     #[schema(default = "5m")]
     timeout: String,
+    /// How long an execution may take in all, from its fire to its end; without a limit if it is left out.
+    #[serde(default)]
+    execution_timeout: Option<String>,
+    /// How long an execution may wait for a worker each time, or for its turn; without a limit if it is left out.
+    #[serde(default)]
+    queue_timeout: Option<String>,
     /// How failed attempts are made again; one attempt if it is left out.
     #[serde(default)]
     retry: Retry,
@@ -96,10 +103,20 @@ pub(in crate::http) struct Task {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1000)]
     max_concurrent: Option<u32>,
+    /// Paused when so many executions in a row have failed for good.
+    #[serde(default)]
+    #[schema(minimum = 1)]
+    pause_after_failures: Option<u32>,
     /// Whether it fires. `active` or `paused` may be asked for.
     #[serde(default)]
     #[schema(value_type = State, default = "active")]
     state: &'static str,
+    /// Why it is paused, if it is.
+    #[schema(read_only, required = true)]
+    pause_reason: Option<String>,
+    /// How many of its executions in a row have failed for good.
+    #[schema(read_only)]
+    failures_in_a_row: u32,
     /// When it was created.
     #[schema(read_only)]
     created_at: String,
@@ -159,6 +176,34 @@ pub(in crate::http) struct Retry {
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1, default = 0.2)]
     jitter: f64,
+    /// Which failures are retried; every one if it is left out.
+    #[serde(default)]
+    retry_on: Option<RetryOn>,
+}
+
+/// The classes of failures that are retried; what is not listed is final.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(in crate::http) struct RetryOn {
+    /// Statuses of responses: `429`, `500-599`, or `5xx`.
+    #[serde(default)]
+    #[schema(max_items = 32, example = json!(["5xx", "429"]))]
+    http_status: Vec<String>,
+    /// Exit codes of programs: `75`, or `1-5`.
+    #[serde(default)]
+    #[schema(max_items = 32, example = json!(["1-5", "75"]))]
+    exit_codes: Vec<String>,
+    /// Programs that a signal ended.
+    #[serde(default)]
+    signal: bool,
+    /// Attempts that took too long.
+    #[serde(default)]
+    timeout: bool,
+    /// Connections that could not be made, or broke.
+    #[serde(default)]
+    connection: bool,
+    /// Anything else, such as a program that cannot be started.
+    #[serde(default)]
+    other: bool,
 }
 
 /// When to stop calling a target that keeps failing.
@@ -265,7 +310,9 @@ impl From<TaskView> for Task {
             trigger: definition.trigger.into(),
             action: definition.action.into(),
             timeout: definition.timeout.to_string(),
-            retry: definition.retry.into(),
+            execution_timeout: definition.execution_timeout.map(|span| span.to_string()),
+            queue_timeout: definition.queue_timeout.map(|span| span.to_string()),
+            retry: Retry::of(definition.retry, definition.retry_on),
             circuit_breaker: definition.circuit_breaker.map(|breaker| CircuitBreaker {
                 failure_threshold: breaker.failure_threshold,
                 open_for: breaker.open_for.to_string(),
@@ -282,7 +329,10 @@ impl From<TaskView> for Task {
             end_at: definition.end_at.map(|instant| instant.to_string()),
             max_runs: definition.max_runs,
             max_concurrent: definition.max_concurrent,
+            pause_after_failures: definition.pause_after_failures,
             state: task.state.name(),
+            pause_reason: task.paused.map(|cause| cause.explanation().into_owned()),
+            failures_in_a_row: task.failures,
             created_at: task.created_at.to_string(),
             updated_at: task.updated_at.to_string(),
             next_fire_at: task.next_fire_at.map(|instant| instant.to_string()),
@@ -291,14 +341,29 @@ impl From<TaskView> for Task {
     }
 }
 
-impl From<domain::Retry> for Retry {
-    fn from(retry: domain::Retry) -> Self {
+impl Retry {
+    fn of(retry: domain::Retry, on: Option<DomainRetryOn>) -> Self {
         Self {
+            retry_on: on.map(RetryOn::from),
             max_attempts: retry.max_attempts,
             initial_delay: retry.initial_delay.to_string(),
             multiplier: f64::from(retry.multiplier_per_mille) / 1_000.0,
             max_delay: retry.max_delay.to_string(),
             jitter: f64::from(retry.jitter_per_mille) / 1_000.0,
+        }
+    }
+}
+
+impl From<DomainRetryOn> for RetryOn {
+    fn from(on: DomainRetryOn) -> Self {
+        let numbers = |listed: &[Numbers]| listed.iter().map(ToString::to_string).collect();
+        Self {
+            http_status: numbers(&on.http_status),
+            exit_codes: numbers(&on.exit_codes),
+            signal: on.signal,
+            timeout: on.timeout,
+            connection: on.connection,
+            other: on.other,
         }
     }
 }

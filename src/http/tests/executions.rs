@@ -46,8 +46,9 @@ async fn an_execution_is_answered_in_the_contracts_shape() {
         "status": "succeeded", "scheduled_at": at(60_000), "fired_at": at(60_250), "started_at": at(60_250),
         "finished_at": at(61_250), "lateness_ms": 250, "attempt": 1,
         "attempts": [{ "number": 1, "worker": "node-1", "started_at": at(61_250), "finished_at": at(61_250),
-                       "outcome": "succeeded", "error": null }],
-        "progress": null, "result": { "passed": 7 }, "error": null, "reason": null,
+                       "outcome": "succeeded", "failure": null, "error": null,
+                       "cpu_seconds": null, "peak_memory_bytes": null }],
+        "progress": null, "result": { "passed": 7 }, "error": null, "retry_items": null, "reason": null,
         "priority": null, "waiting_for": null, "log_index": done["log_index"], "correlation_id": done["correlation_id"]
     });
     assert_eq!(done, expected);
@@ -124,6 +125,61 @@ async fn an_execution_is_cancelled_once_and_retried_when_it_failed() {
     let unknown = json!({ "id": "0190d1c2-0000-7000-8000-000000000000" });
     post(&api, &unknown, "cancel").await.problem(404, "not_found");
     post(&api, &unknown, "retry").await.problem(404, "not_found");
+}
+
+#[actix_web::test]
+async fn what_failed_for_good_is_listed_and_tried_again_by_the_same_filter() {
+    let api = Api::start();
+    api.node.worker(Programs::Any);
+    let task = api.create(with(manual("one"), json!({ "overlap": "allow" }))).await;
+    let other = api.create(with(manual("two"), json!({ "overlap": "allow" }))).await;
+    let mut dead = Vec::new();
+    for (task, good) in [(&task, false), (&other, false), (&task, true), (&task, false), (&task, false)] {
+        api.node.advance(1_000);
+        let execution = run(&api, task).await;
+        if good {
+            api.node.succeed(id_of(&execution))
+        } else {
+            api.node.fail(id_of(&execution))
+        }
+        if !good {
+            dead.push(text(&execution, "id"));
+        }
+    }
+    api.node.advance(1_000);
+    let late = run(&api, &task).await;
+    api.node.end(id_of(&late), escapement_domain::command::AttemptOutcome::TimedOut);
+    dead.push(text(&late, "id"));
+    dead.reverse();
+    let page = async |query: &str| {
+        let page = api.get(&format!("/api/dead-letters/?{query}")).await.expect(200);
+        let ids: Vec<String> = items(&page).iter().map(|execution| text(execution, "id")).collect();
+        (ids, page["next_cursor"].as_str().map(str::to_owned), page)
+    };
+    let (all, _, list) = page("").await;
+    assert_eq!(all, dead);
+    assert!(text(&items(&list)[0], "reason").contains("retry.max_attempts"), "{list}");
+    let (first, cursor, _) = page("limit=3").await;
+    let (rest, end, _) = page(&format!("limit=3&cursor={}", cursor.expect("more"))).await;
+    assert_eq!(([first, rest].concat(), end), (dead.clone(), None), "across statuses, in order");
+    let of_task = format!("task_id={}", text(&task, "id"));
+    assert_eq!(page(&of_task).await.0.len(), 4);
+    let retry =
+        async |query: &str| api.ask(Ask::of(Method::POST, &format!("/api/dead-letters/retry?{query}"))).await;
+    let told = retry(&format!("{of_task}&limit=3")).await.expect(200);
+    assert_eq!(told["retried"], json!([dead[0], dead[1], dead[2]]));
+    assert!(told["refused"] == json!([]) && told["next_cursor"].is_string(), "{told}");
+    assert_eq!(page("").await.0, [dead[3].clone(), dead[4].clone()], "they are none any more");
+    api.ask(Ask::of(Method::DELETE, &format!("/api/scheduled-tasks/{}", text(&other, "id"))))
+        .await
+        .expect(204);
+    let told = retry("").await.expect(200);
+    assert_eq!(told["retried"], json!([dead[4]]));
+    assert_eq!(told["refused"][0]["execution_id"], json!(dead[3]), "its task is gone: {told}");
+    assert_eq!(told["next_cursor"], Value::Null);
+    let viewer = api.token("eve", "acme", &[Role::Viewer]);
+    api.send(Ask::of(Method::POST, "/api/dead-letters/retry").token(&viewer)).await.problem(403, "forbidden");
+    retry("status=lost").await.problem(400, "invalid_parameter");
 }
 
 #[actix_web::test]

@@ -142,6 +142,17 @@ impl<'a> Field<'a> {
         None
     }
 
+    pub(super) fn boolean(&self, faults: &mut Faults) -> Option<bool> {
+        match self.node.text() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => {
+                self.wanted("`true` or `false`", faults);
+                None
+            }
+        }
+    }
+
     pub(super) fn integer(&self, allowed: RangeInclusive<u64>, faults: &mut Faults) -> Option<u64> {
         if self.node.shape() != Shape::Number {
             self.wanted("a whole number", faults);

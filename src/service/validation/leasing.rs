@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use escapement_domain::command::AttemptOutcome;
+use escapement_domain::execution::failure::Failure;
 use escapement_domain::limits::{
-    ERROR_BYTES_MAX, LEASE_MAX, LEASE_MIN, LEASES_PER_COMMAND_MAX, PROGRESS_BYTES_MAX, RESULT_BYTES_MAX,
-    WORKER_NAME_BYTES_MAX,
+    ERROR_BYTES_MAX, FAILED_ITEMS_BYTES_MAX, LEASE_MAX, LEASE_MIN, LEASES_PER_COMMAND_MAX,
+    PROGRESS_BYTES_MAX, RESULT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
 };
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::timestamp::Span;
@@ -93,11 +94,16 @@ pub fn completion(node: Node<'_>) -> Result<Completion, Vec<Fault>> {
         if let (Some(field), Some(true)) = (&error, succeeded) {
             faults.add(&field.pointer, "`error` goes with the outcome `failed` only");
         }
+        let failed_items = fields.take("failed_items");
+        let items = failed_items.as_ref().and_then(|field| list(field, faults));
+        if let (Some(field), Some(true)) = (&failed_items, succeeded) {
+            faults.add(&field.pointer, "`failed_items` goes with the outcome `failed` only");
+        }
         let outcome = if succeeded? {
             AttemptOutcome::Succeeded(result)
         } else {
             let error = said.unwrap_or_else(|| "its worker says that it failed".into());
-            AttemptOutcome::Failed { error: error.into(), result }
+            AttemptOutcome::Failed(Failure { result, failed_items: items, ..Failure::new(error) })
         };
         Some(Completion { token: token?, outcome })
     })
@@ -110,14 +116,21 @@ pub(super) fn name(field: &Field<'_>, faults: &mut Faults) -> Option<String> {
 }
 
 fn result(field: &Field<'_>, faults: &mut Faults) -> Option<Sealed> {
+    bounded(field, RESULT_BYTES_MAX, faults)
+}
+
+/// A list of anything; an empty one says as much as none.
+fn list(field: &Field<'_>, faults: &mut Faults) -> Option<Sealed> {
+    let items = field.elements(faults)?;
+    if items.is_empty() { None } else { bounded(field, FAILED_ITEMS_BYTES_MAX, faults) }
+}
+
+fn bounded(field: &Field<'_>, most: usize, faults: &mut Faults) -> Option<Sealed> {
     let text = field.node.compact();
-    if text.len() <= RESULT_BYTES_MAX {
+    if text.len() <= most {
         return Some(Sealed::in_clear(text.into_bytes()));
     }
-    faults.add(
-        &field.pointer,
-        format!("at most {RESULT_BYTES_MAX} bytes of JSON are kept; this has {}", text.len()),
-    );
+    faults.add(&field.pointer, format!("at most {most} bytes of JSON are kept; this has {}", text.len()));
     None
 }
 

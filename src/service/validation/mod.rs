@@ -30,6 +30,7 @@ use escapement_domain::task::definition::{
     CircuitBreaker, Definition, Delivery, Kind, Misfire, Overlap, Retry,
 };
 use escapement_domain::task::plan::Timetable;
+use escapement_domain::task::retry_on::RetryOn;
 use escapement_domain::task::rules::{Rules, Timing};
 use escapement_domain::timestamp::{Span, Timestamp};
 
@@ -57,8 +58,18 @@ pub const KINDS: [(&str, Kind); 5] = [
     ("generic", Kind::Generic),
 ];
 /// Fields of an answer that may be sent back and mean nothing.
-const READ_ONLY: [&str; 8] =
-    ["id", "tenant", "owner", "version", "created_at", "updated_at", "next_fire_at", "last_execution"];
+const READ_ONLY: [&str; 10] = [
+    "id",
+    "tenant",
+    "owner",
+    "version",
+    "pause_reason",
+    "failures_in_a_row",
+    "created_at",
+    "updated_at",
+    "next_fire_at",
+    "last_execution",
+];
 
 /// What the check needs to know of the world.
 #[derive(Clone, Debug)]
@@ -137,7 +148,10 @@ fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults)
         trigger: trigger?,
         action: action?,
         timeout: policies.timeout,
+        execution_timeout: policies.execution_timeout,
+        queue_timeout: policies.queue_timeout,
         retry: policies.retry,
+        retry_on: policies.retry_on,
         circuit_breaker: policies.circuit_breaker,
         misfire: policies.misfire,
         overlap: policies.overlap,
@@ -151,6 +165,7 @@ fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults)
         end_at: bounds.end_at,
         max_runs: bounds.max_runs,
         max_concurrent: policies.max_concurrent,
+        pause_after_failures: bounds.pause_after_failures,
     };
     fits(&definition, field, faults);
     if faults.is_empty() && surroundings.purpose == Purpose::Create {
@@ -227,10 +242,13 @@ fn labels(field: &Field<'_>, faults: &mut Faults) -> Option<BTreeMap<String, Str
 
 struct Policies {
     timeout: Span,
+    execution_timeout: Option<Span>,
+    queue_timeout: Option<Span>,
     retry: Retry,
     circuit_breaker: Option<CircuitBreaker>,
     resources: BTreeMap<String, u32>,
     max_concurrent: Option<u32>,
+    retry_on: Option<RetryOn>,
     misfire: Misfire,
     overlap: Overlap,
     delivery: Delivery,
@@ -249,7 +267,10 @@ fn policies(fields: &mut Fields<'_>, faults: &mut Faults) -> Policies {
     let deliveries = [("at_least_once", Delivery::AtLeastOnce), ("at_most_once", Delivery::AtMostOnce)];
     let timeout = |field: &Field<'_>, faults: &mut Faults| field.span(Span(1)..=TIMEOUT_MAX, faults);
     let timeout = fields.read("timeout", faults, timeout);
-    let retry = fields.read("retry", faults, policy::retry);
+    let longer = |field: &Field<'_>, faults: &mut Faults| field.span(Span(1)..=SPAN_MAX, faults);
+    let execution_timeout = fields.read("execution_timeout", faults, longer);
+    let queue_timeout = fields.read("queue_timeout", faults, longer);
+    let (retry, retry_on) = fields.read("retry", faults, policy::retry).unwrap_or((Retry::NONE, None));
     let circuit_breaker = fields.read("circuit_breaker", faults, policy::circuit_breaker);
     let resources = fields.read("resources", faults, gate::resources);
     let most = |field: &Field<'_>, faults: &mut Faults| {
@@ -265,7 +286,10 @@ fn policies(fields: &mut Fields<'_>, faults: &mut Faults) -> Policies {
     let jitter = fields.read("jitter", faults, |field, faults| field.span(Span::ZERO..=SPAN_MAX, faults));
     Policies {
         timeout: timeout.unwrap_or(Definition::TIMEOUT),
-        retry: retry.unwrap_or(Retry::NONE),
+        execution_timeout,
+        queue_timeout,
+        retry,
+        retry_on,
         circuit_breaker,
         resources: resources.unwrap_or_default(),
         max_concurrent: max_concurrent.and_then(|found| u32::try_from(found).ok()),
@@ -281,20 +305,24 @@ struct Bounds {
     start_at: Option<Timestamp>,
     end_at: Option<Timestamp>,
     max_runs: Option<u32>,
+    pause_after_failures: Option<u32>,
 }
 
 fn bounds(fields: &mut Fields<'_>, faults: &mut Faults) -> Bounds {
     let start_at = fields.read("start_at", faults, Field::instant);
     let end_field = fields.take("end_at");
     let end_at = end_field.as_ref().and_then(|field| field.instant(faults));
-    let most = |field: &Field<'_>, faults: &mut Faults| field.integer(1..=u64::from(u32::MAX), faults);
-    let max_runs = fields.read("max_runs", faults, most).and_then(|most| u32::try_from(most).ok());
+    let mut count = |name| {
+        let most = |field: &Field<'_>, faults: &mut Faults| field.integer(1..=u64::from(u32::MAX), faults);
+        fields.read(name, faults, most).and_then(|most| u32::try_from(most).ok())
+    };
+    let (max_runs, pause_after_failures) = (count("max_runs"), count("pause_after_failures"));
     if let (Some(start), Some(end), Some(field)) = (start_at, end_at, &end_field)
         && start >= end
     {
         faults.add(&field.pointer, format!("an instant after start_at, which is {start}, is allowed"));
     }
-    Bounds { start_at, end_at, max_runs }
+    Bounds { start_at, end_at, max_runs, pause_after_failures }
 }
 
 /// A task that is read to be replaced may say that it is finished: nobody can ask for that, it is what was answered.

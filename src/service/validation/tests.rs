@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use escapement_domain::task::retry_on::Numbers;
+
 use super::*;
 use crate::service::json;
 
@@ -277,6 +279,47 @@ fn a_program_is_held_against_what_the_workers_offer() {
     let none = faults(listed(&[]));
     assert_eq!(none[0].pointer, "/action/type");
     assert!(none[0].detail.contains("execution.process_allow"), "{none:?}");
+}
+
+#[test]
+fn failures_to_retry_are_told_by_class() {
+    let on = |on: Value| with("/retry", json!({ "retry_on": on }));
+    let listed =
+        json!({ "http_status": [429, "5xx", " 408 - 409 "], "exit_codes": ["1-5"], "timeout": true });
+    let definition = accepted(&on(listed));
+    let numbers = |first, last| Numbers { first, last };
+    let expected = RetryOn {
+        http_status: vec![numbers(429, 429), numbers(500, 599), numbers(408, 409)],
+        exit_codes: vec![numbers(1, 5)],
+        timeout: true,
+        ..RetryOn::default()
+    };
+    assert_eq!(definition.retry_on, Some(expected));
+    assert_eq!(accepted(&with("/retry", json!({}))).retry_on, None);
+    let at = |field: &str| format!("/retry/retry_on{field}");
+    for wrong in [json!("6xx"), json!(99), json!("509-500"), json!("a"), json!(-1), json!(5.5), json!(null)] {
+        refused(&on(json!({ "http_status": [wrong] })), &at("/http_status/0"), "a status from 100 to 599");
+    }
+    refused(&on(json!({ "exit_codes": [1, 0] })), &at("/exit_codes/1"), "an exit code from 1 to 255");
+    refused(&on(json!({ "exit_codes": vec![1; 33] })), &at("/exit_codes"), "at most 32 ranges");
+    refused(
+        &on(json!({ "timeout": "yes", "other": true })),
+        &at("/timeout"),
+        "`true` or `false` is expected",
+    );
+    refused(&on(json!({ "status": [500], "other": true })), &at("/status"), "not a field of retry_on");
+    refused(&on(json!({ "timeout": false })), &at(""), "at least one class of failures");
+}
+
+#[test]
+fn limits_of_executions_are_checked() {
+    let definition = accepted(&with("/execution_timeout", json!("2h")));
+    assert_eq!((definition.execution_timeout, definition.queue_timeout), (Some(Span::hours(2)), None));
+    assert_eq!(accepted(&with("/queue_timeout", json!("90s"))).queue_timeout, Some(Span::seconds(90)));
+    assert_eq!(accepted(&with("/pause_after_failures", json!(5))).pause_after_failures, Some(5));
+    check_field("/execution_timeout", json!("0s"), "a duration from 1ms");
+    check_field("/queue_timeout", json!(90), "a duration such as");
+    check_field("/pause_after_failures", json!(0), "a whole number from 1");
 }
 
 #[test]

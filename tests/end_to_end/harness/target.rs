@@ -1,7 +1,8 @@
 //! A real HTTP target that writes down every call.
 //!
 //! The path says how it answers: `/ok` at once; `/fail/N` with 500 to the first N calls under one `Idempotency-Key`, then
-//! at once; `/slow/MS` after so many milliseconds; `/status/CODE` always so.
+//! at once; `/slow/MS` after so many milliseconds; `/status/CODE` always so; `/busy/SECONDS` with 429 and `Retry-After` to the
+//! first call under a key, then at once; `/items` with 422 and what failed to the first, then at once.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -109,9 +110,12 @@ impl Target {
                 calls.push(call);
                 earlier
             };
-            let status = answer(&path, earlier);
-            let body = format!("{{\"calls\":{}}}", earlier + 1);
-            let head = format!("HTTP/1.1 {status} Told\r\nContent-Type: application/json\r\n");
+            let (status, headers) = answer(&path, earlier);
+            let body = match status {
+                422 => r#"{"passed":["a"],"failed_items":["b",{"case":3}]}"#.to_owned(),
+                _ => format!("{{\"calls\":{}}}", earlier + 1),
+            };
+            let head = format!("HTTP/1.1 {status} Told\r\nContent-Type: application/json\r\n{headers}");
             let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
             if writer.write_all(answer.as_bytes()).is_err() {
                 return;
@@ -120,18 +124,21 @@ impl Target {
     }
 }
 
-/// Waits as the path says, and returns the status.
-fn answer(path: &str, earlier: usize) -> u16 {
+/// Waits as the path says, and returns the status and further headers.
+fn answer(path: &str, earlier: usize) -> (u16, String) {
     let number = path.rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(0);
-    match path.split('/').nth(1) {
+    let status = match path.split('/').nth(1) {
         Some("fail") if (earlier as u64) < number => 500,
         Some("slow") => {
             std::thread::sleep(Duration::from_millis(number));
             200
         }
         Some("status") => u16::try_from(number).unwrap_or(500),
+        Some("busy") if earlier == 0 => return (429, format!("Retry-After: {number}\r\n")),
+        Some("items") if earlier == 0 => 422,
         _ => 200,
-    }
+    };
+    (status, String::new())
 }
 
 fn read(reader: &mut BufReader<&TcpStream>) -> Option<Call> {

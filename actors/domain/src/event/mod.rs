@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use self::placing::Placing;
-pub use self::reason::{AttemptEnded, RequeueCause, SkipReason};
+pub use self::reason::{AttemptEnded, GiveUpCause, PauseCause, RequeueCause, SkipReason};
 
 use crate::answer::Answer;
 use crate::command::{Change, Idempotency, NewTask, Offers};
@@ -20,7 +20,7 @@ use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, Ten
 use crate::schedule::calendar::Calendar;
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Span, Timestamp};
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +72,8 @@ pub enum Event {
         slot: u32,
         /// Which.
         task: TaskId,
+        /// Why.
+        cause: PauseCause,
     },
     /// A task fires again.
     TaskResumed {
@@ -161,6 +163,8 @@ pub enum Event {
         ended: AttemptEnded,
         /// When the next one is due.
         until: Timestamp,
+        /// How long the target asked to be left alone, if that is longer than the back-off.
+        retry_after: Option<Span>,
     },
     /// An execution waits for a worker again.
     TaskRequeued {
@@ -199,15 +203,19 @@ pub enum Event {
         ended: AttemptEnded,
         /// JSON text of what it returned.
         result: Option<Sealed>,
+        /// Why there is no further attempt.
+        cause: GiveUpCause,
     },
-    /// An execution's last attempt took too long.
+    /// An execution took too long: its last attempt, all of it, or its wait for a worker.
     TaskTimedOut {
         /// The task.
         task: TaskId,
         /// The execution.
         execution: ExecutionId,
-        /// Its last attempt.
-        ended: AttemptEnded,
+        /// Its last attempt, if one was running and its end is known.
+        ended: Option<AttemptEnded>,
+        /// Why it is not tried again, or what of it took too long.
+        cause: GiveUpCause,
     },
     /// A running execution was told to stop.
     TaskCancelRequested {
@@ -265,6 +273,8 @@ pub enum Event {
         attempts: u32,
         /// How it had ended.
         status: Status,
+        /// The items that failed last, for its next attempt.
+        retry_items: Option<Sealed>,
     },
     /// A worker is there.
     WorkerJoined {

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::execution::failure::FailureClass;
+use crate::execution::usage::Usage;
+use crate::task::sealed::Sealed;
 use crate::timestamp::Timestamp;
 
 /// How an attempt ended, as the worker that made it saw it.
@@ -16,10 +19,14 @@ pub struct AttemptEnded {
     pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Timestamp,
-    /// Whether it took too long.
-    pub timed_out: bool,
+    /// What sort of failure it was, if it failed.
+    pub failure: Option<FailureClass>,
     /// A sentence why it failed.
     pub error: Option<Arc<str>>,
+    /// JSON text of a list: the items that failed.
+    pub failed_items: Option<Sealed>,
+    /// What it used, if its worker could tell.
+    pub usage: Option<Usage>,
 }
 
 /// Why an occurrence was not run.
@@ -71,6 +78,77 @@ impl SkipReason {
             }
             Self::TooManyOpen => "the task had as many open executions as it may have",
         })
+    }
+}
+
+/// Why a failed execution is not tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GiveUpCause {
+    /// As many attempts have failed as its definition allows.
+    AttemptsUsedUp,
+    /// Its definition does not retry failures of this class.
+    NotRetried,
+    /// The time was over that it may take in all.
+    ExecutionTimeout,
+    /// The time was over that it may wait for a worker.
+    QueueTimeout,
+}
+
+impl GiveUpCause {
+    /// The name that the API uses.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AttemptsUsedUp => "attempts_used_up",
+            Self::NotRetried => "not_retried",
+            Self::ExecutionTimeout => "execution_timeout",
+            Self::QueueTimeout => "queue_timeout",
+        }
+    }
+
+    /// A sentence for people.
+    #[must_use]
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::AttemptsUsedUp => "as many attempts failed as the task allows (retry.max_attempts)",
+            Self::NotRetried => "the task does not retry failures of this class (retry.retry_on)",
+            Self::ExecutionTimeout => "it was not done within the time that it may take (execution_timeout)",
+            Self::QueueTimeout => "no worker took it within the time that it may wait (queue_timeout)",
+        }
+    }
+}
+
+/// Why a task fires no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PauseCause {
+    /// Somebody asked for it.
+    Requested,
+    /// As many of its executions in a row failed for good as its definition bears.
+    Failures {
+        /// How many.
+        count: u32,
+    },
+}
+
+impl PauseCause {
+    /// The name that the API uses.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Failures { .. } => "failures",
+        }
+    }
+
+    /// A sentence for people.
+    #[must_use]
+    pub fn explanation(self) -> Cow<'static, str> {
+        match self {
+            Self::Requested => "somebody paused it".into(),
+            Self::Failures { count } => {
+                format!("its last {count} executions all failed for good (pause_after_failures)").into()
+            }
+        }
     }
 }
 

@@ -2,8 +2,11 @@
 
 use super::retry::backoff;
 use super::state::{CancelCause, Execution, Grant, Stage};
+use super::waits::Wait;
 use crate::command::{AttemptOutcome, AttemptResult};
-use crate::event::{AttemptEnded, Event, RequeueCause};
+use crate::event::{AttemptEnded, Event, GiveUpCause, RequeueCause};
+use crate::execution::failure::{Failure, FailureClass};
+use crate::limits::RETRY_AFTER_MAX;
 use crate::task::definition::Delivery;
 use crate::timestamp::Timestamp;
 
@@ -16,49 +19,75 @@ pub fn report(execution: &Execution, result: &AttemptResult, now: Timestamp) -> 
     if current != Some(result.token) {
         return Event::TaskResultRefused { execution: execution.id, token: result.token, current };
     }
-    let ended = |timed_out, error| AttemptEnded {
+    let ended = |failure| AttemptEnded {
         token: result.token,
         started_at: result.started_at,
         finished_at: result.finished_at,
-        timed_out,
-        error,
+        failure,
+        error: None,
+        failed_items: None,
+        usage: result.usage,
     };
     let (task, id) = (execution.task, execution.id);
     match &result.outcome {
         AttemptOutcome::Succeeded(value) => {
-            Event::TaskCompleted { task, execution: id, ended: ended(false, None), result: value.clone() }
+            Event::TaskCompleted { task, execution: id, ended: ended(None), result: value.clone() }
         }
-        AttemptOutcome::Cancelled => Event::TaskCancelled {
-            task,
-            execution: id,
-            cause: execution.cancelling.unwrap_or(CancelCause::Requested),
-            ended: Some(ended(false, None)),
-        },
+        AttemptOutcome::Cancelled => {
+            let cause = execution.cancelling.unwrap_or(CancelCause::Requested);
+            stopped(execution, cause, Some(ended(None)))
+        }
         AttemptOutcome::HandedBack => {
             taken_back(execution, RequeueCause::HandedBack { token: result.token }, result.token)
         }
-        AttemptOutcome::Failed { error, result: value } => {
-            failed(execution, ended(false, Some(error.clone())), now).unwrap_or_else(|ended| {
-                Event::TaskFailed { task, execution: id, ended, result: value.clone() }
-            })
+        AttemptOutcome::Failed(failure) => {
+            let ended = AttemptEnded {
+                error: Some(failure.error.clone()),
+                failed_items: failure.failed_items.clone(),
+                ..ended(Some(failure.class))
+            };
+            failed(execution, ended, failure, now)
         }
-        AttemptOutcome::TimedOut => failed(execution, ended(true, None), now)
-            .unwrap_or_else(|ended| Event::TaskTimedOut { task, execution: id, ended }),
+        AttemptOutcome::TimedOut => {
+            let failure = Failure { class: FailureClass::TimedOut, ..Failure::new("") };
+            failed(execution, ended(Some(failure.class)), &failure, now)
+        }
     }
 }
 
-/// What follows a failed attempt: its stop, if it was told to, or another attempt, if one is left.
-fn failed(execution: &Execution, ended: AttemptEnded, now: Timestamp) -> Result<Event, AttemptEnded> {
+/// What follows a failed attempt: its stop, if it was told to, or another attempt, if one is left that its class is worth.
+fn failed(execution: &Execution, ended: AttemptEnded, failure: &Failure, now: Timestamp) -> Event {
     let (task, id) = (execution.task, execution.id);
     if let Some(cause) = execution.cancelling {
-        return Ok(Event::TaskCancelled { task, execution: id, cause, ended: Some(ended) });
+        return stopped(execution, cause, Some(ended));
     }
-    let failure = execution.failures.saturating_add(1);
-    if failure >= execution.rules.retry.max_attempts {
-        return Err(ended);
+    let give_up = |ended, cause| match failure.class {
+        FailureClass::TimedOut => Event::TaskTimedOut { task, execution: id, ended: Some(ended), cause },
+        _ => Event::TaskFailed { task, execution: id, ended, result: failure.result.clone(), cause },
+    };
+    if execution.rules.retry_on.as_ref().is_some_and(|on| !on.covers(failure.class)) {
+        return give_up(ended, GiveUpCause::NotRetried);
     }
-    let until = now.plus(backoff(&execution.rules.retry, id, failure));
-    Ok(Event::TaskRetry { task, execution: id, ended, until })
+    let nth = execution.failures.saturating_add(1);
+    if nth >= execution.rules.retry.max_attempts {
+        return give_up(ended, GiveUpCause::AttemptsUsedUp);
+    }
+    let wait = backoff(&execution.rules.retry, id, nth);
+    let retry_after =
+        failure.retry_after.map(|asked| asked.min(RETRY_AFTER_MAX)).filter(|asked| *asked > wait);
+    let until = now.plus(retry_after.unwrap_or(wait));
+    Event::TaskRetry { task, execution: id, ended, until, retry_after }
+}
+
+/// How an execution ends that was told to stop.
+fn stopped(execution: &Execution, cause: CancelCause, ended: Option<AttemptEnded>) -> Event {
+    let (task, id) = (execution.task, execution.id);
+    match cause {
+        CancelCause::OutOfTime => {
+            Event::TaskTimedOut { task, execution: id, ended, cause: GiveUpCause::ExecutionTimeout }
+        }
+        _ => Event::TaskCancelled { task, execution: id, cause, ended },
+    }
 }
 
 /// Decides what becomes of an attempt whose worker is lost.
@@ -72,7 +101,7 @@ pub fn lose(execution: &Execution, grant: &Grant) -> Event {
 pub fn taken_back(execution: &Execution, cause: RequeueCause, token: u64) -> Event {
     let (task, id) = (execution.task, execution.id);
     if let Some(cause) = execution.cancelling {
-        return Event::TaskCancelled { task, execution: id, cause, ended: None };
+        return stopped(execution, cause, None);
     }
     match execution.rules.delivery {
         Delivery::AtLeastOnce => Event::TaskRequeued { task, execution: id, cause },
@@ -88,24 +117,22 @@ pub fn stop(execution: &Execution, cause: CancelCause) -> Option<Event> {
     match &execution.stage {
         Stage::Running(_) if execution.cancelling.is_some() => None,
         Stage::Running(_) => Some(Event::TaskCancelRequested { task, execution: id, cause }),
-        Stage::Held | Stage::Queued | Stage::Retrying { .. } => {
-            Some(Event::TaskCancelled { task, execution: id, cause, ended: None })
-        }
+        Stage::Held | Stage::Queued | Stage::Retrying { .. } => Some(stopped(execution, cause, None)),
     }
 }
 
-/// Decides whether the time of the next attempt has come. A proposal for an earlier wait, or one that comes too soon,
-/// changes nothing.
+/// Decides what follows when a wait is over. A proposal for an earlier wait, or one that comes too soon, changes nothing.
 #[must_use]
-pub fn retry_due(execution: &Execution, attempts: u32, now: Timestamp) -> Option<Event> {
-    match execution.stage {
-        Stage::Retrying { until } if execution.attempts == attempts && until <= now => {
-            Some(Event::TaskRequeued {
-                task: execution.task,
-                execution: execution.id,
-                cause: RequeueCause::RetryDue,
-            })
+pub fn wait_over(execution: &Execution, wait: Wait, now: Timestamp) -> Option<Event> {
+    execution.waits().find(|(until, waits_for)| *waits_for == wait && *until <= now)?;
+    let (task, id) = (execution.task, execution.id);
+    match wait {
+        Wait::Retry { .. } => {
+            Some(Event::TaskRequeued { task, execution: id, cause: RequeueCause::RetryDue })
         }
-        _ => None,
+        Wait::Queue { .. } => {
+            Some(Event::TaskTimedOut { task, execution: id, ended: None, cause: GiveUpCause::QueueTimeout })
+        }
+        Wait::Whole => stop(execution, CancelCause::OutOfTime),
     }
 }

@@ -53,6 +53,12 @@ impl Status {
         !matches!(self, Self::Queued | Self::Running | Self::Retrying)
     }
 
+    /// Whether it failed for good, without anybody having asked for its end.
+    #[must_use]
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::TimedOut | Self::Lost)
+    }
+
     /// The name that the API uses.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -107,6 +113,8 @@ pub struct Execution {
     pub scheduled_at: Timestamp,
     /// When it was queued.
     pub fired_at: Timestamp,
+    /// When it began to wait for a worker, or for its turn, the last time.
+    pub queued_at: Timestamp,
     /// The index of the log entry that queued it.
     pub log_index: u64,
     /// The request that it goes back to.
@@ -127,6 +135,8 @@ pub struct Execution {
     pub failures: u32,
     /// Whether it was told to stop while an attempt ran.
     pub cancelling: Option<CancelCause>,
+    /// JSON text of a list: the items that failed last, for the next attempt.
+    pub retry_items: Option<Sealed>,
 }
 
 impl Execution {
@@ -225,4 +235,6 @@ pub enum CancelCause {
     Superseded,
     /// Its task was deleted.
     TaskDeleted,
+    /// The time was over that it may take in all; it then ends as timed out.
+    OutOfTime,
 }

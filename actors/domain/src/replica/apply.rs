@@ -161,7 +161,7 @@ impl<'a> Step<'a> {
             Request::CancelExecution { execution } => self.cancel(*execution),
             Request::RetryExecution(reopening) => self.reopen(reopening),
             Request::Fire(items) => self.fire(items),
-            Request::RetriesDue(due) => self.retries_due(due),
+            Request::WaitsOver(waits) => self.waits_over(waits),
             Request::JoinWorker { .. } | Request::DrainWorker { .. } | Request::LoseWorker { .. } => {
                 self.change_worker(request)
             }

@@ -8,14 +8,16 @@ use crate::answer::{Accepted, Rejection};
 use crate::event::{Event, Placing};
 use crate::execution::state::Execution;
 use crate::identifier::TenantId;
-use crate::limits::{BREAKERS_MAX, RETRIES_PER_COMMAND_MAX};
+use crate::limits::{BREAKERS_MAX, BREAKERS_PER_COMMAND_MAX};
 use crate::timestamp::Timestamp;
 
 /// Whether an event says that a target did what it was asked, or failed; `None` if it says neither.
-fn answered(event: &Event) -> Option<bool> {
+pub(super) fn answered(event: &Event) -> Option<bool> {
     match event {
         Event::TaskCompleted { .. } => Some(true),
-        Event::TaskRetry { .. } | Event::TaskFailed { .. } | Event::TaskTimedOut { .. } => Some(false),
+        Event::TaskRetry { .. } | Event::TaskFailed { .. } => Some(false),
+        // What waited too long, or was told to stop since all of its time was over, says nothing of its target.
+        Event::TaskTimedOut { ended: Some(ended), .. } => ended.failure.map(|_| false),
         _ => None,
     }
 }
@@ -51,7 +53,7 @@ impl Step<'_> {
         &mut self,
         due: &[(TenantId, Arc<str>, Timestamp)],
     ) -> Result<Accepted, Rejection> {
-        within("breakers in one command", due.len(), RETRIES_PER_COMMAND_MAX)?;
+        within("breakers in one command", due.len(), BREAKERS_PER_COMMAND_MAX)?;
         for (tenant, target, until) in due {
             let state = self.replica.queue.breaker(*tenant, target).map(|known| known.state);
             if state == Some(BreakerState::Open { until: Some(*until) }) && *until <= self.at {

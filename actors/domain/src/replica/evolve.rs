@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::breakers::answered;
 use super::bulk::{Bulk, Commit};
 use super::placement::{Condition, Worker};
 use super::window::Moments;
 use super::{Replica, Tenant};
 use crate::command::Change;
-use crate::event::{Event, RequeueCause};
+use crate::event::{Event, PauseCause, RequeueCause};
 use crate::execution::state::{Execution, Grant, Occurrence, Stage, Status};
 use crate::identifier::{ExecutionId, TenantId};
 use crate::record::{ChainHead, Record};
@@ -93,7 +94,8 @@ impl Replica {
                     owner: owner.clone(),
                     version: 1,
                     revision: self.revisions,
-                    paused: *paused,
+                    paused: paused.then_some(PauseCause::Requested),
+                    failures: 0,
                     // An instant that was past from the start (`if_past: run`) is not settled yet.
                     settled: next.map_or(*created_at, |next| (*created_at).min(Timestamp(next.0 - 1))),
                     next: *next,
@@ -127,18 +129,8 @@ impl Replica {
                 }
                 self.give_up(tenant, &former);
             }
-            Event::TaskPaused { slot, .. } => {
-                if let Some(task) = self.tasks.get_mut(*slot) {
-                    task.paused = true;
-                    task.updated_at = at;
-                }
-            }
-            Event::TaskResumed { slot, .. } => {
-                if let Some(task) = self.tasks.get_mut(*slot) {
-                    task.paused = false;
-                    task.updated_at = at;
-                }
-            }
+            Event::TaskPaused { slot, cause, .. } => self.set_paused(*slot, Some(*cause), at),
+            Event::TaskResumed { slot, .. } => self.set_paused(*slot, None, at),
             Event::TaskDeleted { slot, task } => {
                 self.task_slots.remove(&(tenant, *task));
                 if let Some(gone) = self.tasks.take(*slot) {
@@ -164,6 +156,16 @@ impl Replica {
         self.calendars.unname(tenant, &rules.calendars);
         self.pool_users.unname(tenant, rules.pools());
         self.claims.forget(rules);
+    }
+
+    fn set_paused(&mut self, slot: u32, cause: Option<PauseCause>, at: Timestamp) {
+        let Some(task) = self.tasks.get_mut(slot) else { return };
+        task.paused = cause;
+        task.updated_at = at;
+        if cause.is_none() {
+            // Whoever resumed it knows of its failures.
+            task.failures = 0;
+        }
     }
 
     fn evolve_occurrence(&mut self, record: &Record) {
@@ -265,6 +267,7 @@ impl Replica {
             occurrence,
             scheduled_at,
             fired_at: record.header.at,
+            queued_at: record.header.at,
             log_index: record.header.log_index,
             correlation_id: record.header.correlation_id.clone(),
             rules: task.rules.clone(),
@@ -275,6 +278,7 @@ impl Replica {
             attempts,
             failures: 0,
             cancelling: None,
+            retry_items: None,
         };
         if execution.stage == Stage::Queued {
             self.queue.push(&execution);
@@ -290,8 +294,14 @@ impl Replica {
                 let grant = Grant { holder: holder.clone(), token: record.header.sequence, since: at };
                 self.move_to(*execution, Stage::Running(grant), |open| open.attempts += 1);
             }
-            Event::TaskRetry { execution, until, .. } => {
-                self.move_to(*execution, Stage::Retrying { until: *until }, |open| open.failures += 1);
+            Event::TaskRetry { execution, until, ended, .. } => {
+                self.move_to(*execution, Stage::Retrying { until: *until }, |open| {
+                    open.failures += 1;
+                    // An attempt that fails without a word leaves to do what it was asked to do.
+                    if ended.failed_items.is_some() {
+                        open.retry_items = ended.failed_items.clone();
+                    }
+                });
             }
             Event::TaskRequeued { execution, cause, .. } => {
                 // Work that was taken back goes to the head of its priority: it keeps the turn that it had.
@@ -301,6 +311,7 @@ impl Replica {
                 }
                 let turns = self.turns;
                 self.move_to(*execution, Stage::Queued, |open| {
+                    open.queued_at = at;
                     if back_of_queue {
                         open.turn = turns;
                     }
@@ -318,14 +329,19 @@ impl Replica {
                     Arc::make_mut(open).cancelling = Some(*cause);
                 }
             }
-            Event::TaskCompleted { execution, .. } => self.close(*execution, Status::Succeeded, at),
-            Event::TaskFailed { execution, .. } => self.close(*execution, Status::Failed, at),
-            Event::TaskTimedOut { execution, .. } => self.close(*execution, Status::TimedOut, at),
-            Event::TaskCancelled { execution, .. } => self.close(*execution, Status::Cancelled, at),
-            Event::TaskLost { execution, .. } => self.close(*execution, Status::Lost, at),
-            Event::TaskReopened { slot, execution, occurrence, scheduled_at, attempts, .. } => {
+            Event::TaskCompleted { execution, .. } => self.close(*execution, Status::Succeeded, record),
+            Event::TaskFailed { execution, .. } => self.close(*execution, Status::Failed, record),
+            Event::TaskTimedOut { execution, .. } => self.close(*execution, Status::TimedOut, record),
+            Event::TaskCancelled { execution, .. } => self.close(*execution, Status::Cancelled, record),
+            Event::TaskLost { execution, .. } => self.close(*execution, Status::Lost, record),
+            Event::TaskReopened {
+                slot, execution, occurrence, scheduled_at, attempts, retry_items, ..
+            } => {
                 self.reopened.insert(*execution, (record.header.log_index, at));
                 self.open(record, *slot, *execution, *occurrence, *scheduled_at, Stage::Queued, *attempts);
+                if let Some(open) = self.executions.get_mut(execution) {
+                    Arc::make_mut(open).retry_items = retry_items.clone();
+                }
             }
             _ => {}
         }
@@ -379,19 +395,23 @@ impl Replica {
         }
     }
 
-    fn close(&mut self, id: ExecutionId, status: Status, at: Timestamp) {
-        let answered = match status {
-            Status::Succeeded => Some(true),
-            Status::Failed | Status::TimedOut => Some(false),
-            _ => None,
-        };
-        self.let_go(id, answered);
+    fn close(&mut self, id: ExecutionId, status: Status, record: &Record) {
+        self.let_go(id, answered(&record.event));
         let Some(open) = self.executions.remove(&id) else { return };
         self.backfill_went_on(open.occurrence);
         let Some(task) = self.tasks.get_mut(open.slot).filter(|task| task.id == open.task) else { return };
         task.open.retain(|other| *other != id);
-        task.last_execution =
-            Some(LastExecution { id, status, scheduled_at: open.scheduled_at, finished_at: at });
+        match status {
+            Status::Succeeded => task.failures = 0,
+            status if status.is_failure() => task.failures = task.failures.saturating_add(1),
+            _ => {}
+        }
+        task.last_execution = Some(LastExecution {
+            id,
+            status,
+            scheduled_at: open.scheduled_at,
+            finished_at: record.header.at,
+        });
     }
 
     fn evolve_worker(&mut self, event: &Event, at: Timestamp) {

@@ -6,8 +6,9 @@ use crate::command::{Reopening, Report};
 use crate::event::Event;
 use crate::execution::decide as execution_rules;
 use crate::execution::state::{CancelCause, Execution, Occurrence, Status};
+use crate::execution::waits::Wait;
 use crate::identifier::{ExecutionId, TenantId};
-use crate::limits::{RESULTS_PER_COMMAND_MAX, RETRIES_PER_COMMAND_MAX};
+use crate::limits::{RESULTS_PER_COMMAND_MAX, WAITS_PER_COMMAND_MAX};
 use crate::task::decide as task_rules;
 
 impl Step<'_> {
@@ -46,18 +47,19 @@ impl Step<'_> {
             task_version: task.version,
             attempts: reopening.attempts,
             status: reopening.status,
+            retry_items: reopening.retry_items.clone(),
         };
         self.record(self.tenant, event);
         Ok(Accepted::Execution { execution: id, status: Status::Queued })
     }
 
-    pub(super) fn retries_due(&mut self, due: &[(ExecutionId, u32)]) -> Result<Accepted, Rejection> {
-        within("retries in one command", due.len(), RETRIES_PER_COMMAND_MAX)?;
-        for (execution, attempts) in due {
-            let Some(open) = self.replica.executions.get(execution) else { continue };
-            let tenant = open.tenant;
-            if let Some(event) = execution_rules::retry_due(open, *attempts, self.at) {
-                self.record(tenant, event);
+    pub(super) fn waits_over(&mut self, waits: &[(ExecutionId, Wait)]) -> Result<Accepted, Rejection> {
+        within("waits in one command", waits.len(), WAITS_PER_COMMAND_MAX)?;
+        for (execution, wait) in waits {
+            let Some(open) = self.replica.executions.get(execution).cloned() else { continue };
+            if let Some(event) = execution_rules::wait_over(&open, *wait, self.at) {
+                self.record(open.tenant, event);
+                self.go_on_after(&open);
             }
         }
         Ok(Accepted::Done)
@@ -106,6 +108,9 @@ impl Step<'_> {
     }
 
     fn let_go_on(&mut self, ended: &Execution) {
+        if self.replica.tasks.get(ended.slot).is_some_and(|task| task.id == ended.task) {
+            self.pause_if_failing(ended.slot);
+        }
         if let Occurrence::Backfill { backfill, .. } = ended.occurrence {
             self.continue_backfill(backfill);
             return;

@@ -112,6 +112,7 @@ impl Step<'_> {
             started_at: grant.since,
             finished_at: self.at,
             outcome,
+            usage: None,
         };
         self.conclude(open, execution_rules::report(open, &result, self.at));
         self.go_on_after(open);

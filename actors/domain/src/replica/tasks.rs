@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::apply::{Step, within};
 use crate::answer::{Accepted, Rejection};
 use crate::command::{Due, NewTask, Replanned, Request};
-use crate::event::Event;
+use crate::event::{Event, PauseCause};
 use crate::execution::decide as execution_rules;
 use crate::execution::state::{CancelCause, Occurrence, Status};
 use crate::identifier::{ExecutionId, TaskId, TenantId};
@@ -81,7 +81,7 @@ impl Step<'_> {
                     Phase::Finished => return Err(Rejection::WrongPhase { phase: "finished".into() }),
                     Phase::Active => {
                         task_rules::nothing_overdue(current, self.at)?;
-                        vec![Event::TaskPaused { slot, task: *task }]
+                        vec![Event::TaskPaused { slot, task: *task, cause: PauseCause::Requested }]
                     }
                 };
                 (events, Accepted::Task { task: *task, version })
@@ -145,7 +145,7 @@ impl Step<'_> {
                 let revision = self.replica.revision(task);
                 (task.tenant, task_rules::fire(task, revision, &self.replica.executions, item, self.at))
             });
-            self.record_occurrence(decided, &mut settled);
+            self.record_occurrence(item.slot, decided, &mut settled);
         }
         Ok(settled.answer())
     }
@@ -169,18 +169,33 @@ impl Step<'_> {
             let task = self.replica.tasks.get(*slot);
             let decided =
                 task.map(|task| (task.tenant, decide(task, &self.replica.executions, *at, self.at)));
-            self.record_occurrence(decided, &mut settled);
+            self.record_occurrence(*slot, decided, &mut settled);
         }
         Ok(settled.answer())
     }
 
-    fn record_occurrence(&mut self, decided: Option<(TenantId, Vec<Event>)>, settled: &mut Settled) {
+    fn record_occurrence(
+        &mut self,
+        slot: u32,
+        decided: Option<(TenantId, Vec<Event>)>,
+        settled: &mut Settled,
+    ) {
         let Some((tenant, events)) = decided.filter(|(_, events)| !events.is_empty()) else {
             settled.ignored += 1;
             return;
         };
         for event in events {
             settled.count(&event);
+            self.record(tenant, event);
+        }
+        self.pause_if_failing(slot);
+    }
+
+    /// Pauses a task of which too many executions in a row have failed for good.
+    pub(super) fn pause_if_failing(&mut self, slot: u32) {
+        let Some(task) = self.replica.tasks.get(slot) else { return };
+        let tenant = task.tenant;
+        if let Some(event) = task_rules::pause_if_failing(task, self.at) {
             self.record(tenant, event);
         }
     }

@@ -11,7 +11,7 @@ use super::rules::Timing;
 use super::state::{Override, Phase, Task};
 use crate::answer::Rejection;
 use crate::command::{Change, Due, Passed, PassedCause, Replanned};
-use crate::event::{Event, SkipReason};
+use crate::event::{Event, PauseCause, SkipReason};
 use crate::execution::state::{CancelCause, Execution, Occurrence, Stage};
 use crate::identifier::{CommandId, ExecutionId};
 use crate::limits::{OPEN_EXECUTIONS_PER_TASK_MAX, OVERRIDES_PER_TASK_MAX};
@@ -333,6 +333,16 @@ pub fn release(task: &Task, open: &OpenExecutions) -> Option<Event> {
         waiting = waiting.or(Some(other));
     }
     waiting.map(|other| Event::TaskReleased { task: task.id, execution: other.id })
+}
+
+/// Decides whether a task pauses itself: too many of its executions in a row have failed for good. What was due before is
+/// settled first.
+#[must_use]
+pub fn pause_if_failing(task: &Task, now: Timestamp) -> Option<Event> {
+    let most = task.rules.pause_after_failures?;
+    let pauses = task.failures >= most && task.phase() == Phase::Active && nothing_overdue(task, now).is_ok();
+    let cause = PauseCause::Failures { count: task.failures };
+    pauses.then_some(Event::TaskPaused { slot: task.slot, task: task.id, cause })
 }
 
 /// Refuses a change of the definition while an instant has come under the present one, its jitter over or not, or a time to

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
+use super::retry_on::RetryOn;
 use super::trigger::Trigger;
 use crate::timestamp::{Span, Timestamp};
 
@@ -25,8 +26,14 @@ pub struct Definition {
     pub action: Action,
     /// How long one attempt may take.
     pub timeout: Span,
+    /// How long an execution may take in all, from its fire to its end.
+    pub execution_timeout: Option<Span>,
+    /// How long an execution may wait for a worker, each time.
+    pub queue_timeout: Option<Span>,
     /// How failed attempts are made again.
     pub retry: Retry,
+    /// Which failures are retried; every one if it is left out.
+    pub retry_on: Option<RetryOn>,
     /// When to stop calling a target that keeps failing.
     pub circuit_breaker: Option<CircuitBreaker>,
     /// What happens to instants that nobody fired in time.
@@ -53,6 +60,8 @@ pub struct Definition {
     pub max_runs: Option<u32>,
     /// How many of its executions may run at once; more of them wait in the queue.
     pub max_concurrent: Option<u32>,
+    /// The task is paused when so many executions in a row have failed for good.
+    pub pause_after_failures: Option<u32>,
 }
 
 impl Definition {
@@ -66,7 +75,10 @@ impl Definition {
             trigger,
             action,
             timeout: Self::TIMEOUT,
+            execution_timeout: None,
+            queue_timeout: None,
             retry: Retry::NONE,
+            retry_on: None,
             circuit_breaker: None,
             misfire: Misfire::default(),
             overlap: Overlap::default(),
@@ -80,6 +92,7 @@ impl Definition {
             end_at: None,
             max_runs: None,
             max_concurrent: None,
+            pause_after_failures: None,
         }
     }
 

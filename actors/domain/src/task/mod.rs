@@ -11,6 +11,7 @@ pub mod decide;
 pub mod definition;
 pub mod forecast;
 pub mod plan;
+pub mod retry_on;
 pub mod rules;
 pub mod sealed;
 pub mod state;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::action::Action;
 use super::claims::Claims;
 use super::definition::{Definition, Delivery, Misfire, Overlap, Retry};
+use super::retry_on::RetryOn;
 use super::trigger::{IfPast, Trigger};
 use crate::timestamp::{Span, Timestamp};
 
@@ -25,12 +26,20 @@ pub struct Rules {
     pub priority: u8,
     /// How failed attempts are made again.
     pub retry: Retry,
+    /// Which failures are retried; every one if it is none.
+    pub retry_on: Option<Box<RetryOn>>,
     /// How long one attempt may take.
     pub timeout: Span,
+    /// How long an execution may take in all.
+    pub execution_timeout: Option<Span>,
+    /// How long an execution may wait for a worker.
+    pub queue_timeout: Option<Span>,
     /// The longest delay added to each instant.
     pub jitter: Span,
     /// Finished after so many fires.
     pub max_runs: Option<u32>,
+    /// Paused when so many executions in a row have failed for good.
+    pub pause_after_failures: Option<u32>,
     /// What a worker must offer.
     pub requirement: Requirement,
     /// The names of the calendars that narrow the schedule.
@@ -94,9 +103,13 @@ impl Rules {
             delivery: definition.delivery,
             priority: definition.priority,
             retry: definition.retry,
+            retry_on: definition.retry_on.clone().map(Box::new),
             timeout: definition.timeout,
+            execution_timeout: definition.execution_timeout,
+            queue_timeout: definition.queue_timeout,
             jitter: definition.jitter,
             max_runs: definition.max_runs,
+            pause_after_failures: definition.pause_after_failures,
             requirement,
             calendars: definition.calendars.iter().map(|name| name.as_str().into()).collect(),
             claims: Claims::of(definition).map(Arc::new),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rules::{Rules, Timing};
 use super::sealed::Sealed;
+use crate::event::PauseCause;
 use crate::execution::state::Status;
 use crate::identifier::{ExecutionId, TaskId, TenantId};
 use crate::timestamp::Timestamp;
@@ -26,14 +27,16 @@ pub struct Task {
     pub version: u32,
     /// Changes with every change of the definition, and is never the same for two tasks that follow each other in a slot.
     pub revision: u64,
-    /// Whether somebody paused it.
-    pub paused: bool,
+    /// Why it is paused, if it is.
+    pub paused: Option<PauseCause>,
     /// The last instant that was fired, skipped or missed; at first the instant of its creation.
     pub settled: Timestamp,
     /// The first instant that is not settled; `None` when there is none to come.
     pub next: Option<Timestamp>,
     /// How often it was fired by its schedule.
     pub runs: u32,
+    /// How many of its executions in a row have failed for good, up to the one that ended last.
+    pub failures: u32,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its definition or phase last changed.
@@ -60,7 +63,7 @@ impl Task {
         let scheduled = self.rules.timing != Timing::Unscheduled;
         if scheduled && self.next.is_none() && self.next_moved().is_none() {
             Phase::Finished
-        } else if self.paused {
+        } else if self.paused.is_some() {
             Phase::Paused
         } else {
             Phase::Active

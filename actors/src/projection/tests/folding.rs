@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use escapement_domain::command::{AttemptOutcome, Request};
+use escapement_domain::command::Request;
 use escapement_domain::event::Event;
 use escapement_domain::execution::state::Status;
+use escapement_domain::execution::waits::Wait;
 use escapement_domain::identifier::TaskId;
 use escapement_domain::task::definition::{Definition, Delivery, Overlap, Retry};
 use proptest::prelude::*;
@@ -179,10 +180,12 @@ fn a_success_is_told_from_beginning_to_end() {
     let row = row_of(&retried(), |world| {
         let open = world.open()[0].clone();
         world.now += 1_000;
-        world.report(&open, AttemptOutcome::Failed { error: "exit code 1".into(), result: None });
+        world.report(&open, super::world::failed());
         world.now += 60_000;
         let open = world.open()[0].clone();
-        world.scheduler(Request::RetriesDue(vec![(open.id, open.attempts)])).expect("heard");
+        world
+            .scheduler(Request::WaitsOver(vec![(open.id, Wait::Retry { attempts: open.attempts })]))
+            .expect("heard");
         world.complete_all();
     });
     assert_eq!(row.status, Status::Succeeded);
@@ -252,7 +255,7 @@ fn a_reopened_execution_goes_on_where_it_was() {
         world.create("acme", 1, &world::definition());
         world.fire(ACME, 1, 0);
         let open = world.open()[0].clone();
-        world.report(&open, AttemptOutcome::Failed { error: "exit code 1".into(), result: None });
+        world.report(&open, super::world::failed());
         projections.synced(world.machine.applied()).await.expect("written");
         let failed = projections.execution(ACME, open.id).expect("memory").expect("there");
         assert_eq!(failed.status, Status::Failed);

@@ -12,7 +12,9 @@ use escapement_domain::command::{
     AttemptOutcome, AttemptResult, Client, Command, Due, NewTask, Offers, Origin, Programs, Reopening,
     Report, Request,
 };
+use escapement_domain::execution::failure::Failure;
 use escapement_domain::execution::state::{Execution, Status};
+use escapement_domain::execution::waits::Wait;
 use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use escapement_domain::record::{ChainHead, Record};
 use escapement_domain::task::action::{Action, Operation};
@@ -143,6 +145,7 @@ impl World {
             started_at: Timestamp(self.now - 7),
             finished_at: Timestamp(self.now - 1),
             outcome,
+            usage: None,
         };
         let (node, incarnation) = grant.of_node().expect("a node's");
         let report = Report { node, incarnation, sequence: self.reports, results: vec![result] };
@@ -175,6 +178,7 @@ impl World {
             status: row.status,
             attempts: row.attempt,
             as_of: self.index,
+            retry_items: None,
         };
         self.client(tenant, Request::RetryExecution(Box::new(reopening)))
     }
@@ -247,9 +251,10 @@ impl World {
     }
 
     fn retry_something(&mut self, tenant: &str, ended: &[Arc<Execution>]) {
-        let due: Vec<_> = self.open().iter().map(|open| (open.id, open.attempts)).collect();
+        let wait = |open: &Arc<Execution>| (open.id, Wait::Retry { attempts: open.attempts });
+        let due: Vec<_> = self.open().iter().map(wait).collect();
         self.now += 700;
-        self.scheduler(Request::RetriesDue(due)).expect("heard");
+        self.scheduler(Request::WaitsOver(due)).expect("heard");
         let Some(open) = ended.last() else { return };
         let reopening = Reopening {
             execution: open.id,
@@ -259,6 +264,7 @@ impl World {
             status: Status::Failed,
             attempts: open.attempts,
             as_of: self.index,
+            retry_items: None,
         };
         // Most of what is picked is open still, or another tenant's; such a retry is refused.
         let _ = self.client(tenant, Request::RetryExecution(Box::new(reopening)));
@@ -271,7 +277,7 @@ fn outcome(number: u8) -> AttemptOutcome {
         1 => AttemptOutcome::TimedOut,
         2 => AttemptOutcome::HandedBack,
         3 => AttemptOutcome::Cancelled,
-        _ => AttemptOutcome::Failed { error: "exit code 1".into(), result: None },
+        _ => failed(),
     }
 }
 
@@ -416,4 +422,8 @@ impl Storage for FakeStorage {
 /// The name of an execution, from a row.
 pub(in super::super) fn name(row: &ExecutionRow) -> ExecutionId {
     row.id
+}
+
+pub(in super::super) fn failed() -> AttemptOutcome {
+    AttemptOutcome::Failed(Failure::new("exit code 1"))
 }

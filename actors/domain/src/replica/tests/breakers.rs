@@ -139,7 +139,7 @@ fn failed_attempts_that_are_retried_count() {
         world.report(id, failed()).expect("heard");
         world.now += 60_000;
         let attempts = world.only_open().attempts;
-        world.scheduler(Request::RetriesDue(vec![(id, attempts)])).expect("time has come");
+        world.scheduler(Request::WaitsOver(vec![(id, Wait::Retry { attempts })])).expect("time has come");
     }
     assert!(matches!(state(&world), BreakerState::Open { .. }));
     assert_eq!((world.only_open().attempts, world.only_open().status()), (3, Status::Queued));
@@ -160,4 +160,21 @@ fn a_breaker_is_set_by_hand_and_stays_so() {
     assert_eq!(world.names(), [""; 0]);
     set(&mut world, false);
     assert_eq!(world.names(), ["BreakerClosed", "TaskStarted"]);
+}
+
+#[test]
+fn an_execution_whose_time_is_over_says_nothing_of_its_target() {
+    let mut world = World::with_worker(8);
+    let breaker = Some(CircuitBreaker { failure_threshold: 1, open_for: OPEN_FOR });
+    let definition =
+        Definition { execution_timeout: Some(Span(500)), circuit_breaker: breaker, ..guarded(1) };
+    world.create(1, &definition, None);
+    let id = run(&mut world);
+    world.now += 500;
+    world.scheduler(Request::WaitsOver(vec![(id, Wait::Whole)])).expect("heard");
+    assert_eq!(world.names(), ["TaskCancelRequested"]);
+    world.report(id, AttemptOutcome::Cancelled).expect("heard");
+    assert_eq!(world.names(), ["TaskTimedOut"]);
+    assert_eq!(state(&world), BreakerState::Closed);
+    assert_eq!(world.replica.queue().breaker(world.tenant(), TARGET), None, "nothing was heard of it");
 }

@@ -92,8 +92,8 @@ fn a_pool_is_given_back_however_the_execution_ends() {
     world.scheduler(Request::LoseWorker { node: WORKER.0, incarnation: WORKER.1 }).expect("known");
     assert_eq!(held(&world), 0, "two wait for their retry, and hold nothing");
     world.now += 60_000;
-    let due = world.open().iter().map(|open| (open.id, open.attempts)).collect();
-    world.scheduler(Request::RetriesDue(due)).expect("time has come");
+    let over = world.open().iter().map(|open| (open.id, Wait::Retry { attempts: open.attempts })).collect();
+    world.scheduler(Request::WaitsOver(over)).expect("time has come");
     assert_eq!((running(&world, 1).len(), held(&world)), (1, 1));
     world.client(Request::DeleteTask { task: TaskId(1), expected_version: None }).expect("deleted");
     let last = running(&world, 1)[0].id;

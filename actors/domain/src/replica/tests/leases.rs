@@ -146,7 +146,7 @@ fn an_attempt_outside_that_took_too_long_is_a_failure_like_any_other() {
     assert_eq!((world.only_open().status(), world.only_open().failures), (Status::Retrying, 1));
     world.now += 10_000;
     let (id, attempts) = (world.only_open().id, world.only_open().attempts);
-    world.scheduler(Request::RetriesDue(vec![(id, attempts)])).expect("due");
+    world.scheduler(Request::WaitsOver(vec![(id, Wait::Retry { attempts })])).expect("due");
     let leased = lease(&mut world, "suites", "w1", 1)[0];
     end(&mut world, leased, true);
     assert_eq!(world.task(task).last_execution.map(|last| last.status), Some(Status::TimedOut));

@@ -4,7 +4,9 @@ mod backfills;
 mod bounds;
 mod breakers;
 mod calendars;
+mod deadlines;
 mod exactly_once;
+mod failures;
 mod fairness;
 mod gates;
 mod leases;
@@ -24,7 +26,9 @@ use crate::command::{
     AttemptOutcome, AttemptResult, Client, Command, Due, NewTask, Offers, Origin, Programs, Report, Request,
 };
 use crate::event::Event;
+use crate::execution::failure::Failure;
 use crate::execution::state::{Execution, Status};
+use crate::execution::waits::Wait;
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::record::Record;
 use crate::task::action::{Action, Operation};
@@ -200,7 +204,8 @@ impl World {
     ) -> Result<Accepted, Rejection> {
         self.reports += 1;
         let (at, tenant) = (Timestamp(self.now), self.tenant());
-        let result = AttemptResult { execution, tenant, token, started_at: at, finished_at: at, outcome };
+        let result =
+            AttemptResult { execution, tenant, token, started_at: at, finished_at: at, outcome, usage: None };
         let (node, incarnation) = worker;
         let report = Report { node, incarnation, sequence: self.reports, results: vec![result] };
         self.scheduler(Request::Report(report))
@@ -239,7 +244,7 @@ pub(super) fn new_task(id: u128, definition: &Definition, next: Option<i64>) -> 
 }
 
 pub(super) fn failed() -> AttemptOutcome {
-    AttemptOutcome::Failed { error: "exit code 1".into(), result: None }
+    AttemptOutcome::Failed(Failure::new("exit code 1"))
 }
 
 pub(super) fn status_of_last(world: &World, task: TaskId) -> Option<Status> {

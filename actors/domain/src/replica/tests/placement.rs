@@ -160,12 +160,12 @@ fn a_failed_attempt_is_made_again_after_its_wait_and_no_sooner() {
     assert_eq!(world.names(), ["TaskRetry"]);
     let attempts = world.only_open().attempts;
     world.now += 999;
-    world.scheduler(Request::RetriesDue(vec![(id, attempts)])).expect("heard");
+    world.scheduler(Request::WaitsOver(vec![(id, Wait::Retry { attempts })])).expect("heard");
     assert!(world.names().is_empty(), "too soon");
     world.now += 1;
-    world.scheduler(Request::RetriesDue(vec![(id, attempts)])).expect("heard");
+    world.scheduler(Request::WaitsOver(vec![(id, Wait::Retry { attempts })])).expect("heard");
     assert_eq!(world.names(), ["TaskRequeued", "TaskStarted"]);
-    world.scheduler(Request::RetriesDue(vec![(id, attempts)])).expect("heard");
+    world.scheduler(Request::WaitsOver(vec![(id, Wait::Retry { attempts })])).expect("heard");
     assert!(world.names().is_empty(), "heard twice");
     world.report(id, AttemptOutcome::TimedOut).expect("heard");
     assert_eq!(world.names(), ["TaskTimedOut"]);
@@ -240,6 +240,7 @@ fn an_ended_execution_is_retried_by_hand_as_its_next_attempt() {
         status: Status::Failed,
         attempts: 1,
         as_of: 100,
+        retry_items: None,
     };
     let retry = |reopening: &crate::command::Reopening| Request::RetryExecution(Box::new(reopening.clone()));
     world.client(retry(&reopening)).expect("reopened");

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::bounds::{held_in_bounds, nothing_idles, probed_once};
 use super::*;
 use crate::command::Change;
+use crate::event::{GiveUpCause, PauseCause};
 use crate::execution::state::Occurrence;
 use crate::replica::placement::{BreakerState, Gate, next_grant};
 use crate::task::definition::CircuitBreaker;
@@ -29,7 +30,7 @@ enum Move {
     Cancel(u8),
     Join(u8),
     Lose(u8),
-    Retries,
+    Waits,
     Continue,
     Change(u8, u8),
     FireMoved(u8),
@@ -60,7 +61,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => any::<u8>().prop_map(Move::Cancel),
         1 => (0..3_u8).prop_map(Move::Join),
         1 => (0..3_u8).prop_map(Move::Lose),
-        1 => Just(Move::Retries),
+        2 => Just(Move::Waits),
         1 => Just(Move::Continue),
         2 => (0..6_u8, any::<u8>()).prop_map(|(id, how)| Move::Change(id, how)),
         2 => (0..6_u8).prop_map(Move::FireMoved),
@@ -94,6 +95,9 @@ fn kind(kind: u8) -> Definition {
         max_concurrent: (kind & 64 != 0).then_some(1),
         circuit_breaker: (kind & 128 != 0)
             .then_some(CircuitBreaker { failure_threshold: 2, open_for: Span::seconds(1) }),
+        execution_timeout: (kind & 16 != 0).then_some(Span(3_000)),
+        queue_timeout: (kind & 32 != 0).then_some(Span(700)),
+        pause_after_failures: (kind & 64 != 0).then_some(2),
         ..definition()
     }
 }
@@ -257,9 +261,10 @@ impl Player {
                 let incarnation = *self.workers.get(node)?;
                 self.scheduler(Request::LoseWorker { node: NodeId(u64::from(*node)), incarnation })
             }
-            Move::Retries => {
-                let due = self.world.open().iter().map(|open| (open.id, open.attempts)).collect();
-                self.scheduler(Request::RetriesDue(due))
+            Move::Waits => {
+                let open = self.world.open();
+                let waits = open.iter().flat_map(|open| open.waits().map(|(_, wait)| (open.id, wait)));
+                self.scheduler(Request::WaitsOver(waits.collect()))
             }
             Move::Continue => self.scheduler(Request::Continue),
             Move::Later(millis) => {
@@ -315,7 +320,7 @@ impl Player {
                 return;
             }
             self.world.now += 600_000;
-            self.play(&Move::Retries);
+            self.play(&Move::Waits);
             self.play(&Move::Continue);
             for which in 0..u8::try_from(open.len()).unwrap_or(u8::MAX) {
                 self.play(&Move::Report(which, 0));
@@ -341,6 +346,7 @@ impl Player {
             started_at: at,
             finished_at: at,
             outcome,
+            usage: None,
         };
         let sequence = self.world.reports;
         self.scheduler(Request::Report(Report {
@@ -406,6 +412,58 @@ fn world_life(world: &World, record: &Record) -> usize {
         .count()
 }
 
+/// What is over is over: nothing ends as out of time before its time, and nothing waits in the queue beyond what was proposed.
+fn in_time(world: &World) {
+    let mut fired = BTreeMap::new();
+    let mut queued = BTreeMap::new();
+    for record in &world.records {
+        let at = record.header.at;
+        match &record.event {
+            Event::TaskScheduled { execution, .. } | Event::TaskReopened { execution, .. } => {
+                fired.insert(*execution, at);
+                queued.insert(*execution, at);
+            }
+            Event::TaskRequeued { execution, .. } => drop(queued.insert(*execution, at)),
+            Event::TaskStarted { execution, .. } => drop(queued.remove(execution)),
+            Event::TaskTimedOut { execution, ended, cause: GiveUpCause::QueueTimeout, .. } => {
+                let since = queued.remove(execution).expect("it waited for a worker");
+                assert!(at.since(since) >= Span(700) && ended.is_none());
+            }
+            Event::TaskTimedOut { execution, cause: GiveUpCause::ExecutionTimeout, .. } => {
+                assert!(at.since(fired[execution]) >= Span(3_000));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A task pauses itself only after so many failures in a row as it says.
+fn paused_for_a_cause(world: &World) {
+    let mut failures: BTreeMap<TaskId, u32> = BTreeMap::new();
+    let mut own = BTreeSet::new();
+    for record in &world.records {
+        let event = &record.event;
+        let (Some(task), execution) = (event.task(), event.execution()) else { continue };
+        let counted = execution.is_some_and(|execution| own.contains(&(task, execution)));
+        match event {
+            Event::TaskCreated { .. } => {
+                own.retain(|(other, _)| *other != task);
+                failures.insert(task, 0);
+            }
+            Event::TaskScheduled { execution, .. } => drop(own.insert((task, *execution))),
+            Event::TaskResumed { .. } => drop(failures.insert(task, 0)),
+            Event::TaskCompleted { .. } if counted => drop(failures.insert(task, 0)),
+            Event::TaskFailed { .. } | Event::TaskTimedOut { .. } | Event::TaskLost { .. } if counted => {
+                *failures.entry(task).or_default() += 1;
+            }
+            Event::TaskPaused { cause: PauseCause::Failures { count }, .. } => {
+                assert_eq!((*count >= 2, Some(count)), (true, failures.get(&task)));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// What workers hold is what executions say, and nobody holds more than their slots.
 fn held_once(world: &World) {
     let mut held = 0;
@@ -455,6 +513,8 @@ proptest! {
         held_in_bounds(&player.world, &held);
         fired_once(&player.world);
         probed_once(&player.world);
+        in_time(&player.world);
+        paused_for_a_cause(&player.world);
         let mut folded = Replica::default();
         player.world.records.iter().for_each(|record| folded.evolve(record));
         prop_assert_eq!(folded.state_hash(), player.world.replica.state_hash());

@@ -1,0 +1,96 @@
+//! Executions that failed for good: listed with their reasons, and tried again by the same filter.
+
+use std::collections::BTreeMap;
+
+use escapement_domain::command::Idempotency;
+use escapement_domain::execution::state::Status;
+use escapement_domain::identifier::ExecutionId;
+use futures::{StreamExt as _, stream};
+
+use super::Service;
+use super::caller::Caller;
+use super::failure::ServiceError;
+use super::history::{ExecutionPage, ExecutionQuery};
+use crate::security::Permission;
+
+/// How an execution ends that failed for good.
+const FAILURES: [Status; 3] = [Status::Failed, Status::TimedOut, Status::Lost];
+/// Retries of one request that are under way at once.
+const AT_ONCE: usize = 16;
+
+/// What became of dead letters that were to be tried again.
+#[derive(Debug, Default)]
+pub struct Retried {
+    /// They get another attempt.
+    pub retried: Vec<ExecutionId>,
+    /// They do not, for a reason.
+    pub refused: Vec<(ExecutionId, ServiceError)>,
+    /// Where to go on; none when these were all.
+    pub next: Option<ExecutionId>,
+}
+
+impl Service {
+    /// Lists the executions that failed for good, newest first; the status of the query does not matter.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn dead_letters(
+        &self,
+        caller: &Caller,
+        query: &ExecutionQuery,
+    ) -> Result<ExecutionPage, ServiceError> {
+        caller.may(Permission::Read)?;
+        self.settle_history(caller.consistency).await?;
+        let Some(tenant) = self.tenant_number(caller.tenant()) else { return Ok(ExecutionPage::default()) };
+        let mut found = BTreeMap::new();
+        let mut end = None;
+        for status in FAILURES {
+            let query = ExecutionQuery { status: Some(status), ..*query };
+            let page = self.parts.read_models.executions(tenant, &query)?;
+            found.extend(page.items.into_iter().map(|row| (row.id, row)));
+            end = end.max(page.next);
+        }
+        // Below the end of a page there may be more of its status.
+        let whole = match end {
+            Some(end) => found.split_off(&end),
+            None => found,
+        };
+        let more = whole.len() > query.limit;
+        let items: Vec<_> = whole.into_values().rev().take(query.limit).collect();
+        let next = if more { items.last().map(|row| row.id) } else { end };
+        Ok(ExecutionPage { items, next })
+    }
+
+    /// Gives every execution of a page of dead letters another attempt.
+    ///
+    /// # Errors
+    /// [`ServiceError`]; what is wrong with one of them is told with it and does not hold up the others.
+    pub async fn retry_dead_letters(
+        &self,
+        caller: &Caller,
+        query: &ExecutionQuery,
+    ) -> Result<Retried, ServiceError> {
+        // Who may do it with no task at all need not ask for each.
+        caller.may(Permission::OperateTask { owner: &caller.principal.subject })?;
+        let page = self.dead_letters(caller, query).await?;
+        let retry = |id: ExecutionId| async move {
+            let caller = Caller { idempotency: key_for(caller, id), ..caller.clone() };
+            (id, self.retry_execution(&caller, id).await)
+        };
+        let outcomes = stream::iter(page.items.iter().map(|row| row.id)).map(retry).buffered(AT_ONCE);
+        let mut told = Retried { next: page.next, ..Retried::default() };
+        for (id, outcome) in outcomes.collect::<Vec<_>>().await {
+            match outcome {
+                Ok(_) => told.retried.push(id),
+                Err(error) => told.refused.push((id, error)),
+            }
+        }
+        Ok(told)
+    }
+}
+
+/// The caller's key for one execution: repeated under it, a request tries none of them twice.
+fn key_for(caller: &Caller, execution: ExecutionId) -> Option<Idempotency> {
+    let of_all = caller.idempotency.as_ref()?;
+    Some(Idempotency { key: format!("{}/{execution}", of_all.key).into(), digest: of_all.digest })
+}

@@ -1,0 +1,83 @@
+//! How long executions may take and wait, and how soon and how politely what runs is stopped.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::harness::api::{items, text};
+use crate::harness::definitions::{await_status, call, execution, manual, run, script, with};
+use crate::harness::development::Development;
+use crate::harness::target::Target;
+use crate::harness::wait::{eventually, now_ms, until};
+
+#[test]
+fn an_execution_that_takes_too_long_in_all_is_cancelled_and_timed_out() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let bounded = json!({ "execution_timeout": "1s" });
+    let long = run(&api, &api.create_id(&with(script("long", &manual(), "sleep 300"), bounded.clone())));
+    let hanging = call("hanging", &manual(), &target.url("/slow/60000"));
+    let hanging = run(&api, &api.create_id(&with(hanging, bounded.clone())));
+    let retry = json!({ "max_attempts": 100, "initial_delay": "200ms", "max_delay": "200ms", "jitter": 0 });
+    let stubborn = with(call("stubborn", &manual(), &target.url("/status/500")), json!({ "retry": retry }));
+    let stubborn = run(&api, &api.create_id(&with(stubborn, bounded)));
+    for (id, outcome) in [(long, "cancelled"), (hanging, "cancelled"), (stubborn, "failed")] {
+        let ended = await_status(&api, &id, "timed_out");
+        assert!(text(&ended, "reason").contains("execution_timeout"), "{ended}");
+        assert_eq!(ended["attempts"][0]["outcome"], outcome, "{ended}");
+        let task = text(&ended, "task_id");
+        let events = items(&api.get(&format!("/api/scheduled-tasks/{task}/events")));
+        let last = events.iter().find(|event| event["type"] == "TaskTimedOut").expect("it timed out");
+        assert_eq!(last["data"]["cause"], "execution_timeout", "{last}");
+    }
+}
+
+#[test]
+fn an_execution_that_waits_too_long_times_out_also_under_a_new_leader() {
+    let mut development = Development::start();
+    let api = development.api();
+    let queued = json!({ "overlap": "queue_all", "queue_timeout": "3s" });
+    let task = api.create_id(&with(script("long", &manual(), "sleep 300"), queued));
+    let first = run(&api, &task);
+    await_status(&api, &first, "running");
+    let start = now_ms();
+    let second = run(&api, &task);
+    development.node.kill();
+    development.restart();
+    let api = development.api();
+    let ended = await_status(&api, &second, "timed_out");
+    assert!(text(&ended, "reason").contains("queue_timeout"), "{ended}");
+    assert!(ended["attempt"] == 0 && now_ms() - start >= 3_000, "{ended}");
+    assert!(!["timed_out", "failed"].contains(&text(&execution(&api, &first), "status").as_str()));
+}
+
+#[test]
+fn a_program_that_does_not_want_to_go_has_ten_seconds() {
+    let development = Development::start();
+    let api = development.api();
+    let (ready, told) = (development.place().join("ready"), development.place().join("told"));
+    let trap = format!("trap 'date +%s%3N > {}' TERM; echo > {}", told.display(), ready.display());
+    let stubborn = script("stubborn", &manual(), &format!("{trap}; while true; do sleep 0.1; done"));
+    let id = run(&api, &api.create_id(&stubborn));
+    until("the trap is set", || ready.exists());
+    let start = now_ms();
+    api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
+    let heard: i64 = eventually("it hears of it", || fs::read_to_string(&told).ok()?.trim().parse().ok());
+    assert!(heard - start < 1_000, "SIGTERM after {} ms", heard - start);
+    assert_eq!(execution(&api, &id)["status"], "running", "it does not go");
+    await_status(&api, &id, "cancelled");
+    let took = now_ms() - start;
+    assert!((9_500..13_000).contains(&took), "SIGKILL after {took} ms");
+}
+
+#[test]
+fn a_call_that_hangs_is_dropped_within_a_second() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let id = run(&api, &api.create_id(&call("hanging", &manual(), &target.url("/slow/60000"))));
+    until("the target is called", || !target.calls().is_empty());
+    let start = now_ms();
+    api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
+    await_status(&api, &id, "cancelled");
+    assert!(now_ms() - start < 1_000, "{} ms", now_ms() - start);
+}

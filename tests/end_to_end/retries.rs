@@ -1,0 +1,105 @@
+//! Which failures are made again, when, and with what.
+
+use serde_json::{Value, json};
+
+use crate::harness::api::{items, text};
+use crate::harness::definitions::{await_status, call, manual, run, script, with};
+use crate::harness::development::Development;
+use crate::harness::target::Target;
+
+/// A retry that waits for next to nothing.
+fn quick(more: Value) -> Value {
+    with(json!({ "max_attempts": 3, "initial_delay": "50ms", "jitter": 0 }), more)
+}
+
+#[test]
+fn a_failure_is_made_again_only_if_the_task_lists_its_class() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let retry_on = json!({ "http_status": ["5xx", 429], "exit_codes": ["75"], "timeout": true });
+    let retry = json!({ "retry": quick(json!({ "retry_on": retry_on })) });
+    let unreachable = "http://127.0.0.1:1/";
+    let slow = with(call("slow", &manual(), &target.url("/slow/5000")), json!({ "timeout": "100ms" }));
+    for (task, attempts, class, code) in [
+        (call("broken", &manual(), &target.url("/status/503")), 3, "http_status", json!(503)),
+        (call("unknown", &manual(), &target.url("/status/404")), 1, "http_status", json!(404)),
+        (call("unreachable", &manual(), unreachable), 1, "connection", Value::Null),
+        (slow, 3, "timeout", Value::Null),
+        (script("tempfail", &manual(), "exit 75"), 3, "exit_code", json!(75)),
+        (script("wrong", &manual(), "exit 2"), 1, "exit_code", json!(2)),
+        (script("killed", &manual(), "kill -9 $$"), 1, "signal", json!(9)),
+    ] {
+        let name = text(&task, "name");
+        let id = run(&api, &api.create_id(&with(task, retry.clone())));
+        let status = if class == "timeout" { "timed_out" } else { "failed" };
+        let ended = await_status(&api, &id, status);
+        let failure = &ended["attempts"][0]["failure"];
+        assert_eq!((&failure["class"], &failure["code"]), (&json!(class), &code), "{name}: {ended}");
+        assert_eq!(ended["attempt"], attempts, "{name}: {ended}");
+        let reason = text(&ended, "reason");
+        let why = if attempts == 1 { "retry.retry_on" } else { "retry.max_attempts" };
+        assert!(reason.contains(why), "{name}: {reason}");
+    }
+    // What was answered is taken back as it is.
+    let task = items(&api.get("/api/scheduled-tasks/?limit=1")).remove(0);
+    assert_eq!(task["retry"]["retry_on"]["http_status"], json!(["500-599", "429"]));
+    let path = format!("/api/scheduled-tasks/{}", text(&task, "id"));
+    let put = api.send("PUT", &path, &[], Some(&task.to_string())).expect(200);
+    assert_eq!(put["retry"], task["retry"]);
+}
+
+#[test]
+fn a_target_that_asks_to_be_left_alone_is_left_alone() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let task = with(call("polite", &manual(), &target.url("/busy/2")), json!({ "retry": quick(json!({})) }));
+    let task = api.create_id(&task);
+    let id = run(&api, &task);
+    await_status(&api, &id, "succeeded");
+    let calls = target.calls_to("/busy/2");
+    let gap = calls[1].at_ms - calls[0].at_ms;
+    assert!(calls.len() == 2 && (2_000..4_000).contains(&gap), "{gap} ms");
+    let events = items(&api.get(&format!("/api/scheduled-tasks/{task}/events")));
+    let retry = events.iter().find(|event| event["type"] == "TaskRetry").expect("it was retried");
+    assert_eq!(retry["data"]["retry_after"], "2s", "{retry}");
+}
+
+#[test]
+fn the_next_call_is_told_what_failed_and_so_is_a_retry_by_hand() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let failed = json!(["b", { "case": 3 }]);
+    let suite = call("suite", &manual(), &target.url("/items"));
+    let id = run(&api, &api.create_id(&with(suite.clone(), json!({ "retry": quick(json!({})) }))));
+    await_status(&api, &id, "succeeded");
+    let once = run(&api, &api.create_id(&suite));
+    let ended = await_status(&api, &once, "failed");
+    assert_eq!(ended["retry_items"], failed, "{ended}");
+    api.post(&format!("/api/executions/{once}/retry"), &Value::Null).expect(202);
+    crate::harness::wait::until("the retry by hand succeeded", || {
+        api.get(&format!("/api/executions/{once}"))["status"] == "succeeded"
+    });
+    for key in [id, once] {
+        let bodies: Vec<Value> = target
+            .calls_to("/items")
+            .iter()
+            .filter(|call| call.key() == key)
+            .map(|call| serde_json::from_str(&call.body).expect("JSON"))
+            .collect();
+        assert_eq!(bodies, [json!({ "from": "suite" }), json!({ "from": "suite", "retry_items": failed })]);
+    }
+}
+
+#[test]
+fn the_next_program_is_told_what_failed() {
+    let development = Development::start();
+    let api = development.api();
+    let suite = r#"if [ -n "$ESCAPEMENT_RETRY_ITEMS" ]; then echo "again: $ESCAPEMENT_RETRY_ITEMS"; exit 0; fi
+        echo login >> "$ESCAPEMENT_FAILED_ITEMS_FILE"; echo "check out" >> "$ESCAPEMENT_FAILED_ITEMS_FILE"; exit 1"#;
+    let task = with(script("suite", &manual(), suite), json!({ "retry": quick(json!({})) }));
+    let id = run(&api, &api.create_id(&task));
+    await_status(&api, &id, "succeeded");
+    let lines = items(&api.get(&format!("/api/executions/{id}/logs?attempt=2")));
+    let told = lines.iter().any(|line| line["text"] == r#"again: ["login","check out"]"#);
+    assert!(told, "{lines:?}");
+}
