@@ -1,9 +1,9 @@
-//! What holds of pools, limits and breakers at any time.
+//! What holds of pools, limits, breakers, times and pauses at any time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::event::Placing;
+use crate::event::{GiveUpCause, PauseCause, Placing};
 use crate::execution::state::Stage;
 use crate::replica::placement::{Gate, WaitsFor, Worker};
 
@@ -66,6 +66,58 @@ pub(super) fn probed_once(world: &World) {
             Event::Placement(Placing::BreakerHalfOpened { .. }) => (state, probing) = ("half open", None),
             Event::TaskResultRefused { .. } | Event::TaskCancelRequested { .. } => {}
             other if other.execution().is_some() && other.execution() == probing => probing = None,
+            _ => {}
+        }
+    }
+}
+
+/// What is over is over: nothing ends as out of time before its time, and nothing waits in the queue beyond what was proposed.
+pub(super) fn in_time(world: &World) {
+    let mut fired = BTreeMap::new();
+    let mut queued = BTreeMap::new();
+    for record in &world.records {
+        let at = record.header.at;
+        match &record.event {
+            Event::TaskScheduled { execution, .. } | Event::TaskReopened { execution, .. } => {
+                fired.insert(*execution, at);
+                queued.insert(*execution, at);
+            }
+            Event::TaskRequeued { execution, .. } => drop(queued.insert(*execution, at)),
+            Event::TaskStarted { execution, .. } => drop(queued.remove(execution)),
+            Event::TaskTimedOut { execution, ended, cause: GiveUpCause::QueueTimeout, .. } => {
+                let since = queued.remove(execution).expect("it waited for a worker");
+                assert!(at.since(since) >= Span(700) && ended.is_none());
+            }
+            Event::TaskTimedOut { execution, cause: GiveUpCause::ExecutionTimeout, .. } => {
+                assert!(at.since(fired[execution]) >= Span(3_000));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A task pauses itself only after so many failures in a row as it says.
+pub(super) fn paused_for_a_cause(world: &World) {
+    let mut failures: BTreeMap<TaskId, u32> = BTreeMap::new();
+    let mut own = BTreeSet::new();
+    for record in &world.records {
+        let event = &record.event;
+        let (Some(task), execution) = (event.task(), event.execution()) else { continue };
+        let counted = execution.is_some_and(|execution| own.contains(&(task, execution)));
+        match event {
+            Event::TaskCreated { .. } => {
+                own.retain(|(other, _)| *other != task);
+                failures.insert(task, 0);
+            }
+            Event::TaskScheduled { execution, .. } => drop(own.insert((task, *execution))),
+            Event::TaskResumed { .. } => drop(failures.insert(task, 0)),
+            Event::TaskCompleted { .. } if counted => drop(failures.insert(task, 0)),
+            Event::TaskFailed { .. } | Event::TaskTimedOut { .. } | Event::TaskLost { .. } if counted => {
+                *failures.entry(task).or_default() += 1;
+            }
+            Event::TaskPaused { cause: PauseCause::Failures { count }, .. } => {
+                assert_eq!((*count >= 2, Some(count)), (true, failures.get(&task)));
+            }
             _ => {}
         }
     }

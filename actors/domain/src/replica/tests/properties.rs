@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::bounds::{held_in_bounds, nothing_idles, probed_once};
+use super::bounds::{held_in_bounds, in_time, nothing_idles, paused_for_a_cause, probed_once};
 use super::*;
 use crate::command::Change;
-use crate::event::{GiveUpCause, PauseCause};
 use crate::execution::state::Occurrence;
 use crate::replica::placement::{BreakerState, Gate, next_grant};
 use crate::task::definition::CircuitBreaker;
@@ -410,58 +409,6 @@ fn world_life(world: &World, record: &Record) -> usize {
             matches!(&other.event, Event::TaskCreated { .. }) && other.event.task() == record.event.task()
         })
         .count()
-}
-
-/// What is over is over: nothing ends as out of time before its time, and nothing waits in the queue beyond what was proposed.
-fn in_time(world: &World) {
-    let mut fired = BTreeMap::new();
-    let mut queued = BTreeMap::new();
-    for record in &world.records {
-        let at = record.header.at;
-        match &record.event {
-            Event::TaskScheduled { execution, .. } | Event::TaskReopened { execution, .. } => {
-                fired.insert(*execution, at);
-                queued.insert(*execution, at);
-            }
-            Event::TaskRequeued { execution, .. } => drop(queued.insert(*execution, at)),
-            Event::TaskStarted { execution, .. } => drop(queued.remove(execution)),
-            Event::TaskTimedOut { execution, ended, cause: GiveUpCause::QueueTimeout, .. } => {
-                let since = queued.remove(execution).expect("it waited for a worker");
-                assert!(at.since(since) >= Span(700) && ended.is_none());
-            }
-            Event::TaskTimedOut { execution, cause: GiveUpCause::ExecutionTimeout, .. } => {
-                assert!(at.since(fired[execution]) >= Span(3_000));
-            }
-            _ => {}
-        }
-    }
-}
-
-/// A task pauses itself only after so many failures in a row as it says.
-fn paused_for_a_cause(world: &World) {
-    let mut failures: BTreeMap<TaskId, u32> = BTreeMap::new();
-    let mut own = BTreeSet::new();
-    for record in &world.records {
-        let event = &record.event;
-        let (Some(task), execution) = (event.task(), event.execution()) else { continue };
-        let counted = execution.is_some_and(|execution| own.contains(&(task, execution)));
-        match event {
-            Event::TaskCreated { .. } => {
-                own.retain(|(other, _)| *other != task);
-                failures.insert(task, 0);
-            }
-            Event::TaskScheduled { execution, .. } => drop(own.insert((task, *execution))),
-            Event::TaskResumed { .. } => drop(failures.insert(task, 0)),
-            Event::TaskCompleted { .. } if counted => drop(failures.insert(task, 0)),
-            Event::TaskFailed { .. } | Event::TaskTimedOut { .. } | Event::TaskLost { .. } if counted => {
-                *failures.entry(task).or_default() += 1;
-            }
-            Event::TaskPaused { cause: PauseCause::Failures { count }, .. } => {
-                assert_eq!((*count >= 2, Some(count)), (true, failures.get(&task)));
-            }
-            _ => {}
-        }
-    }
 }
 
 /// What workers hold is what executions say, and nobody holds more than their slots.
