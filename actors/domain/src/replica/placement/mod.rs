@@ -3,7 +3,7 @@
 //! Placement is state. Nothing proposes an assignment; whenever something changed, [`next_grant`] says who is next, and
 //! every replica says the same:
 //!
-//! 1. the highest priority of which something may go, unless a lower one was passed over too often ([`shares`]);
+//! 1. the highest priority of which something may go, unless a lower one was passed over too often (`shares`);
 //! 2. of its tenants the one that runs the least at this priority, and of equals the one that was served the longest ago;
 //! 3. of what it has waiting, what came first;
 //! 4. the worker with the most free slots, and of equals the one on the lowest node.
