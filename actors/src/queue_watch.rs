@@ -58,7 +58,7 @@ impl QueueWatch {
             row.pop_front();
         }
         row.push_back(waker);
-        Ticket { key, woken, used: false, rows: self.0.clone() }
+        Ticket { key, woken, owes: false, rows: self.0.clone() }
     }
 }
 
@@ -100,7 +100,8 @@ fn wake_first(row: &mut VecDeque<oneshot::Sender<()>>, mut most: usize) {
 pub struct Ticket {
     key: QueueKey,
     woken: oneshot::Receiver<()>,
-    used: bool,
+    /// Woken, and not yet known to have taken what there was.
+    owes: bool,
     rows: Arc<Rows>,
 }
 
@@ -115,13 +116,18 @@ impl Ticket {
     pub async fn woken(&mut self) {
         // An error means that the watch is gone, with the node: asking again will tell.
         let _ = (&mut self.woken).await;
-        self.used = true;
+        self.owes = true;
+    }
+
+    /// Whoever was woken has asked and was answered.
+    pub fn served(&mut self) {
+        self.owes = false;
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if !self.used && self.woken.try_recv().is_ok() {
+        if self.owes || self.woken.try_recv().is_ok() {
             self.rows.wake_next(&self.key);
         }
     }

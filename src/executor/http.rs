@@ -144,7 +144,9 @@ impl HttpExecutor {
     fn retry_after(&self, headers: &HeaderMap) -> Option<Span> {
         let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
         if let Ok(seconds) = text.parse() {
-            return Some(Span::seconds(seconds).min(RETRY_AFTER_MAX));
+            // More seconds than a span holds are too many all the same.
+            let most = RETRY_AFTER_MAX.0 / 1_000;
+            return Some(Span::seconds(most.min(seconds)));
         }
         let until = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
         let until = Timestamp(i64::try_from(until.as_millis()).ok()?);

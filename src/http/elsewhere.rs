@@ -3,7 +3,8 @@
 //! A node that returned by a snapshot completes its history from its peers. Until it has, it sends such questions on, with
 //! the asker's own token, and hands the answer back as it came. A question that was sent on once is not sent on again.
 //!
-//! Only requests without content are sent on: nothing was carried out for them when history was found to be missing.
+//! Only requests without content are sent on, and changes only under a key of their own, which makes them once however often
+//! they arrive.
 
 use std::time::Duration;
 
@@ -104,7 +105,9 @@ struct HandedBack;
 fn may_be_sent_on(request: &HttpRequest) -> bool {
     let headers = request.headers();
     let empty = headers.get(CONTENT_LENGTH).is_none_or(|length| length == "0");
-    empty && !headers.contains_key(TRANSFER_ENCODING) && !headers.contains_key(SENT_ON)
+    // A change may be carried out where the answer gets lost, and then be asked of the next node.
+    let harmless = request.method().is_safe() || headers.contains_key(IDEMPOTENCY_KEY);
+    empty && harmless && !headers.contains_key(TRANSFER_ENCODING) && !headers.contains_key(SENT_ON)
 }
 
 async fn hand_back(answer: Response) -> Option<HttpResponse> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use escapement_actors::intent::{Heard, Heartbeat, Intent};
+use escapement_actors::queue_watch::Ticket;
 use escapement_domain::answer::{Accepted, Rejection};
 use escapement_domain::command::AttemptOutcome;
 use escapement_domain::identifier::{ExecutionId, TaskId};
@@ -16,7 +17,7 @@ use escapement_domain::timestamp::{Span, Timestamp};
 use super::Service;
 use super::caller::{Caller, Consistency};
 use super::failure::ServiceError;
-use super::history::ExecutionRow;
+use super::history::{ExecutionRow, HistoryError};
 use crate::security::Permission;
 
 /// What a worker asks of a queue.
@@ -43,10 +44,9 @@ pub struct LeasedExecution {
     pub payload: Option<String>,
     /// The fencing token.
     pub token: u64,
-    /// How long the lease holds from when it was asked for, unless the worker shows that it lives; never beyond the attempt's
-    /// time-out.
+    /// How long the lease holds from now on, unless the worker shows that it lives; never beyond the attempt's time-out.
     pub holds: Span,
-    /// When that is, by this node's clock.
+    /// When it ends, by the leader's clock.
     pub until: Timestamp,
 }
 
@@ -81,9 +81,15 @@ impl Service {
         request: &LeaseRequest,
     ) -> Result<Vec<LeasedExecution>, ServiceError> {
         caller.may(Permission::Work)?;
+        // What it leased could not be told here.
+        if !self.parts.read_models.complete() {
+            return Err(HistoryError::Incomplete.into());
+        }
         let clock = self.clock();
         let deadline = clock.monotonic() + Duration::from(request.wait);
+        let mut woken_by: Option<Ticket> = None;
         loop {
+            let asked = clock.monotonic();
             // Before the leader is asked: what comes in between must not be missed.
             let mut ticket = self.parts.queues.join(caller.tenant(), &request.queue);
             let intent = Intent::Lease {
@@ -93,16 +99,20 @@ impl Service {
                 lease: request.lease,
             };
             let carried = self.carry_out(caller, intent).await?;
+            if let Some(ticket) = &mut woken_by {
+                ticket.served();
+            }
             let Accepted::Leased(leased) = carried.accepted else {
                 return Err(ServiceError::broken("a lease was answered with something else"));
             };
             if !leased.is_empty() {
-                return self.leased(caller, carried.index, &leased, request.lease).await;
+                return self.leased(caller, carried.index, &leased, request.lease, asked).await;
             }
             let left = deadline.saturating_sub(clock.monotonic());
             if left.is_zero() || tokio::time::timeout(left, ticket.woken()).await.is_err() {
                 return Ok(Vec::new());
             }
+            woken_by = Some(ticket);
         }
     }
 
@@ -113,22 +123,31 @@ impl Service {
         index: u64,
         leased: &[(ExecutionId, u64)],
         lease: Span,
+        asked: Duration,
     ) -> Result<Vec<LeasedExecution>, ServiceError> {
-        let now = self.now();
         let mut told = Vec::with_capacity(leased.len());
         for (id, token) in leased {
             let row = self.recorded_execution(caller, index, *id).await?;
             let held = self.parts.machine.read(|replica| {
                 let open = replica.execution(*id)?;
-                (open.grant()?.token == *token).then(|| (open.definition.clone(), open.rules.timeout))
+                let grant = open.grant()?;
+                let held = (open.definition.clone(), grant.since.plus(lease.min(open.rules.timeout)));
+                (grant.token == *token).then_some(held)
             });
-            let Some((definition, timeout)) = held else { continue };
-            let holds = lease.min(timeout);
+            let Some((definition, until)) = held else { continue };
+            // Told again under its key, it is what is left; and never more than what is left since it was asked for,
+            // whatever this node's clock says.
+            let took = self.clock().monotonic().saturating_sub(asked);
+            let took = Span(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+            let holds = Span(until.since(self.now()).0.min(lease.0.saturating_sub(took.0)));
+            if holds == Span::ZERO {
+                continue;
+            }
             let payload = match definition.open_definition()?.action {
                 Action::Queue { payload, .. } => payload,
                 _ => None,
             };
-            told.push(LeasedExecution { row, payload, token: *token, holds, until: now.plus(holds) });
+            told.push(LeasedExecution { row, payload, token: *token, holds, until });
         }
         Ok(told)
     }

@@ -39,7 +39,7 @@ pub(in crate::http) struct Leased {
     lease_token: String,
     /// When the lease ends unless the worker shows that it lives, by the cluster's clocks.
     lease_until: String,
-    /// The same for a worker that does not trust its clock: how many milliseconds the lease holds from when it was asked for.
+    /// The same for a worker that does not trust its clock: how many milliseconds the lease holds from when this was answered.
     lease_ms: u64,
 }
 

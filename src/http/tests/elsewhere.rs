@@ -72,7 +72,8 @@ async fn what_another_node_refuses_stays_refused() {
     let unknown = pair.returned.get("/api/executions/01890000-0000-7000-8000-000000000000").await;
     unknown.problem(404, "not_found");
     let retry = format!("/api/executions/{}/retry", text(&run, "id"));
-    let refused = pair.returned.ask(Ask::of(Method::POST, &retry)).await;
+    pair.returned.ask(Ask::of(Method::POST, &retry)).await.problem(503, "history_incomplete");
+    let refused = pair.returned.ask(Ask::of(Method::POST, &retry).header("Idempotency-Key", "k")).await;
     refused.problem(409, "wrong_status");
     let stranger = pair.returned.token("bob", "globex", &[crate::security::Role::Admin]);
     let path = format!("/api/executions/{}", text(&run, "id"));

@@ -38,7 +38,10 @@ impl Replica {
                 let mut step = Step::new(self, index, at, Some(client), records);
                 let outcome =
                     step.admit(&client.tenant, known).and_then(|()| step.carry_out(&command.request));
+                // What can go now is the scheduler's doing, of whichever tenant it is.
+                let asking = step.client.take();
                 step.grant();
+                step.client = asking;
                 let answer = Answer { index, outcome };
                 // Not the last word: the proposer settles what is due and asks again under the same id.
                 if !matches!(answer.outcome, Err(Rejection::Overdue { .. })) {

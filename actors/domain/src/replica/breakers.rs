@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::apply::{Step, within};
 use super::placement::BreakerState;
 use crate::answer::{Accepted, Rejection};
-use crate::event::{Event, Placing};
+use crate::event::{Event, GiveUpCause, Placing};
 use crate::execution::state::Execution;
 use crate::identifier::TenantId;
 use crate::limits::{BREAKERS_MAX, BREAKERS_PER_COMMAND_MAX};
@@ -17,6 +17,7 @@ pub(super) fn answered(event: &Event) -> Option<bool> {
         Event::TaskCompleted { .. } => Some(true),
         Event::TaskRetry { .. } | Event::TaskFailed { .. } => Some(false),
         // What waited too long, or was told to stop since all of its time was over, says nothing of its target.
+        Event::TaskTimedOut { cause: GiveUpCause::ExecutionTimeout, .. } => None,
         Event::TaskTimedOut { ended: Some(ended), .. } => ended.failure.map(|_| false),
         _ => None,
     }
@@ -37,6 +38,8 @@ impl Step<'_> {
         let probed = state == Some(BreakerState::HalfOpen { probe: Some(open.id) });
         let closed = matches!(state, None | Some(BreakerState::Closed));
         let execution = Some(open.id);
+        // Whoever said how the attempt ended did not do this by hand.
+        let client = self.client.take();
         if probed && answered {
             self.record(tenant, Event::Placement(Placing::BreakerClosed { target, execution }));
         } else if !answered && (probed || closed && failures >= guard.breaker.failure_threshold) {
@@ -46,6 +49,7 @@ impl Step<'_> {
                 Event::Placement(Placing::BreakerOpened { target, failures, execution, until }),
             );
         }
+        self.client = client;
     }
 
     /// Lets targets be tried whose breakers have been open for long enough.

@@ -108,7 +108,7 @@ impl Step<'_> {
         let last = commit.created + tasks.len() >= bulk.tasks().count();
         for task in &tasks {
             // The commit made sure that none exists; one that a client created since by the same name stays.
-            let _ = self.create_one(tenant, &owner, task);
+            let _ = self.create_promised(tenant, &owner, task);
         }
         self.record(
             tenant,

@@ -28,14 +28,25 @@ impl Step<'_> {
         owner: &Arc<str>,
         new: &NewTask,
     ) -> Result<TaskId, Rejection> {
+        self.calendars_exist(tenant, &new.rules.calendars)?;
+        self.pools_suffice(tenant, &new.rules)?;
+        self.create_promised(tenant, owner, new)
+    }
+
+    /// As [`Step::create_one`], for a task that was promised: what it names sufficed then, and may have changed since as it may
+    /// for one that exists.
+    pub(super) fn create_promised(
+        &mut self,
+        tenant: TenantId,
+        owner: &Arc<str>,
+        new: &NewTask,
+    ) -> Result<TaskId, Rejection> {
         if self.replica.task(tenant, new.task).is_some() {
             return Err(Rejection::TaskExists);
         }
         if self.replica.tasks.len() >= TASKS_MAX {
             return Err(Rejection::TooMany { what: "tasks".into(), limit: TASKS_MAX as u64 });
         }
-        self.calendars_exist(tenant, &new.rules.calendars)?;
-        self.pools_suffice(tenant, &new.rules)?;
         let event = Event::TaskCreated {
             slot: self.replica.tasks.vacant(),
             task: new.task,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{Answer, Rejection};
+use crate::answer::{Accepted, Answer, Rejection};
 use crate::command::{Client, Idempotency};
 use crate::identifier::{CommandId, TenantId};
 use crate::planted::{self, Bug};
@@ -52,7 +52,7 @@ impl Window {
     }
 
     /// Remembers an answer. An idempotency key is remembered only for what was accepted, so that a request that was
-    /// refused can be mended and sent again under the same key.
+    /// refused can be mended and sent again under the same key; nor for a lease of nothing, which is asked again and again.
     pub fn remember(
         &mut self,
         moments: Moments,
@@ -63,7 +63,7 @@ impl Window {
     ) {
         let answer = Arc::new(answer.clone());
         if let Some(Idempotency { key, digest }) = idempotency
-            && answer.outcome.is_ok()
+            && answer.outcome.as_ref().is_ok_and(|accepted| *accepted != Accepted::Leased(Vec::new()))
         {
             self.keyed.insert((moments.at, tenant, key.clone()), ());
             self.keys.insert((tenant, key.clone()), Keyed { digest: *digest, answer: answer.clone() });

@@ -146,8 +146,9 @@ impl Party {
 
     /// Notes that an execution runs.
     pub(super) fn hold(&mut self, execution: &Execution) {
-        let level = usize::from(level_of(execution));
-        self.shares[level].running += 1;
+        if takes_a_slot(execution) {
+            self.shares[usize::from(level_of(execution))].running += 1;
+        }
         self.change_running(execution, 1);
         self.take(execution);
     }
@@ -163,8 +164,10 @@ impl Party {
 
     /// Notes that an execution runs no more, and gives back what it had.
     pub(super) fn release(&mut self, execution: &Execution) {
-        let level = usize::from(level_of(execution));
-        self.shares[level].running = self.shares[level].running.saturating_sub(1);
+        if takes_a_slot(execution) {
+            let share = &mut self.shares[usize::from(level_of(execution))];
+            share.running = share.running.saturating_sub(1);
+        }
         self.change_running(execution, -1);
         for (gate, _) in self.held_by(execution) {
             if let Some(stock) = self.gates.get_mut(&gate) {
@@ -282,8 +285,10 @@ impl Party {
         let mut firsts: BTreeMap<&Gate, (u8, u64, u32)> = BTreeMap::new();
         for (key, track) in self.tracks.iter().filter(|(_, track)| track.in_line) {
             let Some(turn) = track.head() else { continue };
+            // One place in all of its lines: who is first at one gate and behind another at the next would keep both idle.
+            let by_age = |(gate, _): &(Gate, u32)| self.gates.get(gate).is_some_and(Stock::eldest_first);
+            let by_age = key.demands.iter().any(by_age);
             for (gate, amount) in &key.demands {
-                let by_age = self.gates.get(gate).is_some_and(Stock::eldest_first);
                 let place = (if by_age { 0 } else { key.level }, turn, *amount);
                 firsts.entry(gate).and_modify(|first| *first = place.min(*first)).or_insert(place);
             }
@@ -375,6 +380,16 @@ fn count<K: Clone + Ord>(counts: &mut BTreeMap<K, u32>, of: &K, by: i32) {
     } else {
         counts.insert(of.clone(), now);
     }
+}
+
+/// Whether an execution takes a slot of a node while it runs: what workers outside the cluster have costs the others nothing.
+pub(super) fn takes_a_slot(execution: &Execution) -> bool {
+    !is_outside(&execution.rules.requirement)
+}
+
+/// Whether workers outside the cluster take it themselves.
+pub(super) fn is_outside(requirement: &Requirement) -> bool {
+    matches!(requirement, Requirement::Queue(_))
 }
 
 /// The target of an execution, if a breaker stands before it.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::breakers::Breaker;
 use super::gates::{Gate, Stock, StoredStock};
-use super::party::{Party, level_of};
+use super::party::{Party, is_outside, level_of, takes_a_slot};
 use super::shares::{LEVELS, Rounds, Share};
 use super::worker::{Condition, Workers};
 use crate::command::Offers;
@@ -57,15 +57,18 @@ impl Queue {
         }
         self.length += 1;
         self.waiting[usize::from(level)] += 1;
-        let lane = match self.lanes.get_mut(&execution.rules.requirement) {
-            Some(lane) => lane,
-            None => {
-                let staffed = self.staff.iter().any(|offers| offers.meet(&execution.rules.requirement));
-                let lane = Lane { staffed, ..Lane::default() };
-                self.lanes.entry(execution.rules.requirement.clone()).or_insert(lane)
-            }
-        };
-        lane.length += 1;
+        // What workers outside take is read from its tenant's part alone.
+        if takes_a_slot(execution) {
+            let lane = match self.lanes.get_mut(&execution.rules.requirement) {
+                Some(lane) => lane,
+                None => {
+                    let staffed = self.staff.iter().any(|offers| offers.meet(&execution.rules.requirement));
+                    let lane = Lane { staffed, ..Lane::default() };
+                    self.lanes.entry(execution.rules.requirement.clone()).or_insert(lane)
+                }
+            };
+            lane.length += 1;
+        }
         self.seat(tenant);
     }
 
@@ -94,12 +97,13 @@ impl Queue {
     /// Notes that an execution was granted.
     pub(in crate::replica) fn grant(&mut self, execution: &Execution) {
         let (tenant, level) = (execution.tenant, level_of(execution));
-        self.rounds.granted(level, &self.waiting);
-        let last = self.rounds.last();
         let party = self.parties.entry(tenant).or_default();
         party.hold(execution);
         party.granted(execution);
-        party.shares[usize::from(level)].since = last;
+        if takes_a_slot(execution) {
+            self.rounds.granted(level, &self.waiting);
+            party.shares[usize::from(level)].since = self.rounds.last();
+        }
         self.move_seats(tenant, level);
         self.seat(tenant);
     }
@@ -140,6 +144,9 @@ impl Queue {
         let lanes = &mut self.lanes;
         party.settle(|requirement| lanes.get(requirement).is_some_and(|lane| lane.staffed));
         while let Some(key) = party.changed.pop_first() {
+            if is_outside(&key.1) {
+                continue;
+            }
             let share = party.may_go(&key).then(|| party.share(key.0));
             let seat = party.seats.get(&key).copied();
             if share == seat {

@@ -263,3 +263,35 @@ fn a_paused_queue_is_granted_nothing_until_it_is_resumed() {
     world.client(Request::PauseQueue { queue: "ios".into(), paused: false }).expect("may");
     assert_eq!(waits(&world, 1), Some(WaitsFor::Worker));
 }
+
+/// Whoever is first at one gate is first at all of its gates: two that want the same two never keep them from each other.
+#[test]
+fn two_that_want_the_same_two_pools_never_wait_for_each_other() {
+    let mut world = World::with_worker(8);
+    let both = |priority| {
+        let resources = BTreeMap::from([("one".into(), 1), ("two".into(), 1)]);
+        Definition { resources, priority, ..definition() }
+    };
+    let one = Definition { resources: BTreeMap::from([("one".into(), 1)]), priority: 9, ..definition() };
+    put(&mut world, Gate::Pool("one".into()), 1);
+    put(&mut world, Gate::Pool("two".into()), 1);
+    task(&mut world, 3, &one, 1);
+    task(&mut world, 1, &both(1), 1);
+    for _ in 0..200 {
+        world.client(Request::RunTask { task: TaskId(3) }).expect("runs");
+    }
+    for _ in 0..100 {
+        if running(&world, 3).is_empty() {
+            break;
+        }
+        end(&mut world, 3);
+    }
+    // The eldest was passed over a hundred times, and another of a higher priority comes.
+    task(&mut world, 2, &both(8), 1);
+    for _ in 0..500 {
+        let open = world.open();
+        let Some(first) = open.iter().find(|open| open.grant().is_some()) else { break };
+        world.report(first.id, AttemptOutcome::Succeeded(None)).expect("heard");
+    }
+    assert!(world.open().is_empty(), "everything went through");
+}

@@ -276,3 +276,64 @@ fn what_follows_a_completion_goes_back_to_its_own_request() {
     let header = &released.expect("its turn has come").header;
     assert_eq!((&*header.correlation_id, &*header.actor), ("the second run", ""));
 }
+
+#[test]
+fn a_grant_is_the_scheduler_s_doing_whoever_made_room_for_it() {
+    let mut world = World::with_worker(8);
+    let gate = Gate::Pool("staging".into());
+    world.client(Request::PutGate { gate, capacity: 1 }).expect("put");
+    let resources: std::collections::BTreeMap<String, u32> = [("staging".to_owned(), 1)].into();
+    let outside = world.create(1, &Definition { resources: resources.clone(), ..queued() }, None);
+    let inside = world.create(2, &Definition { resources, ..definition() }, None);
+    world.client(Request::RunTask { task: outside }).expect("run");
+    let leased = lease(&mut world, "suites", "w", 1)[0];
+    let mut command = world.client_command("acme", Request::RunTask { task: inside });
+    if let Origin::Client(client) = &mut command.origin {
+        client.correlation_id = "the second run".into();
+    }
+    world.apply(&command).outcome.expect("it waits for the pool");
+    complete(&mut world, leased, AttemptOutcome::Succeeded(None)).expect("heard");
+    let started = world.records.iter().rev().find(|record| record.event.name() == "TaskStarted");
+    let header = &started.expect("there is room").header;
+    assert_eq!((&*header.actor, &*header.correlation_id, header.command), ("", "the second run", None));
+}
+
+#[test]
+fn a_lease_of_nothing_is_not_remembered_under_its_key() {
+    let (mut world, task) = world_with(&queued(), 0);
+    let keyed = |world: &mut World| {
+        let request = Request::Lease { queue: "suites".into(), worker: "w".into(), most: 1, lease: LEASE };
+        let mut command = world.client_command("acme", request);
+        if let Origin::Client(client) = &mut command.origin {
+            client.idempotency = Some(crate::command::Idempotency { key: "k".into(), digest: [7; 32] });
+        }
+        command
+    };
+    let empty = keyed(&mut world);
+    assert_eq!(world.apply(&empty).outcome, Ok(Accepted::Leased(Vec::new())));
+    world.client(Request::RunTask { task }).expect("run");
+    let again = keyed(&mut world);
+    let Ok(Accepted::Leased(leased)) = world.apply(&again).outcome else { panic!("it is leased") };
+    assert_eq!(leased.len(), 1);
+    let repeated = keyed(&mut world);
+    assert_eq!(world.apply(&repeated).outcome, Ok(Accepted::Leased(leased)), "now it is");
+}
+
+#[test]
+fn what_workers_outside_have_costs_a_tenant_none_of_its_share_of_the_nodes() {
+    let (mut world, _) = world_with(&queued(), 20);
+    assert_eq!(lease(&mut world, "suites", "w", 20).len(), 20);
+    let own = world.create(2, &definition(), None);
+    let mut other =
+        world.client_command("beta", Request::CreateTasks(vec![new_task(9, &definition(), None)]));
+    world.apply(&other).outcome.expect("created");
+    for _ in 0..30 {
+        other = world.client_command("beta", Request::RunTask { task: TaskId(9) });
+        world.apply(&other).outcome.expect("runs");
+    }
+    world.client(Request::RunTask { task: own }).expect("waits");
+    let beta = world.open().into_iter().find(|open| open.task == TaskId(9) && open.grant().is_some());
+    world.report(beta.expect("they fill the node").id, AttemptOutcome::Succeeded(None)).expect("heard");
+    let runs = world.open().into_iter().any(|open| open.task == own && open.grant().is_some());
+    assert!(runs, "it has nothing else on the nodes");
+}
