@@ -65,7 +65,7 @@ pub enum SnapshotError {
     #[error("the snapshot cannot be read")]
     Read(#[from] io::Error),
     /// A part is not what it should be.
-    #[error("the snapshot is damaged")]
+    #[error("the snapshot cannot be used: {0}")]
     Damaged(#[from] CodecError),
     /// A part claims to be longer than any that this program writes.
     #[error("a part of the snapshot claims {0} bytes")]

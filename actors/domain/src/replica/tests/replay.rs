@@ -89,3 +89,14 @@ fn a_tasks_stream_is_threaded_through_the_log() {
     }
     assert_eq!(position, 0);
 }
+
+#[test]
+fn a_snapshot_of_another_version_is_refused_by_name() {
+    let mut bytes = Vec::new();
+    World::with_worker(1).replica.freeze().write_to(&mut bytes).expect("written");
+    bytes[8] = crate::codec::VERSION - 1;
+    let refused = Replica::restore(&mut bytes.as_slice()).expect_err("not of this program").to_string();
+    let (found, own) = (crate::codec::VERSION - 1, crate::codec::VERSION);
+    let told = format!("the snapshot header has format version {found}; this program reads version {own}");
+    assert_eq!(refused, format!("the snapshot cannot be used: {told}"));
+}
