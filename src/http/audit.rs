@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use escapement_domain::identifier::TaskId;
-use escapement_domain::schedule::ZONE_DATA;
+use escapement_domain::schedule::zone_data_version;
 use escapement_domain::timestamp::Timestamp;
 
 use super::cursor::Listing;
@@ -158,7 +158,7 @@ pub(super) async fn fires(call: Call) -> Result<HttpResponse, Problem> {
         next_cursor: page.next.map(cursor),
         totals: page.totals.into(),
         as_of: page.as_of.to_string(),
-        zone_data: ZONE_DATA,
+        zone_data: zone_data_version(),
     }))
 }
 

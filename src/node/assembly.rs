@@ -17,7 +17,7 @@ use escapement_actors::worker::clocks::ClockWatch;
 use escapement_actors::worker::{LEASE, Leases, LeasesParts};
 use escapement_domain::command::Offers;
 use escapement_domain::identifier::NodeId;
-use escapement_domain::schedule::ZONE_DATA;
+use escapement_domain::schedule::zone_data_version;
 use escapement_raft::{Disk, Formation, Group, Options, StartError, Transport, form};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -283,7 +283,7 @@ impl Core {
             clock: clock.clone(),
             clocks: clocks.clone(),
             observer: observer.clone(),
-            zone_data: ZONE_DATA.into(),
+            zone_data: zone_data_version().into(),
         });
         let dispatcher = Dispatcher::start(DispatcherParts {
             node: id,

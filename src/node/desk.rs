@@ -10,7 +10,7 @@ use escapement_actors::task::Front;
 use escapement_actors::worker::Leases;
 use escapement_domain::answer::Answer;
 use escapement_domain::command::Report;
-use escapement_domain::schedule::ZONE_DATA;
+use escapement_domain::schedule::zone_data_version;
 use escapement_raft::{Group, NodeId, PeerService};
 use futures::future::BoxFuture;
 
@@ -74,7 +74,7 @@ impl PeerService for PeerDesk {
                         .map_err(|error| error.to_string()),
                 ),
                 Question::Clock => Reply::Clock(clock.now()),
-                Question::ZoneData => Reply::ZoneData(ZONE_DATA.to_owned()),
+                Question::ZoneData => Reply::ZoneData(zone_data_version().to_owned()),
                 Question::Status => Reply::Status(Cluster::status(&group).await.into()),
                 Question::Output { execution, attempt, after, limit } => Reply::Output(
                     projections

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use escapement_actors::ports::Clock;
 use escapement_domain::identifier::NodeId;
-use escapement_domain::schedule::ZONE_DATA;
+use escapement_domain::schedule::zone_data_version;
 use escapement_raft::{Group, Transport};
 use futures::future::{BoxFuture, join, join_all};
 use serde::{Deserialize, Serialize};
@@ -111,7 +111,7 @@ async fn as_the_leader_tells(
 /// The version of a node's zone data; none if it does not say, as one of an older version does not.
 pub(super) async fn zone_data(transport: &dyn Transport, here: NodeId, node: NodeId) -> Option<String> {
     if node == here {
-        return Some(ZONE_DATA.to_owned());
+        return Some(zone_data_version().to_owned());
     }
     match ask(transport, node, &Question::ZoneData, VERSION_PATIENCE).await {
         Some(Reply::ZoneData(version)) => Some(version),

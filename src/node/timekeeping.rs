@@ -9,7 +9,7 @@ use bytes::Bytes;
 use escapement_actors::ports::{Clock, Leadership};
 use escapement_actors::worker::clocks::ClockWatch;
 use escapement_domain::identifier::NodeId;
-use escapement_domain::schedule::ZONE_DATA;
+use escapement_domain::schedule::zone_data_version;
 use escapement_raft::{Group, Transport};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -75,11 +75,11 @@ impl Timekeeper {
         let asked =
             others.map(|node| async move { (node, zone_data(&*self.transport, self.node, node).await) });
         for (node, version) in futures::future::join_all(asked).await {
-            if let Some(version) = version.filter(|version| version != ZONE_DATA) {
+            if let Some(version) = version.filter(|version| version != zone_data_version()) {
                 tracing::warn!(
                     %node,
                     theirs = version,
-                    ours = ZONE_DATA,
+                    ours = zone_data_version(),
                     "the nodes' zone data differ: run the same version of the program everywhere"
                 );
             }

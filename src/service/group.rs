@@ -1,7 +1,7 @@
 //! The Raft group behind [`Cluster`].
 
 use escapement_domain::identifier::NodeId;
-use escapement_domain::schedule::ZONE_DATA;
+use escapement_domain::schedule::zone_data_version;
 use escapement_raft::{Address, ChangeError, Group, Role};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -27,7 +27,7 @@ impl Cluster for Group {
                 peer: member.member.peer.clone(),
                 applied: if here { Some(status.applied) } else { member.matched },
                 lag: member.lag,
-                zone_data: here.then(|| ZONE_DATA.to_owned()),
+                zone_data: here.then(|| zone_data_version().to_owned()),
                 clock_offset_ms: None,
             }
         });

@@ -18,7 +18,7 @@ use escapement_domain::answer::{Accepted, Answer};
 use escapement_domain::command::{Client, Offers, Programs};
 use escapement_domain::execution::state::Execution;
 use escapement_domain::identifier::{CommandId, ExecutionId, NodeId, TaskId};
-use escapement_domain::schedule::ZONE_DATA;
+use escapement_domain::schedule::zone_data_version;
 use escapement_domain::task::action::{Action, Completion, HttpAction, Operation};
 use escapement_domain::task::definition::Definition;
 use escapement_domain::task::state::Task;
@@ -225,7 +225,7 @@ impl Cast {
             clocks: clocks.clone(),
             observer: Arc::new(Silent),
             // The next node always has newer data.
-            zone_data: format!("{ZONE_DATA}.{id}").into(),
+            zone_data: format!("{}.{id}", zone_data_version()).into(),
         });
         self.directory.leaders.lock().insert(id, (log.clone(), front.clone(), leases.clone()));
         let player = Arc::new(Player { node: id, book: self.book.clone() });

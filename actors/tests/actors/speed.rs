@@ -14,7 +14,7 @@ use escapement_domain::answer::{Accepted, Answer};
 use escapement_domain::command::{Client, Command, NewTask, Origin, Request};
 use escapement_domain::identifier::{CommandId, NodeId, TaskId};
 use escapement_domain::limits::{CREATES_PER_COMMAND_MAX, FIRES_PER_COMMAND_MAX};
-use escapement_domain::schedule::ZONE_DATA;
+use escapement_domain::schedule::zone_data_version;
 use escapement_domain::task::definition::Definition;
 use escapement_domain::task::rules::Rules;
 use escapement_domain::task::sealed::Sealed;
@@ -104,7 +104,7 @@ async fn measure(what: &str, definition: Definition, next: Timestamp) {
     let log = Arc::new(Abyss { leadership, bytes: bytes.clone(), commands: commands.clone() });
     let clocks = ClockWatch::new(NodeId(1), clock.clone());
     clocks.count([NodeId(1)].into());
-    let (observer, zone_data) = (Arc::new(Silent), ZONE_DATA.into());
+    let (observer, zone_data) = (Arc::new(Silent), zone_data_version().into());
     let _wheel = WheelHandle::start(WheelParts { log, machine, clock, clocks, observer, zone_data });
     while commands.load(Ordering::Relaxed) < 10 {
         tokio::task::yield_now().await;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use escapement_domain::schedule::ZONE_DATA;
+use escapement_domain::schedule::zone_data_version;
 use tempfile::TempDir;
 
 use super::program::{PROGRAM, by};
@@ -30,7 +30,10 @@ impl Older {
         let mut bytes = fs::read(PROGRAM).expect("the program");
         let later = (CHANGE_S + WEEK_S).to_le_bytes();
         assert!(replace(&mut bytes, &CHANGE_S.to_le_bytes(), &later) > 0, "the tables hold the change");
-        assert!(replace(&mut bytes, ZONE_DATA.as_bytes(), OLDER.as_bytes()) > 0, "the version is told");
+        assert!(
+            replace(&mut bytes, zone_data_version().as_bytes(), OLDER.as_bytes()) > 0,
+            "the version is told"
+        );
         let altered = older.0.path().join("altered");
         fs::write(&altered, bytes).expect("written");
         // By a process of its own: no process that is started meanwhile holds the copy open for writing.

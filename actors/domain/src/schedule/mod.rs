@@ -30,7 +30,7 @@ mod zone;
 
 use chrono_tz::Tz;
 
-pub use self::clock::{LocalClock, Occasion, ZONE_DATA};
+pub use self::clock::{LocalClock, Occasion, zone_data_version};
 pub use self::description::describe;
 pub use self::error::{ScheduleError, ScheduleFault};
 pub use self::expression::EXPRESSION_BYTES_MAX;
