@@ -1,12 +1,12 @@
 //! Calls on calendars.
 
 use actix_web::HttpResponse;
-use actix_web::http::header::LOCATION;
 
 use super::cursor::Listing;
 use super::dto::List;
 use super::dto::calendar::Calendar;
 use super::problem::{Problem, ProblemBody};
+use super::put_answer;
 use super::request::{Call, Content};
 use crate::service::validation::calendar;
 
@@ -33,11 +33,8 @@ pub(super) async fn put(call: Call, body: Content) -> Answer {
     let caller = call.writer(Some(node))?;
     let calendar = calendar(node).map_err(Problem::invalid)?;
     let (view, new) = call.service.put_calendar(&caller, call.segment("name"), calendar).await?;
-    let mut response = if new { HttpResponse::Created() } else { HttpResponse::Ok() };
-    if new {
-        response.insert_header((LOCATION, format!("/api/calendars/{}", view.name)));
-    }
-    Ok(response.json(Calendar::from(view)))
+    let location = format!("/api/calendars/{}", view.name);
+    Ok(put_answer(new, location).json(Calendar::from(view)))
 }
 
 /// Lists calendars by name.

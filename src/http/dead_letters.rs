@@ -1,17 +1,17 @@
 //! Calls on executions that failed for good.
 
 use actix_web::HttpResponse;
-use escapement_domain::identifier::ExecutionId;
 
-use super::cursor::Listing;
 use super::dto::List;
 use super::dto::execution::{DeadLettersRetried, Execution};
+use super::executions::filter;
 use super::problem::{Problem, ProblemBody};
-use super::request::{Call, Content, Parameters};
-use crate::service::Caller;
-use crate::service::history::ExecutionQuery;
+use super::request::{Call, Content};
 
 type Answer = Result<HttpResponse, Problem>;
+
+/// Names the list in its cursors.
+const LIST: &str = "dead-letters";
 
 /// Lists the executions that failed for good (`failed`, `timed_out` or `lost`), each with its reason, newest first.
 #[utoipa::path(
@@ -29,7 +29,7 @@ type Answer = Result<HttpResponse, Problem>;
 pub(super) async fn list(call: Call) -> Answer {
     let mut parameters = call.parameters()?;
     let caller = call.reader(&mut parameters);
-    let (query, listing) = filter(&mut parameters, &caller);
+    let (query, listing) = filter(LIST, None, &mut parameters, &caller);
     parameters.finish()?;
     let page = call.service.dead_letters(&caller, &query).await?;
     Ok(HttpResponse::Ok().json(List {
@@ -58,24 +58,9 @@ pub(super) async fn retry(call: Call, body: Content) -> Answer {
     let mut parameters = call.parameters()?;
     call.no_content(&body)?;
     let caller = call.writer(None)?;
-    let (query, listing) = filter(&mut parameters, &caller);
+    let (query, listing) = filter(LIST, None, &mut parameters, &caller);
     parameters.finish()?;
     let retried = call.service.retry_dead_letters(&caller, &query).await?;
     let next_cursor = retried.next.map(|next| listing.cursor(&next.0.to_be_bytes()));
     Ok(HttpResponse::Ok().json(DeadLettersRetried::of(retried, next_cursor)))
-}
-
-fn filter(parameters: &mut Parameters, caller: &Caller) -> (ExecutionQuery, Listing) {
-    let mut query = ExecutionQuery {
-        task: parameters.id("task_id"),
-        status: None,
-        from: parameters.instant("from"),
-        to: parameters.instant("to"),
-        before: None,
-        limit: parameters.limit(),
-    };
-    let filters = format!("{:?} {:?} {:?}", query.task, query.from, query.to);
-    let listing = Listing::new("dead-letters", caller.tenant()).filtered(&filters);
-    query.before = parameters.cursor(|text| listing.place(text).map(u128::from_be_bytes).map(ExecutionId));
-    (query, listing)
 }

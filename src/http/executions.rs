@@ -10,7 +10,7 @@ use super::dto::List;
 use super::dto::execution::{Counts, Execution, LogLine, Status, Worker};
 use super::dto::gate::ExecutionChange;
 use super::problem::{Problem, ProblemBody};
-use super::request::{Call, Content};
+use super::request::{Call, Content, Parameters};
 use crate::service::Caller;
 use crate::service::executions::LogQuery;
 use crate::service::history::{ExecutionQuery, ExecutionRow, OutputCursor};
@@ -39,23 +39,35 @@ pub(super) async fn list(call: Call) -> Answer {
     let mut parameters = call.parameters()?;
     let caller = call.reader(&mut parameters);
     let statuses = DomainStatus::ALL.map(|status| (status.name(), status));
-    let mut query = ExecutionQuery {
-        task: parameters.id("task_id"),
-        status: parameters.choice("status", &statuses),
-        from: parameters.instant("from"),
-        to: parameters.instant("to"),
-        before: None,
-        limit: parameters.limit(),
-    };
-    let filters = format!("{:?} {:?} {:?} {:?}", query.task, query.status, query.from, query.to);
-    let listing = Listing::new("executions", caller.tenant()).filtered(&filters);
-    query.before = parameters.cursor(|text| listing.place(text).map(u128::from_be_bytes).map(ExecutionId));
+    let status = parameters.choice("status", &statuses);
+    let (query, listing) = filter("executions", status, &mut parameters, &caller);
     parameters.finish()?;
     let page = call.service.executions(&caller, &query).await?;
     Ok(HttpResponse::Ok().json(List {
         items: page.items.iter().map(|row| told(&call, &caller, row)).collect::<Vec<_>>(),
         next_cursor: page.next.map(|next| listing.cursor(&next.0.to_be_bytes())),
     }))
+}
+
+/// Which executions of a list are wanted, and the list's cursors.
+pub(super) fn filter(
+    list: &'static str,
+    status: Option<DomainStatus>,
+    parameters: &mut Parameters,
+    caller: &Caller,
+) -> (ExecutionQuery, Listing) {
+    let mut query = ExecutionQuery {
+        task: parameters.id("task_id"),
+        status,
+        from: parameters.instant("from"),
+        to: parameters.instant("to"),
+        before: None,
+        limit: parameters.limit(),
+    };
+    let filters = format!("{:?} {:?} {:?} {:?}", query.task, query.status, query.from, query.to);
+    let listing = Listing::new(list, caller.tenant()).filtered(&filters);
+    query.before = parameters.cursor(|text| listing.place(text).map(u128::from_be_bytes).map(ExecutionId));
+    (query, listing)
 }
 
 /// Returns an execution.

@@ -1,13 +1,13 @@
 //! Calls on pools and limits.
 
 use actix_web::HttpResponse;
-use actix_web::http::header::LOCATION;
 use escapement_domain::replica::placement::Gate;
 
 use super::cursor::Listing;
 use super::dto::List;
 use super::dto::gate::{Limit, Pool};
 use super::problem::{Problem, ProblemBody};
+use super::put_answer;
 use super::request::{Call, Content};
 use crate::service::GateKind;
 use crate::service::validation::{capacity, limit, pool};
@@ -36,11 +36,8 @@ pub(super) async fn put_pool(call: Call, body: Content) -> Answer {
     let gate = pool(&call.text_segment("name")).map_err(|fault| Problem::invalid(vec![fault]))?;
     let capacity = capacity(node, "capacity", "a pool").map_err(Problem::invalid)?;
     let (view, new) = call.service.put_gate(&caller, gate, capacity).await?;
-    let mut response = if new { HttpResponse::Created() } else { HttpResponse::Ok() };
-    if new {
-        response.insert_header((LOCATION, format!("/api/pools/{}", call.segment("name"))));
-    }
-    Ok(response.json(Pool::from(view)))
+    let location = format!("/api/pools/{}", call.segment("name"));
+    Ok(put_answer(new, location).json(Pool::from(view)))
 }
 
 /// Lists pools by name.
@@ -124,12 +121,8 @@ pub(super) async fn put_limit(call: Call, body: Content) -> Answer {
     let gate = limit_of(&call, caller.tenant())?;
     let most = capacity(node, "max_concurrent", "a limit").map_err(Problem::invalid)?;
     let (view, new) = call.service.put_gate(&caller, gate, most).await?;
-    let mut response = if new { HttpResponse::Created() } else { HttpResponse::Ok() };
-    if new {
-        let (kind, name) = (call.segment("kind"), call.segment("name"));
-        response.insert_header((LOCATION, format!("/api/limits/{kind}/{name}")));
-    }
-    Ok(response.json(Limit::of(view, caller.tenant())))
+    let location = format!("/api/limits/{}/{}", call.segment("kind"), call.segment("name"));
+    Ok(put_answer(new, location).json(Limit::of(view, caller.tenant())))
 }
 
 /// Lists limits by kind and name.

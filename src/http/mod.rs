@@ -30,4 +30,17 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+use actix_web::http::header::LOCATION;
+use actix_web::{HttpResponse, HttpResponseBuilder};
+
 pub use server::{ServeError, ServerHandle, serve};
+
+/// The answer to whoever put something in its place: whether it is new there, and where that is.
+fn put_answer(new: bool, location: String) -> HttpResponseBuilder {
+    if !new {
+        return HttpResponse::Ok();
+    }
+    let mut created = HttpResponse::Created();
+    created.insert_header((LOCATION, location));
+    created
+}

@@ -41,7 +41,7 @@ const TOLD_MAX: u32 = 4;
 pub(super) async fn work(world: Rc<World>, number: u64) {
     loop {
         let tenant = world.nature.draw(|chance| chance.pick(&TENANTS));
-        let caller = Caller { correlation_id: "".into(), ..caller_of(tenant) };
+        let caller = caller_of(tenant);
         let request = LeaseRequest {
             queue: QUEUE.into(),
             worker: format!("worker-{number}").into(),

@@ -38,10 +38,8 @@ impl Replica {
                 let mut step = Step::new(self, index, at, Some(client), records);
                 let outcome =
                     step.admit(&client.tenant, known).and_then(|()| step.carry_out(&command.request));
-                // What can go now is the scheduler's doing, of whichever tenant it is.
-                let asking = step.client.take();
-                step.grant();
-                step.client = asking;
+                // What can go now may be of another tenant, even.
+                step.by_itself(Step::grant);
                 let answer = Answer { index, outcome };
                 // Not the last word: the proposer settles what is due and asks again under the same id.
                 if !matches!(answer.outcome, Err(Rejection::Overdue { .. })) {
@@ -107,6 +105,14 @@ impl<'a> Step<'a> {
         let record = Record::chain(header, event, head.hash);
         self.replica.evolve(&record);
         self.records.push(record);
+    }
+
+    /// Does what is the scheduler's doing, whoever's command brought it about: what is recorded has no author, and goes back to
+    /// the request that its execution goes back to.
+    pub(super) fn by_itself(&mut self, work: impl FnOnce(&mut Self)) {
+        let client = self.client.take();
+        work(self);
+        self.client = client;
     }
 
     /// What the scheduler does goes back to the request that its execution goes back to.

@@ -38,18 +38,16 @@ impl Step<'_> {
         let probed = state == Some(BreakerState::HalfOpen { probe: Some(open.id) });
         let closed = matches!(state, None | Some(BreakerState::Closed));
         let execution = Some(open.id);
-        // Whoever said how the attempt ended did not do this by hand.
-        let client = self.client.take();
-        if probed && answered {
-            self.record(tenant, Event::Placement(Placing::BreakerClosed { target, execution }));
+        let change = if probed && answered {
+            Placing::BreakerClosed { target, execution }
         } else if !answered && (probed || closed && failures >= guard.breaker.failure_threshold) {
             let until = Some(self.at.plus(guard.breaker.open_for));
-            self.record(
-                tenant,
-                Event::Placement(Placing::BreakerOpened { target, failures, execution, until }),
-            );
-        }
-        self.client = client;
+            Placing::BreakerOpened { target, failures, execution, until }
+        } else {
+            return;
+        };
+        // Whoever said how the attempt ended did not do this by hand.
+        self.by_itself(|step| step.record(tenant, Event::Placement(change)));
     }
 
     /// Lets targets be tried whose breakers have been open for long enough.

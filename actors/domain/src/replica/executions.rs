@@ -96,15 +96,11 @@ impl Step<'_> {
     }
 
     /// Lets what waited for an execution go on, if it ended: the next one of its task, or the next instant of its backfill.
-    ///
-    /// That is the scheduler's doing, whoever let the execution end, and goes back to the request that what goes on goes back to.
     pub(super) fn go_on_after(&mut self, ended: &Execution) {
         if self.replica.executions.contains_key(&ended.id) {
             return;
         }
-        let client = self.client.take();
-        self.let_go_on(ended);
-        self.client = client;
+        self.by_itself(|step| step.let_go_on(ended));
     }
 
     fn let_go_on(&mut self, ended: &Execution) {
