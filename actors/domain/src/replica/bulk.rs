@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::Replica;
 use super::apply::Step;
 use crate::answer::{Accepted, Rejection};
 use crate::command::NewTask;
 use crate::event::Event;
 use crate::identifier::{CommandId, TenantId};
 use crate::limits::{BULK_TASKS_MAX, CREATES_PER_COMMAND_MAX, TASKS_MAX};
+use crate::task::rules::Rules;
 use crate::timestamp::Timestamp;
 
 /// The parts of one bulk.
@@ -40,6 +42,18 @@ impl Bulk {
 
     fn tasks(&self) -> impl Iterator<Item = &NewTask> {
         self.parts.values().flat_map(|part| part.iter())
+    }
+}
+
+impl Replica {
+    /// How many tasks of a tenant's committed bulks are yet to be created of which this is true: what they name must stay.
+    pub(super) fn promised(&self, tenant: TenantId, is_so: impl Fn(&Rules) -> bool) -> u64 {
+        let bulks = self.bulks.values().filter(|bulk| bulk.tenant == tenant);
+        let left = bulks
+            .filter_map(|bulk| Some(bulk.tasks().skip(bulk.commit.as_ref()?.created)))
+            .flatten()
+            .filter(|task| is_so(&task.rules));
+        left.count() as u64
     }
 }
 

@@ -160,7 +160,8 @@ impl Step<'_> {
         if calendars.get(self.tenant, name).is_none() {
             return Err(Rejection::NoSuchCalendar { name: name.clone() });
         }
-        match calendars.users(self.tenant, name) {
+        let promised = self.replica.promised(self.tenant, |rules| rules.calendars.contains(name));
+        match calendars.users(self.tenant, name) + promised {
             0 => self.record(self.tenant, Event::CalendarDeleted { name: name.clone() }),
             tasks => return Err(Rejection::CalendarInUse { name: name.clone(), tasks }),
         }

@@ -77,7 +77,9 @@ impl Step<'_> {
             });
         }
         if let Gate::Pool(name) = gate {
-            match self.replica.pool_users(self.tenant, name) {
+            let names_it = |rules: &Rules| rules.pools().any(|pool| pool == name);
+            let promised = self.replica.promised(self.tenant, names_it);
+            match self.replica.pool_users(self.tenant, name) + promised {
                 0 => {}
                 tasks => return Err(Rejection::PoolInUse { name: name.clone(), tasks }),
             }

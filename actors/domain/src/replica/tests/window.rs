@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::command::Idempotency;
+use crate::limits::CREATES_PER_COMMAND_MAX;
+use crate::replica::placement::Gate;
+use crate::schedule::calendar::{Calendar, CalendarMode};
 
 fn keyed(mut command: Command, id: u128, key: &str, digest: u8) -> Command {
     if let Origin::Client(client) = &mut command.origin {
@@ -141,4 +144,49 @@ fn a_bulk_that_meets_an_existing_task_creates_nothing() {
     world.scheduler(Request::AbandonStaged { bulk }).expect("forgotten");
     assert_eq!(world.replica.tasks().len(), 1);
     assert_eq!(world.replica.staged().count(), 0);
+}
+
+/// More tasks than one command creates: what they name must not go before the last of them is there, and none of them falls
+/// away when there is less of it meanwhile.
+#[test]
+fn what_a_committed_bulk_names_stays_until_it_is_created() {
+    let mut world = World::new();
+    let gate = Gate::Pool("staging".into());
+    let calendar = Calendar {
+        description: String::new(),
+        mode: CalendarMode::Exclude,
+        timezone: None,
+        days: Vec::new(),
+        windows: Vec::new(),
+    };
+    world.client(Request::PutGate { gate: gate.clone(), capacity: 4 }).expect("put");
+    world.client(Request::PutCalendar { name: "quiet".into(), calendar }).expect("put");
+    let demanding = Definition {
+        resources: [("staging".into(), 4)].into(),
+        calendars: vec!["quiet".into()],
+        ..definition()
+    };
+    let (bulk, count) = (CommandId(80), 2 * CREATES_PER_COMMAND_MAX as u128);
+    for part in 0..2_u32 {
+        let first = u128::from(part) * count / 2;
+        // The first part, which the commit creates at once, names nothing.
+        let what = if part == 0 { definition() } else { demanding.clone() };
+        let tasks = (first..first + count / 2).map(|id| new_task(id + 1, &what, None)).collect();
+        world.client(Request::StageTasks { bulk, part, tasks }).expect("staged");
+    }
+    world.client(Request::CommitStaged { bulk, parts: 2 }).expect("committed");
+    let promised = count as u64 / 2;
+    assert_eq!(
+        world.client(Request::DeleteCalendar { name: "quiet".into() }),
+        Err(Rejection::CalendarInUse { name: "quiet".into(), tasks: promised })
+    );
+    assert_eq!(
+        world.client(Request::DeleteGate { gate: gate.clone() }),
+        Err(Rejection::PoolInUse { name: "staging".into(), tasks: promised })
+    );
+    world.client(Request::PutGate { gate, capacity: 2 }).expect("lowered");
+    while world.replica.left_over() {
+        world.scheduler(Request::Continue).expect("goes on");
+    }
+    assert_eq!(world.replica.tasks_of(world.tenant(), None).count() as u128, count);
 }
