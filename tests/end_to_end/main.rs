@@ -30,6 +30,7 @@ mod queues;
 mod recovery;
 mod retries;
 mod schedules;
+mod spread;
 mod storage;
 mod surface;
 mod tasks;
