@@ -307,6 +307,13 @@ pub enum Request {
     /// The times to which occurrences were moved came in a pause, after which their tasks are about to change: the task's
     /// slot, and their own instants.
     MissMoved(Vec<(u32, Timestamp)>),
+    /// Something happened outside: the tasks run that listen to it.
+    PublishEvent {
+        /// What happened.
+        name: Arc<str>,
+        /// JSON text of what there is to say about it.
+        payload: Sealed,
+    },
 }
 
 /// The end of a lease that the worker did not bring about.
@@ -489,6 +496,8 @@ pub struct Reopening {
     pub attempts: u32,
     /// The items that failed last, for its next attempt.
     pub retry_items: Option<Sealed>,
+    /// JSON text of the document of its cause, if it has one.
+    pub cause: Option<Sealed>,
     /// The log index up to which the read models were read.
     pub as_of: u64,
 }

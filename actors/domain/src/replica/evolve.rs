@@ -40,6 +40,7 @@ impl Replica {
             | Event::TaskOccurrenceChanged { .. }
             | Event::TaskReplanned { .. } => self.evolve_occurrence(record),
             Event::BackfillStarted { .. } | Event::BackfillEnded { .. } => self.evolve_backfill(record),
+            Event::EventPublished { .. } | Event::EventHandedOut { .. } => self.evolve_publication(record),
             Event::CalendarPut { .. } | Event::CalendarDeleted { .. } => self.evolve_calendar(record),
             Event::Placement(placing) => self.evolve_placement(record, placing),
             Event::ZoneDataAdopted { version } => self.zone_data = version.clone(),
@@ -109,6 +110,7 @@ impl Replica {
                     last_execution: None,
                     stream: Stream::default(),
                 };
+                self.listeners.add(&created);
                 self.task_slots.insert((tenant, *task), *slot);
                 self.tasks.put(*slot, created);
             }
@@ -127,6 +129,8 @@ impl Replica {
                     task.next = None;
                     let_moved_fall_away(task);
                 }
+                self.listeners.remove(tenant, task.id, &former);
+                self.listeners.add(task);
                 self.give_up(tenant, &former);
             }
             Event::TaskPaused { slot, cause, .. } => self.set_paused(*slot, Some(*cause), at),
@@ -134,6 +138,7 @@ impl Replica {
             Event::TaskDeleted { slot, task } => {
                 self.task_slots.remove(&(tenant, *task));
                 if let Some(gone) = self.tasks.take(*slot) {
+                    self.listeners.remove(tenant, *task, &gone.rules);
                     self.give_up(tenant, &gone.rules);
                 }
                 self.backfills.retain(|_, backfill| backfill.task != *task);
@@ -223,6 +228,11 @@ impl Replica {
                 }
                 count_runs(task, runs);
             }
+            Occurrence::Event(_) => {
+                if let Some(task) = self.tasks.get_mut(slot) {
+                    count_runs(task, runs);
+                }
+            }
             Occurrence::Manual(_) | Occurrence::Backfill { .. } => {}
         }
     }
@@ -279,11 +289,13 @@ impl Replica {
             failures: 0,
             cancelling: None,
             retry_items: None,
+            cause: None,
         };
         if execution.stage == Stage::Queued {
             self.queue.push(&execution);
         }
         self.backfill_began(occurrence);
+        self.publications.began(occurrence);
         self.executions.insert(id, Arc::new(execution));
     }
 
@@ -335,12 +347,21 @@ impl Replica {
             Event::TaskCancelled { execution, .. } => self.close(*execution, Status::Cancelled, record),
             Event::TaskLost { execution, .. } => self.close(*execution, Status::Lost, record),
             Event::TaskReopened {
-                slot, execution, occurrence, scheduled_at, attempts, retry_items, ..
+                slot,
+                execution,
+                occurrence,
+                scheduled_at,
+                attempts,
+                retry_items,
+                cause,
+                ..
             } => {
                 self.reopened.insert(*execution, (record.header.log_index, at));
                 self.open(record, *slot, *execution, *occurrence, *scheduled_at, Stage::Queued, *attempts);
                 if let Some(open) = self.executions.get_mut(execution) {
-                    Arc::make_mut(open).retry_items = retry_items.clone();
+                    let open = Arc::make_mut(open);
+                    open.retry_items = retry_items.clone();
+                    open.cause = cause.clone();
                 }
             }
             _ => {}
@@ -399,6 +420,7 @@ impl Replica {
         self.let_go(id, answered(&record.event));
         let Some(open) = self.executions.remove(&id) else { return };
         self.backfill_went_on(open.occurrence);
+        self.publications.ended(open.occurrence);
         let Some(task) = self.tasks.get_mut(open.slot).filter(|task| task.id == open.task) else { return };
         task.open.retain(|other| *other != id);
         match status {
