@@ -48,6 +48,7 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
         kind: Kind::Generic,
         trigger,
         action: action(chance, Behaviour { takes_ms: takes, fails_per_mille: fails }),
+        inputs: BTreeMap::new(),
         timeout: if chance.per_mille(60) { Span::seconds(1) } else { Span::minutes(5) },
         execution_timeout: None,
         queue_timeout: None,
