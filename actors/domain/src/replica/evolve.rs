@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::breakers::answered;
-use super::bulk::{Bulk, Commit};
-use super::placement::{Condition, Worker};
+use super::placement::Condition;
 use super::window::Moments;
 use super::{Replica, Tenant};
 use crate::command::Change;
@@ -434,68 +433,6 @@ impl Replica {
             scheduled_at: open.scheduled_at,
             finished_at: record.header.at,
         });
-    }
-
-    fn evolve_worker(&mut self, event: &Event, at: Timestamp) {
-        match event {
-            Event::WorkerJoined { node, incarnation, slots, offers } => {
-                let worker = Worker {
-                    slots: *slots,
-                    offers: offers.clone(),
-                    condition: Condition::Ready,
-                    held: std::collections::BTreeSet::new(),
-                    reports: 0,
-                };
-                self.workers.insert((*node, *incarnation), worker);
-            }
-            Event::WorkerDraining { node, incarnation } => {
-                if let Some(worker) = self.workers.get_mut(&(*node, *incarnation)) {
-                    worker.condition = Condition::Draining;
-                }
-            }
-            Event::WorkerLost { node, incarnation } => {
-                let key = (*node, *incarnation);
-                self.gone.insert(key, at);
-                let Some(worker) = self.workers.get_mut(&key) else { return };
-                worker.condition = Condition::Lost;
-                if worker.held.is_empty() {
-                    self.workers.remove(&key);
-                }
-            }
-            Event::WorkerReported { node, incarnation, sequence } => {
-                if let Some(worker) = self.workers.get_mut(&(*node, *incarnation)) {
-                    worker.reports = *sequence;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn evolve_bulk(&mut self, record: &Record) {
-        match &record.event {
-            Event::TasksStaged { bulk, part, tasks } => {
-                let (tenant, at) = (record.header.tenant, record.header.at);
-                let staged = self.bulks.entry(*bulk).or_insert_with(|| Bulk {
-                    tenant,
-                    staged_at: at,
-                    parts: std::collections::BTreeMap::new(),
-                    commit: None,
-                });
-                staged.parts.insert(*part, Arc::new(tasks.clone()));
-            }
-            Event::BulkCommitted { bulk, owner } => {
-                if let Some(staged) = self.bulks.get_mut(bulk) {
-                    staged.commit = Some(Commit { owner: owner.clone(), created: 0 });
-                }
-            }
-            Event::BulkContinued { bulk, created } => {
-                if let Some(commit) = self.bulks.get_mut(bulk).and_then(|staged| staged.commit.as_mut()) {
-                    commit.created += *created as usize;
-                }
-            }
-            Event::BulkEnded { bulk, .. } => drop(self.bulks.remove(bulk)),
-            _ => {}
-        }
     }
 }
 
