@@ -31,6 +31,7 @@ mod queues;
 mod recovery;
 mod retries;
 mod schedules;
+mod spread;
 mod storage;
 mod surface;
 mod tasks;

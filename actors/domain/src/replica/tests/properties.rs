@@ -142,7 +142,7 @@ impl Player {
     }
 
     fn scheduler(&self, request: Request) -> Option<Command> {
-        Some(Command { at: Timestamp(self.world.now), origin: Origin::Scheduler, request })
+        Some(Command { stamp: Timestamp(self.world.now).into(), origin: Origin::Scheduler, request })
     }
 
     fn pick(&self, which: u8) -> Option<Arc<Execution>> {
