@@ -8,14 +8,14 @@ use actix_web::web::{PayloadConfig, ServiceConfig, delete, get, head, patch, pos
 
 use super::{
     audit, breakers, bulk, calendars, cluster, dead_letters, executions, gates, leasing, occurrences,
-    schedules, system, tasks,
+    publications, schedules, system, tasks,
 };
 
 /// Bytes of a body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 54] = [
+pub(super) const PATTERNS: [&str; 55] = [
     "/",
     "/healthz",
     "/readyz",
@@ -48,6 +48,7 @@ pub(super) const PATTERNS: [&str; 54] = [
     "/api/queues/{name}",
     "/api/queues/{name}/pause",
     "/api/queues/{name}/resume",
+    "/api/events",
     "/api/executions",
     "/api/executions/status",
     "/api/executions/{id}",
@@ -168,6 +169,7 @@ fn gates(config: &mut ServiceConfig) {
 
 fn executions(config: &mut ServiceConfig) {
     config
+        .service(resource("/api/events").route(post().to(publications::publish)))
         .service(resource("/api/executions").route(get().to(executions::list)))
         .service(resource("/api/executions/status").route(get().to(executions::status)))
         .service(

@@ -208,6 +208,7 @@ impl ExecutionRow {
             Occurrence::Scheduled(_) | Occurrence::Moved(_) => "schedule",
             Occurrence::Manual(_) => "manual",
             Occurrence::Backfill { .. } => "backfill",
+            Occurrence::Event(_) => "event",
         }
     }
 

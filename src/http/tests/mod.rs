@@ -12,6 +12,7 @@ mod gates;
 mod leasing;
 mod occurrences;
 mod openapi;
+mod publications;
 mod server;
 mod tasks;
 

@@ -5,12 +5,13 @@ use escapement_domain::limits::{INTERVAL_MIN, SPAN_MAX};
 use escapement_domain::schedule::{EXPRESSION_BYTES_MAX, Schedule};
 use escapement_domain::task::trigger::{Dst, Fold, Gap, IfPast, Trigger};
 
+use super::event;
 use super::fields::{Faults, Field, Fields};
 use super::nearest::{instead, shown};
 use super::{Purpose, Surroundings};
 
-const AVAILABLE: [&str; 4] = ["cron", "interval", "once", "manual"];
-const LATER: [&str; 2] = ["event", "after"];
+const AVAILABLE: [&str; 5] = ["cron", "interval", "once", "event", "manual"];
+const LATER: [&str; 1] = ["after"];
 
 /// Reads a trigger.
 pub(super) fn read(
@@ -26,6 +27,7 @@ pub(super) fn read(
         "cron" => cron(&mut fields, faults),
         "interval" => interval(&mut fields, faults),
         "once" => once(&mut fields, surroundings, faults),
+        "event" => event::trigger(&mut fields, faults),
         "manual" => Some(Trigger::Manual),
         later if LATER.contains(&later) => {
             let available = AVAILABLE.join(", ");

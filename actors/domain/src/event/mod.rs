@@ -275,6 +275,8 @@ pub enum Event {
         status: Status,
         /// The items that failed last, for its next attempt.
         retry_items: Option<Sealed>,
+        /// JSON text of the document of its cause, if it has one.
+        cause: Option<Sealed>,
     },
     /// A worker is there.
     WorkerJoined {
@@ -475,4 +477,22 @@ pub enum Event {
     },
     /// Something that decides who gets which attempt is another.
     Placement(Placing),
+    /// Something happened outside: it is held against the tasks that listen to it.
+    EventPublished {
+        /// The event, by the command that published it.
+        event: CommandId,
+        /// What happened.
+        name: Arc<str>,
+        /// JSON text of what there is to say about it.
+        payload: Sealed,
+    },
+    /// An event was held against more of the tasks that listen to it.
+    EventHandedOut {
+        /// The event.
+        event: CommandId,
+        /// The last task that it was held against; none when there are no more.
+        up_to: Option<TaskId>,
+        /// How many of them it met: each has an execution, or a skip.
+        met: u32,
+    },
 }

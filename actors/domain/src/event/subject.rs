@@ -50,6 +50,8 @@ impl Event {
             Self::CalendarDeleted { .. } => "CalendarDeleted",
             Self::Placement(placing) => placing.name(),
             Self::TaskPriorityChanged { .. } => "TaskPriorityChanged",
+            Self::EventPublished { .. } => "EventPublished",
+            Self::EventHandedOut { .. } => "EventHandedOut",
         }
     }
 

@@ -12,6 +12,7 @@ use crate::command::NewTask;
 use crate::event::Event;
 use crate::identifier::{CommandId, TenantId};
 use crate::limits::{BULK_TASKS_MAX, CREATES_PER_COMMAND_MAX, TASKS_MAX};
+use crate::record::Record;
 use crate::task::rules::Rules;
 use crate::timestamp::Timestamp;
 
@@ -54,6 +55,34 @@ impl Replica {
             .flatten()
             .filter(|task| is_so(&task.rules));
         left.count() as u64
+    }
+
+    /// Lets a record of a bulk change the state.
+    pub(super) fn evolve_bulk(&mut self, record: &Record) {
+        match &record.event {
+            Event::TasksStaged { bulk, part, tasks } => {
+                let (tenant, at) = (record.header.tenant, record.header.at);
+                let staged = self.bulks.entry(*bulk).or_insert_with(|| Bulk {
+                    tenant,
+                    staged_at: at,
+                    parts: BTreeMap::new(),
+                    commit: None,
+                });
+                staged.parts.insert(*part, Arc::new(tasks.clone()));
+            }
+            Event::BulkCommitted { bulk, owner } => {
+                if let Some(staged) = self.bulks.get_mut(bulk) {
+                    staged.commit = Some(Commit { owner: owner.clone(), created: 0 });
+                }
+            }
+            Event::BulkContinued { bulk, created } => {
+                if let Some(commit) = self.bulks.get_mut(bulk).and_then(|staged| staged.commit.as_mut()) {
+                    commit.created += *created as usize;
+                }
+            }
+            Event::BulkEnded { bulk, .. } => drop(self.bulks.remove(bulk)),
+            _ => {}
+        }
     }
 }
 

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::breakers::answered;
-use super::bulk::{Bulk, Commit};
-use super::placement::{Condition, Worker};
+use super::placement::Condition;
 use super::window::Moments;
 use super::{Replica, Tenant};
 use crate::command::Change;
@@ -40,6 +39,7 @@ impl Replica {
             | Event::TaskOccurrenceChanged { .. }
             | Event::TaskReplanned { .. } => self.evolve_occurrence(record),
             Event::BackfillStarted { .. } | Event::BackfillEnded { .. } => self.evolve_backfill(record),
+            Event::EventPublished { .. } | Event::EventHandedOut { .. } => self.evolve_publication(record),
             Event::CalendarPut { .. } | Event::CalendarDeleted { .. } => self.evolve_calendar(record),
             Event::Placement(placing) => self.evolve_placement(record, placing),
             Event::ZoneDataAdopted { version } => self.zone_data = version.clone(),
@@ -109,6 +109,7 @@ impl Replica {
                     last_execution: None,
                     stream: Stream::default(),
                 };
+                self.listeners.add(&created);
                 self.task_slots.insert((tenant, *task), *slot);
                 self.tasks.put(*slot, created);
             }
@@ -127,6 +128,8 @@ impl Replica {
                     task.next = None;
                     let_moved_fall_away(task);
                 }
+                self.listeners.remove(tenant, task.id, &former);
+                self.listeners.add(task);
                 self.give_up(tenant, &former);
             }
             Event::TaskPaused { slot, cause, .. } => self.set_paused(*slot, Some(*cause), at),
@@ -134,6 +137,7 @@ impl Replica {
             Event::TaskDeleted { slot, task } => {
                 self.task_slots.remove(&(tenant, *task));
                 if let Some(gone) = self.tasks.take(*slot) {
+                    self.listeners.remove(tenant, *task, &gone.rules);
                     self.give_up(tenant, &gone.rules);
                 }
                 self.backfills.retain(|_, backfill| backfill.task != *task);
@@ -223,6 +227,11 @@ impl Replica {
                 }
                 count_runs(task, runs);
             }
+            Occurrence::Event(_) => {
+                if let Some(task) = self.tasks.get_mut(slot) {
+                    count_runs(task, runs);
+                }
+            }
             Occurrence::Manual(_) | Occurrence::Backfill { .. } => {}
         }
     }
@@ -279,11 +288,13 @@ impl Replica {
             failures: 0,
             cancelling: None,
             retry_items: None,
+            cause: None,
         };
         if execution.stage == Stage::Queued {
             self.queue.push(&execution);
         }
         self.backfill_began(occurrence);
+        self.publications.began(occurrence);
         self.executions.insert(id, Arc::new(execution));
     }
 
@@ -335,12 +346,21 @@ impl Replica {
             Event::TaskCancelled { execution, .. } => self.close(*execution, Status::Cancelled, record),
             Event::TaskLost { execution, .. } => self.close(*execution, Status::Lost, record),
             Event::TaskReopened {
-                slot, execution, occurrence, scheduled_at, attempts, retry_items, ..
+                slot,
+                execution,
+                occurrence,
+                scheduled_at,
+                attempts,
+                retry_items,
+                cause,
+                ..
             } => {
                 self.reopened.insert(*execution, (record.header.log_index, at));
                 self.open(record, *slot, *execution, *occurrence, *scheduled_at, Stage::Queued, *attempts);
                 if let Some(open) = self.executions.get_mut(execution) {
-                    Arc::make_mut(open).retry_items = retry_items.clone();
+                    let open = Arc::make_mut(open);
+                    open.retry_items = retry_items.clone();
+                    open.cause = cause.clone();
                 }
             }
             _ => {}
@@ -399,6 +419,7 @@ impl Replica {
         self.let_go(id, answered(&record.event));
         let Some(open) = self.executions.remove(&id) else { return };
         self.backfill_went_on(open.occurrence);
+        self.publications.ended(open.occurrence);
         let Some(task) = self.tasks.get_mut(open.slot).filter(|task| task.id == open.task) else { return };
         task.open.retain(|other| *other != id);
         match status {
@@ -412,68 +433,6 @@ impl Replica {
             scheduled_at: open.scheduled_at,
             finished_at: record.header.at,
         });
-    }
-
-    fn evolve_worker(&mut self, event: &Event, at: Timestamp) {
-        match event {
-            Event::WorkerJoined { node, incarnation, slots, offers } => {
-                let worker = Worker {
-                    slots: *slots,
-                    offers: offers.clone(),
-                    condition: Condition::Ready,
-                    held: std::collections::BTreeSet::new(),
-                    reports: 0,
-                };
-                self.workers.insert((*node, *incarnation), worker);
-            }
-            Event::WorkerDraining { node, incarnation } => {
-                if let Some(worker) = self.workers.get_mut(&(*node, *incarnation)) {
-                    worker.condition = Condition::Draining;
-                }
-            }
-            Event::WorkerLost { node, incarnation } => {
-                let key = (*node, *incarnation);
-                self.gone.insert(key, at);
-                let Some(worker) = self.workers.get_mut(&key) else { return };
-                worker.condition = Condition::Lost;
-                if worker.held.is_empty() {
-                    self.workers.remove(&key);
-                }
-            }
-            Event::WorkerReported { node, incarnation, sequence } => {
-                if let Some(worker) = self.workers.get_mut(&(*node, *incarnation)) {
-                    worker.reports = *sequence;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn evolve_bulk(&mut self, record: &Record) {
-        match &record.event {
-            Event::TasksStaged { bulk, part, tasks } => {
-                let (tenant, at) = (record.header.tenant, record.header.at);
-                let staged = self.bulks.entry(*bulk).or_insert_with(|| Bulk {
-                    tenant,
-                    staged_at: at,
-                    parts: std::collections::BTreeMap::new(),
-                    commit: None,
-                });
-                staged.parts.insert(*part, Arc::new(tasks.clone()));
-            }
-            Event::BulkCommitted { bulk, owner } => {
-                if let Some(staged) = self.bulks.get_mut(bulk) {
-                    staged.commit = Some(Commit { owner: owner.clone(), created: 0 });
-                }
-            }
-            Event::BulkContinued { bulk, created } => {
-                if let Some(commit) = self.bulks.get_mut(bulk).and_then(|staged| staged.commit.as_mut()) {
-                    commit.created += *created as usize;
-                }
-            }
-            Event::BulkEnded { bulk, .. } => drop(self.bulks.remove(bulk)),
-            _ => {}
-        }
     }
 }
 

@@ -13,11 +13,14 @@ pub mod backfills;
 mod breakers;
 mod bulk;
 pub mod calendars;
+pub mod causes;
 mod evolve;
 mod executions;
 mod gates;
 mod leases;
+mod listeners;
 pub mod placement;
+mod publications;
 pub mod slots;
 pub mod snapshot;
 mod tasks;
@@ -39,7 +42,9 @@ use crate::timestamp::Timestamp;
 use backfills::Backfill;
 use bulk::Bulk;
 use calendars::Calendars;
+use listeners::Listeners;
 use placement::{Condition, Interned, Queue, Workers};
+use publications::Publications;
 use slots::Slots;
 use users::Users;
 use window::Window;
@@ -68,6 +73,9 @@ pub struct Replica {
     window: Window,
     bulks: BTreeMap<CommandId, Bulk>,
     backfills: BTreeMap<CommandId, Backfill>,
+    /// Which tasks listen to which events.
+    listeners: Listeners,
+    publications: Publications,
     calendars: Calendars,
     /// The version of the zone data by which every task is planned; empty if none was adopted.
     zone_data: Arc<str>,
@@ -104,6 +112,8 @@ impl Default for Replica {
             window: Window::default(),
             bulks: BTreeMap::new(),
             backfills: BTreeMap::new(),
+            listeners: Listeners::default(),
+            publications: Publications::default(),
             calendars: Calendars::default(),
             zone_data: Arc::default(),
             turns: 0,
@@ -216,6 +226,7 @@ impl Replica {
     #[must_use]
     pub fn left_over(&self) -> bool {
         self.bulks.values().any(Bulk::committed)
+            || self.publications.left_over()
             || self.workers.values().any(|worker| worker.condition == Condition::Lost)
             || placement::next_grant(&self.queue, &self.workers).is_some()
     }

@@ -15,7 +15,9 @@ use sha2::{Digest, Sha256};
 use super::backfills::Backfill;
 use super::bulk::Bulk;
 use super::calendars::{Calendars, Kept};
+use super::listeners::Listeners;
 use super::placement::{self, Interned, Queue, Workers};
+use super::publications::{Publication, Publications};
 use super::slots::{Chunk, Slots};
 use super::users::Users;
 use super::window::Window;
@@ -41,6 +43,7 @@ pub struct Snapshot {
     window: Window,
     bulks: BTreeMap<CommandId, Bulk>,
     backfills: BTreeMap<CommandId, Backfill>,
+    publications: Vec<(CommandId, Arc<Publication>)>,
     calendars: Calendars,
     queue: placement::Kept,
     zone_data: Arc<str>,
@@ -56,6 +59,7 @@ struct Header {
     revisions: u64,
     chunks: u64,
     executions: u64,
+    publications: u64,
 }
 
 /// Why a snapshot cannot be restored.
@@ -87,6 +91,7 @@ impl Replica {
             window: self.window.clone(),
             bulks: self.bulks.clone(),
             backfills: self.backfills.clone(),
+            publications: self.publications.kept().collect(),
             calendars: self.calendars.clone(),
             queue: self.queue.keep(),
             zone_data: self.zone_data.clone(),
@@ -112,6 +117,11 @@ impl Replica {
             if !planted::has(Bug::ForgetfulSnapshot) {
                 executions.insert(execution.id, Arc::new(execution));
             }
+        }
+        let mut publications = Publications::default();
+        for _ in 0..header.publications {
+            let (id, publication) = read_part("snapshot event", reader)?;
+            publications.keep(id, publication);
         }
         let reopened = read_part("snapshot retries", reader)?;
         let workers: Vec<_> = read_part("snapshot workers", reader)?;
@@ -143,6 +153,8 @@ impl Replica {
             tenants,
             calendars: Calendars::restore(calendars, tasks.iter()),
             backfills: backfills.into_iter().collect(),
+            listeners: Listeners::of(tasks.iter()),
+            publications,
             zone_data,
             task_slots: tasks.iter().map(|task| ((task.tenant, task.id), task.slot)).collect(),
             tasks,
@@ -198,6 +210,7 @@ impl Snapshot {
             revisions: self.revisions,
             chunks: self.tasks.chunks().len() as u64,
             executions: self.executions.len() as u64,
+            publications: self.publications.len() as u64,
         };
         write_part(&header, writer)?;
         write_part(&self.tenants, writer)?;
@@ -206,6 +219,9 @@ impl Snapshot {
         }
         for execution in self.executions.values() {
             write_part(&**execution, writer)?;
+        }
+        for publication in &self.publications {
+            write_part(publication, writer)?;
         }
         write_part(&self.reopened, writer)?;
         write_part(&self.workers.iter().collect::<Vec<_>>(), writer)?;

@@ -5,6 +5,7 @@ mod bounds;
 mod breakers;
 mod calendars;
 mod deadlines;
+mod events;
 mod exactly_once;
 mod failures;
 mod fairness;
