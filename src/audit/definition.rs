@@ -130,9 +130,9 @@ fn action(action: &Action) -> Value {
     let optional = |text: &Option<String>| text.as_deref().map(parsed);
     match action {
         Action::Http(http) => {
-            let completion = match http.completion {
-                Completion::Response => "response",
-                Completion::Callback => "callback",
+            let (completion, silence) = match http.completion {
+                Completion::Response => ("response", None),
+                Completion::Callback { heartbeat_timeout } => ("callback", heartbeat_timeout),
             };
             json!({
                 "type": "http",
@@ -141,6 +141,7 @@ fn action(action: &Action) -> Value {
                 "headers": http.headers,
                 "body": optional(&http.body),
                 "completion": completion,
+                "heartbeat_timeout": silence.map(|silence| silence.to_string()),
             })
         }
         Action::Process(process) => json!({

@@ -17,7 +17,7 @@ pub(super) const NODE: &str = "node";
 /// Every section with its keys.
 const KEYS: [(&str, &[&str]); 7] = [
     ("cluster", &["name"]),
-    (NODE, &["id", "api", "peer", "data"]),
+    (NODE, &["id", "api", "peer", "data", "public_url"]),
     (
         "raft",
         &[

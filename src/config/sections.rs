@@ -54,7 +54,13 @@ impl Reader<'_> {
         self.given(key, allowed, read).unwrap_or(default)
     }
 
-    fn given<T>(&mut self, key: &str, allowed: &str, read: impl FnOnce(&Entry) -> Option<T>) -> Option<T> {
+    /// Reads a key that may be left out.
+    pub(super) fn given<T>(
+        &mut self,
+        key: &str,
+        allowed: &str,
+        read: impl FnOnce(&Entry) -> Option<T>,
+    ) -> Option<T> {
         let entry = self.section.get(key)?;
         let value = read(entry);
         if value.is_none() {

@@ -5,6 +5,7 @@
 //! Absent on purpose: whether and when an attempt is made (the replicated state decides), and retries.
 
 mod builtin;
+mod callbacks;
 mod egress;
 mod http;
 mod items;
@@ -20,6 +21,7 @@ use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::limits::ERROR_BYTES_MAX;
 
 pub use builtin::{BuiltinExecutor, Housekeeping};
+pub use callbacks::{Callbacks, LeaseToken, Said, Told};
 pub use egress::{Cidr, EgressRefused, EgressRule};
 pub use http::HttpExecutor;
 pub use launcher::{LAUNCH_PROCESS, launch_process};
@@ -37,6 +39,8 @@ pub struct ExecutorOptions {
     pub output_bytes: usize,
     /// The directory under which programs get their working directories; emptied at the start.
     pub work: PathBuf,
+    /// Who hears of targets that report later.
+    pub callbacks: Callbacks,
 }
 
 /// Why a node has no executors.
@@ -65,7 +69,7 @@ pub fn executors(
     clock: &Arc<dyn Clock>,
     housekeeping: Housekeeping,
 ) -> Result<Executors, ExecutorError> {
-    let http = HttpExecutor::new(options.egress, Arc::clone(clock))?;
+    let http = HttpExecutor::new(options.egress, options.callbacks, Arc::clone(clock))?;
     let process = ProcessExecutor::new(
         options.process,
         options.work,

@@ -4,6 +4,7 @@
 //! the operating system; each is thin.
 
 pub mod assembly;
+mod callbacks;
 pub mod clock;
 mod desk;
 mod evidence;

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use super::assembly::{AssemblyError, Node, Parts, Surroundings};
 use super::clock::{SystemClock, SystemEntropy};
 use super::observer::{MetricsObserver, count_outcomes};
 use crate::config::{Config, ConfigError, NodeConfig};
-use crate::executor::{ExecutorOptions, Housekeeping, ProcessPolicy, executors};
+use crate::executor::{Callbacks, ExecutorOptions, Housekeeping, ProcessPolicy, executors};
 use crate::http::{self, ServeError};
 use crate::security::{KeyError, Keys, MintError, Role, create_secret, random_secret, write_secret};
 use crate::store::{OpenError, SledStorage, StorageOptions};
@@ -205,7 +205,7 @@ async fn serve(plan: Plan, log_runtime: &Runtime) -> Result<(), RunError> {
         formation,
         storage: Arc::new(storage),
         log_runtime: Some(log_runtime.handle().clone()),
-        surroundings: surroundings(&config, &place.data, &metrics),
+        surroundings: surroundings(&config, &place, &metrics),
     })
     .await?;
     let server = http::serve(&[place.api], node.service.clone(), keys, metrics.clone(), HTTP_WORKERS)?;
@@ -283,7 +283,7 @@ fn log_options(config: &Config) -> Options {
     }
 }
 
-fn surroundings(config: &Config, data: &Path, metrics: &Metrics) -> Surroundings {
+fn surroundings(config: &Config, place: &NodeConfig, metrics: &Metrics) -> Surroundings {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let execution = config.execution.clone();
@@ -293,11 +293,13 @@ fn surroundings(config: &Config, data: &Path, metrics: &Metrics) -> Surroundings
             Programs::Listed(listed.iter().map(|path| path.as_str().into()).collect())
         }
     };
+    let callbacks = Callbacks::new(place.id, &place.public_url, clock.clone(), entropy.clone());
     let options = ExecutorOptions {
         process: execution.process.clone(),
         egress: execution.egress.clone(),
         output_bytes: execution.output_bytes,
-        work: data.join("work"),
+        work: place.data.join("work"),
+        callbacks: callbacks.clone(),
     };
     let (keep, slots, at) =
         (execution.keep_executions.min(execution.keep_output), execution.slots, clock.clone());
@@ -308,6 +310,7 @@ fn surroundings(config: &Config, data: &Path, metrics: &Metrics) -> Surroundings
     Surroundings {
         clock,
         entropy,
+        callbacks,
         executors: Box::new(make),
         slots,
         offers: Offers { http: true, builtin: true, programs },

@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 pub use escapement_actors::projection::{
-    AttemptRow, AttemptWorker, EventPage, ExecutionPage, ExecutionQuery, ExecutionRow, LineStream,
+    AttemptRow, AttemptWorker, EventPage, ExecutionPage, ExecutionQuery, ExecutionRow, LineStream, Outcome,
     OutputCursor, OutputLine, OutputPage, Statistics, StreamPage,
 };
 

@@ -12,6 +12,7 @@ mod backfills;
 mod breakers;
 mod bulk;
 mod calendars;
+pub mod callbacks;
 pub mod caller;
 pub mod cluster;
 mod consistency;
@@ -56,6 +57,7 @@ pub use self::backfills::BackfillView;
 pub use self::breakers::BreakerView;
 pub use self::bulk::{BulkItem, BulkOutcome};
 pub use self::calendars::{CalendarPage, CalendarView};
+pub use self::callbacks::CallbackDesk;
 pub use self::caller::{Caller, Consistency, fingerprint};
 pub use self::cluster::Cluster;
 pub use self::explanation::{Explained, Explanation};
@@ -92,6 +94,8 @@ pub struct ServiceParts {
     pub read_models: Arc<dyn ReadModels>,
     /// What attempts wrote, on whichever node.
     pub outputs: Arc<dyn Outputs>,
+    /// The attempts whose targets report later, on whichever node.
+    pub callbacks: Arc<dyn CallbackDesk>,
     /// The group of nodes.
     pub cluster: Arc<dyn Cluster>,
 }

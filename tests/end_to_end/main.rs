@@ -9,6 +9,7 @@ mod audit;
 mod auth;
 mod bad_input;
 mod calendars;
+mod callbacks;
 mod command_line;
 mod dead_letters;
 mod deadlines;

@@ -31,6 +31,11 @@ pub(in crate::http) enum Action {
         #[serde(default)]
         #[schema(default = "response")]
         completion: Completion,
+        /// With the completion `callback`: how long the target may keep silent, neither heartbeat nor progress, before the
+        /// attempt has timed out; as long as the attempt may take if it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(example = "1m")]
+        heartbeat_timeout: Option<String>,
     },
     /// Runs a program on a node that allows it.
     Process {
@@ -77,7 +82,7 @@ pub(in crate::http) enum Completion {
     /// The response.
     #[default]
     Response,
-    /// A later report of the target. Not available yet.
+    /// A later report of the target, if it answers 202.
     Callback,
 }
 
@@ -116,7 +121,13 @@ impl From<domain::Action> for Action {
                 body: json(http.body),
                 completion: match http.completion {
                     domain::Completion::Response => Completion::Response,
-                    domain::Completion::Callback => Completion::Callback,
+                    domain::Completion::Callback { .. } => Completion::Callback,
+                },
+                heartbeat_timeout: match http.completion {
+                    domain::Completion::Response => None,
+                    domain::Completion::Callback { heartbeat_timeout } => {
+                        heartbeat_timeout.map(|silence| silence.to_string())
+                    }
                 },
             },
             domain::Action::Process(process) => Self::Process {
