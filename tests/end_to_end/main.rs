@@ -33,6 +33,7 @@ mod retries;
 mod schedules;
 mod storage;
 mod surface;
+mod targets;
 mod tasks;
 mod triggers;
 mod zone_data;
