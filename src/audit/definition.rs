@@ -154,6 +154,7 @@ fn action(action: &Action) -> Value {
                 "memory": process.limits.memory,
                 "cpu_time": process.limits.cpu_time.map(|time| time.to_string()),
                 "open_files": process.limits.open_files,
+                "processes": process.limits.processes,
             },
         }),
         Action::Queue { queue, payload } => {

@@ -32,7 +32,15 @@ const KEYS: [(&str, &[&str]); 7] = [
     ("security", &["jwt_key_file", "jwks_file"]),
     (
         "execution",
-        &["slots", "process_allow", "egress_allow", "output_bytes", "keep_output", "keep_executions"],
+        &[
+            "slots",
+            "process_allow",
+            "process_user",
+            "egress_allow",
+            "output_bytes",
+            "keep_output",
+            "keep_executions",
+        ],
     ),
     ("storage", &["cache_bytes"]),
     ("telemetry", &["log_format", "level"]),

@@ -195,6 +195,9 @@ fn execution(section: &Section, faults: &mut Faults) -> ExecutionConfig {
             text.starts_with('/') && !text.ends_with('/') && !text.split('/').any(|part| part == "..");
         if is_plain { Ok(text.to_owned()) } else { Err(format!("`{text}` is not one")) }
     });
+    let user = "a user of this machine that is not root, by name or as `UID:GID`";
+    let process_user =
+        reader.given("process_user", user, |entry| entry.text().and_then(|text| text.parse().ok()));
     let ranges: Vec<Cidr> = reader.list("egress_allow", "a list of ranges of addresses", |text| text.parse());
     let output_bytes = reader.number("output_bytes", OUTPUT_BYTES_DEFAULT as u64, 1 << 10..=64 << 20);
     let keep = "a duration from 1m to 10 years";
@@ -206,6 +209,7 @@ fn execution(section: &Section, faults: &mut Faults) -> ExecutionConfig {
     ExecutionConfig {
         slots: u32::try_from(slots).unwrap_or(SLOTS_MAX),
         process: ProcessPolicy::Listed(programs),
+        process_user,
         egress: EgressRule::new(ranges),
         output_bytes: usize::try_from(output_bytes).unwrap_or(OUTPUT_BYTES_DEFAULT),
         keep_output,

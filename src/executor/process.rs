@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::launcher::{LAUNCH_PROCESS, Launch, Limits, Stop, Told};
 use super::output::Transcript;
+use super::user::{ProgramUser, RunAs};
 use super::{ExecutorError, failed, failure, items};
 use crate::telemetry::traceparent;
 
@@ -89,6 +90,7 @@ pub struct ProcessExecutor(Arc<Inner>);
 
 struct Inner {
     policy: ProcessPolicy,
+    run_as: Option<RunAs>,
     work: PathBuf,
     output_bytes: usize,
     launcher: LauncherCommand,
@@ -105,16 +107,22 @@ impl ProcessExecutor {
     /// Makes the executor of a node, and empties `work`: what an earlier start of the node left there is nobody's.
     ///
     /// # Errors
-    /// [`ExecutorError::Work`] when `work` cannot be made or emptied.
+    /// [`ExecutorError::Work`] when `work` cannot be made or emptied, [`ExecutorError::User`] when programs cannot run as
+    /// `user` there.
     pub fn new(
         policy: ProcessPolicy,
+        user: Option<&ProgramUser>,
         work: PathBuf,
         output_bytes: usize,
         launcher: LauncherCommand,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ExecutorError> {
         let work = prepare(&work).map_err(|source| ExecutorError::Work { path: work, source })?;
-        Ok(Self(Arc::new(Inner { policy, work, output_bytes, launcher, clock })))
+        let run_as = user.map(RunAs::find).transpose()?.flatten();
+        if let (Some(user), Some(run_as)) = (user, run_as) {
+            run_as.check_way(user, &work)?;
+        }
+        Ok(Self(Arc::new(Inner { policy, run_as, work, output_bytes, launcher, clock })))
     }
 }
 
@@ -186,7 +194,11 @@ impl Attempt {
         action: &ProcessAction,
         directory: &Path,
     ) -> io::Result<Self> {
-        tokio::fs::create_dir_all(Launch::working_directory(directory)).await?;
+        let run = Launch::working_directory(directory);
+        tokio::fs::create_dir_all(&run).await?;
+        if let Some(run_as) = inner.run_as {
+            [directory, &run].into_iter().try_for_each(|directory| run_as.own(directory))?;
+        }
         let (here, there) = UnixStream::pair()?;
         let there = there.into_std()?;
         there.set_nonblocking(false)?;
@@ -211,7 +223,9 @@ impl Attempt {
                 memory: action.limits.memory,
                 cpu_seconds: action.limits.cpu_time.map(|time| time.0.div_ceil(1_000).max(1)),
                 open_files: action.limits.open_files,
+                processes: action.limits.processes,
             },
+            run_as: inner.run_as,
             directory: directory.to_path_buf(),
             last_resort_ms: order.timeout.0.saturating_add(millis(GRACE_AT_TIMEOUT + GUARDIAN_MARGIN)),
         };

@@ -296,6 +296,7 @@ fn surroundings(config: &Config, place: &NodeConfig, metrics: &Metrics) -> Surro
     let callbacks = Callbacks::new(place.id, &place.public_url, clock.clone(), entropy.clone());
     let options = ExecutorOptions {
         process: execution.process.clone(),
+        process_user: execution.process_user.clone(),
         egress: execution.egress.clone(),
         output_bytes: execution.output_bytes,
         work: place.data.join("work"),

@@ -21,6 +21,7 @@ mod fires;
 mod forecast;
 #[allow(dead_code, reason = "what only the tests of faults use")]
 mod harness;
+mod isolation;
 mod limits;
 mod membership;
 mod misfires;

@@ -98,6 +98,9 @@ pub(in crate::http) struct Limits {
     /// Open file descriptors.
     #[serde(default)]
     open_files: Option<u64>,
+    /// Processes and threads of its user at once, those of other attempts among them. Binds no program of root.
+    #[serde(default)]
+    processes: Option<u64>,
 }
 
 /// Something that the scheduler itself can do.
@@ -139,6 +142,7 @@ impl From<domain::Action> for Action {
                     memory: process.limits.memory,
                     cpu_time: process.limits.cpu_time.map(|span| span.to_string()),
                     open_files: process.limits.open_files,
+                    processes: process.limits.processes,
                 },
             },
             domain::Action::Queue { queue, payload } => Self::Queue { queue, payload: json(payload) },

@@ -289,8 +289,9 @@ fn limits(field: &Field<'_>, faults: &mut Faults) -> Option<ProcessLimits> {
     let cpu_time =
         fields.read("cpu_time", faults, |field, faults| field.span(Span::seconds(1)..=SPAN_MAX, faults));
     let open_files = fields.read("open_files", faults, |field, faults| field.integer(1..=1_048_576, faults));
+    let processes = fields.read("processes", faults, |field, faults| field.integer(1..=1_048_576, faults));
     fields.finish("limits", faults);
-    Some(ProcessLimits { memory, cpu_time, open_files })
+    Some(ProcessLimits { memory, cpu_time, open_files, processes })
 }
 
 /// Bytes as a number, or as a text with a binary unit.

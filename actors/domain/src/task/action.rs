@@ -84,6 +84,8 @@ pub struct ProcessLimits {
     pub cpu_time: Option<Span>,
     /// Open file descriptors.
     pub open_files: Option<u64>,
+    /// Processes of its user at once.
+    pub processes: Option<u64>,
 }
 
 /// Something that the scheduler itself can do.
