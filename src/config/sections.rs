@@ -200,8 +200,8 @@ fn execution(section: &Section, faults: &mut Faults) -> ExecutionConfig {
         reader.given("process_user", user, |entry| entry.text().and_then(|text| text.parse().ok()));
     let ranges: Vec<Cidr> = reader.list("egress_allow", "a list of ranges of addresses", |text| text.parse());
     let output_bytes = reader.number("output_bytes", OUTPUT_BYTES_DEFAULT as u64, 1 << 10..=64 << 20);
-    let keep = "a duration from 1m to 10 years";
-    let within = |kept: &Duration| (Duration::from_secs(60)..=SPAN_MAX.into()).contains(kept);
+    let keep = "a duration from 1s to 10 years";
+    let within = |kept: &Duration| (Duration::from_secs(1)..=SPAN_MAX.into()).contains(kept);
     let keep_output =
         reader.optional("keep_output", DAY * 7, keep, |entry| entry.text().and_then(duration).filter(within));
     let keep_executions = reader

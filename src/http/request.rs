@@ -198,6 +198,11 @@ impl Call {
         Parameters::of(self.request.query_string())
     }
 
+    /// The headers.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
     /// Reads the content as JSON; nothing is `None`.
     pub(super) fn content<'b>(&self, body: &'b Content) -> Result<Option<Node<'b>>, Problem> {
         if body.0.iter().all(u8::is_ascii_whitespace) {
@@ -301,6 +306,11 @@ impl Parameters {
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
         self.known.push(name);
         self.entries.remove(name)
+    }
+
+    /// Whether a parameter is there that was not taken yet.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
     }
 
     /// Takes a parameter and reads it.

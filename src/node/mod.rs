@@ -15,6 +15,7 @@ mod membership;
 mod observer;
 mod outputs;
 mod peer;
+mod retention;
 mod run;
 mod state_machine;
 mod timekeeping;

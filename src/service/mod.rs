@@ -22,6 +22,7 @@ pub mod executions;
 mod explanation;
 pub mod failure;
 pub mod fires;
+pub mod following;
 mod forecast;
 mod gates;
 pub mod group;

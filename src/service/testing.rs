@@ -24,8 +24,9 @@ use escapement_domain::task::plan::{self, Delay, Timetable};
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::task::state::{Phase, Task};
 use escapement_domain::timestamp::Timestamp;
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -257,8 +258,13 @@ impl Outputs for TestOutputs {
             stream: LineStream::Stdout,
             text: (*text).to_owned(),
         };
-        let page = OutputPage { lines: page.iter().map(|(_, text)| line(text)).collect(), next };
+        let places = page.iter().map(|(line, _)| place(*line)).collect();
+        let page = OutputPage { lines: page.iter().map(|(_, text)| line(text)).collect(), places, next };
         async move { Ok(page) }.boxed()
+    }
+
+    fn growth(&self, _: ExecutionId, _: NodeId) -> BoxStream<'static, ()> {
+        futures::stream::pending().boxed()
     }
 }
 

@@ -18,6 +18,7 @@ mod executions;
 mod explanation;
 mod failover;
 mod fires;
+mod following;
 mod forecast;
 #[allow(dead_code, reason = "what only the tests of faults use")]
 mod harness;
