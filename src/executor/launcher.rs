@@ -42,6 +42,9 @@ pub const LAUNCH_PROCESS: &str = "launch-process";
 const START: &str = "start";
 /// This program, also when its file was replaced.
 const THIS_PROGRAM: &str = "/proc/self/exe";
+/// How long what was killed may take to be gone before it is asked what else is there, in so many moments.
+const MOMENT: Duration = Duration::from_millis(2);
+const MOMENTS: u32 = 10;
 /// The exit status of a starter that could not become the program.
 const EXIT_NOT_STARTED: i32 = 127;
 
@@ -275,10 +278,16 @@ fn kill_all(leader: Pid) -> io::Result<WaitStatus> {
     // The leader is ours and not waited for yet, so the group's id is still its own.
     let _ = process::kill_process_group(leader, Signal::KILL);
     let mut status = None;
+    // What was in the group needs a moment to be gone; to look for more costs a look at every process of the machine.
+    let mut moments = MOMENTS;
     loop {
         match process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, ended))) if pid == leader => status = Some(ended),
             Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) if moments > 0 => {
+                moments -= 1;
+                std::thread::park_timeout(MOMENT);
+            }
             Ok(None) => {
                 // Whose parent died becomes a child of ours: each round reaches one generation further.
                 for child in children()? {
