@@ -156,6 +156,8 @@ pub enum Intent {
         percent: Option<u8>,
         /// A sentence for people.
         message: Option<Arc<str>>,
+        /// Whether a node has it, for a target that reports later; a worker outside the cluster otherwise.
+        of_node: bool,
     },
     /// A pool or a limit, new or with another capacity.
     PutGate {

@@ -131,9 +131,9 @@ fn action(action: &Action) -> Value {
     let optional = |text: &Option<String>| text.as_deref().map(parsed);
     match action {
         Action::Http(http) => {
-            let completion = match http.completion {
-                Completion::Response => "response",
-                Completion::Callback => "callback",
+            let (completion, silence) = match http.completion {
+                Completion::Response => ("response", None),
+                Completion::Callback { heartbeat_timeout } => ("callback", heartbeat_timeout),
             };
             json!({
                 "type": "http",
@@ -142,6 +142,7 @@ fn action(action: &Action) -> Value {
                 "headers": http.headers,
                 "body": optional(&http.body),
                 "completion": completion,
+                "heartbeat_timeout": silence.map(|silence| silence.to_string()),
             })
         }
         Action::Process(process) => json!({
@@ -154,6 +155,7 @@ fn action(action: &Action) -> Value {
                 "memory": process.limits.memory,
                 "cpu_time": process.limits.cpu_time.map(|time| time.to_string()),
                 "open_files": process.limits.open_files,
+                "processes": process.limits.processes,
             },
         }),
         Action::Queue { queue, payload } => {

@@ -13,6 +13,7 @@ use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
 use super::connection::{Connection, is_loopback};
+use super::event_stream::EventStream;
 use super::failure::Failure;
 use super::problem::Problem;
 use super::system;
@@ -227,17 +228,37 @@ impl Client {
         Ok((status, wait, text(&body)))
     }
 
-    async fn send(&self, request: &Request) -> Result<(StatusCode, Option<Duration>, Bytes), Failure> {
-        let url = request.url(&self.address);
-        let mut builder = self
-            .http
-            .request(request.method.clone(), url)
-            .headers(request.headers.clone())
-            .timeout(request.timeout);
-        if let Some(body) = &request.body {
-            builder = builder.header(CONTENT_TYPE, "application/json").body(body.clone());
+    /// Opens a stream of events, whose head alone has to come in time.
+    ///
+    /// # Errors
+    /// [`Failure`], for whatever is not a success.
+    pub(super) async fn open(&self, request: &Request) -> Result<EventStream, Failure> {
+        let opening = self.builder(request).send();
+        let Ok(response) = tokio::time::timeout(request.timeout, opening).await else {
+            let address = self.address.as_str().trim_end_matches('/').to_owned();
+            return Err(Failure::NoAnswer { address, reason: "it took too long".into() });
+        };
+        let response = response.map_err(|error| self.failure(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(EventStream::new(response));
         }
-        let response = builder.send().await.map_err(|error| self.failure(&error))?;
+        let body = response.bytes().await.map_err(|error| self.failure(&error))?;
+        Err(Failure::Refused(Box::new(Problem::read(status.as_u16(), &text(&body)))))
+    }
+
+    fn builder(&self, request: &Request) -> reqwest::RequestBuilder {
+        let url = request.url(&self.address);
+        let builder = self.http.request(request.method.clone(), url).headers(request.headers.clone());
+        match &request.body {
+            Some(body) => builder.header(CONTENT_TYPE, "application/json").body(body.clone()),
+            None => builder,
+        }
+    }
+
+    async fn send(&self, request: &Request) -> Result<(StatusCode, Option<Duration>, Bytes), Failure> {
+        let sending = self.builder(request).timeout(request.timeout).send();
+        let response = sending.await.map_err(|error| self.failure(&error))?;
         let status = response.status();
         let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = response.bytes().await.map_err(|error| self.failure(&error))?;

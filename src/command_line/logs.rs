@@ -1,7 +1,6 @@
-//! `execution logs`: what the attempts of an execution wrote; with `--follow` by asking again until it has ended.
+//! `execution logs`: what the attempts of an execution wrote; with `--follow` as it is written, until it has ended.
 //!
-//! Invariant: each piece is printed once, in order. Absent on purpose: a stream from the node; asking twice a second
-//! is as good for eyes and works through every proxy.
+//! Invariant: each piece is printed once, in order, also when the stream breaks off and is taken up again.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -17,8 +16,10 @@ use super::failure::Failure;
 use super::screen::{Screen, field, items};
 use super::zone::Zone;
 
-/// How long to wait before asking for more.
-const POLL: Duration = Duration::from_millis(500);
+/// How long to wait before a stream that broke off is taken up again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often in a row that is tried.
+const TRIES_MAX: u32 = 10;
 /// Pieces that are asked for at once.
 const PAGE: u32 = 1_000;
 
@@ -45,83 +46,73 @@ pub(super) struct LogsOptions {
     follow: bool,
 }
 
-/// How far a log was read.
-#[derive(Debug, Default)]
-struct Position {
-    cursor: Option<String>,
-    /// Pieces of the page at `cursor` that were printed.
-    printed: usize,
-}
-
 impl LogsOptions {
     pub(super) async fn run(&self, client: &Client, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        if !self.follow {
-            return self.print(client, screen, self.attempt, &mut Position::default()).await;
-        }
-        // Without --attempt one attempt after the other, from the first.
-        let mut attempt = self.attempt.unwrap_or(NonZeroU32::MIN);
-        let mut position = Position::default();
+        if self.follow { self.follow(client, screen).await } else { self.print(client, screen).await }
+    }
+
+    /// Prints what is written as it is written.
+    async fn follow(&self, client: &Client, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let mut seen: Option<String> = None;
+        let mut tries = 0;
         loop {
-            // Asked before the output, so that what came last is not missed.
-            let execution = client.ask(&Request::get(self.execution.path(&[]))).await?.json()?;
-            self.print(client, screen, Some(attempt), &mut position).await?;
-            let later = execution["attempt"].as_u64().is_some_and(|latest| latest > u64::from(attempt.get()));
-            match (later && self.attempt.is_none(), later || has_ended(&execution)) {
-                (true, _) => {
-                    attempt = attempt.saturating_add(1);
-                    position = Position::default();
-                }
-                (false, true) => return Ok(()),
-                (false, false) => tokio::time::sleep(POLL).await,
+            let mut request = Request::get(self.execution.path(&["logs"]))
+                .query("follow", Some(true))
+                .query("attempt", self.attempt);
+            if let Some(id) = &seen {
+                request = request.header("last-event-id", id)?;
             }
+            match client.open(&request).await {
+                Ok(mut events) => {
+                    while let Some(event) = events.next().await {
+                        tries = 0;
+                        match event.name.as_str() {
+                            "line" => show(&piece(&event.data)?, screen)?,
+                            "end" => return Ok(()),
+                            _ => {}
+                        }
+                        seen = event.id.or(seen);
+                    }
+                    // What it has not said by now, it, or whoever is there in its place, says after a moment.
+                    if tries >= TRIES_MAX {
+                        return Err(Failure::stopped("the stream breaks off each time it is taken up"));
+                    }
+                }
+                Err(error) if tries == 0 && seen.is_none() || tries >= TRIES_MAX => return Err(error),
+                Err(_) => {}
+            }
+            tries += 1;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Prints everything from a position on that is there now.
-    async fn print(
-        &self,
-        client: &Client,
-        screen: &mut Screen<'_>,
-        attempt: Option<NonZeroU32>,
-        position: &mut Position,
-    ) -> Result<(), Failure> {
+    /// Prints everything that is there now.
+    async fn print(&self, client: &Client, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        let mut cursor: Option<String> = None;
         loop {
             let request = Request::get(self.execution.path(&["logs"]))
-                .query("attempt", attempt)
+                .query("attempt", self.attempt)
                 .query("limit", Some(PAGE))
-                .query("cursor", position.cursor.as_ref());
+                .query("cursor", cursor.as_ref());
             let page = client.ask(&request).await?.json()?;
-            for piece in items(&page).iter().skip(position.printed) {
-                match screen.output {
-                    Output::Json => screen.line(&piece.to_string())?,
-                    Output::Table => screen.text(&lines(piece, screen.zone))?,
-                }
-            }
-            if !position.turn(&page) {
-                return Ok(());
+            items(&page).iter().try_for_each(|piece| show(piece, screen))?;
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = Some(next.to_owned()),
+                None => return Ok(()),
             }
         }
     }
 }
 
-impl Position {
-    /// Moves behind a page; says whether there is another.
-    fn turn(&mut self, page: &Value) -> bool {
-        match page["next_cursor"].as_str() {
-            Some(next) => {
-                *self = Self { cursor: Some(next.to_owned()), printed: 0 };
-                true
-            }
-            None => {
-                self.printed = items(page).len().max(self.printed);
-                false
-            }
-        }
-    }
+fn piece(data: &str) -> Result<Value, Failure> {
+    serde_json::from_str(data).map_err(|error| Failure::stopped(format!("an event is not JSON: {error}")))
 }
 
-fn has_ended(execution: &Value) -> bool {
-    !matches!(field(execution, "/status").as_str(), "queued" | "running" | "retrying")
+fn show(piece: &Value, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    match screen.output {
+        Output::Json => Ok(screen.line(&piece.to_string())?),
+        Output::Table => Ok(screen.text(&lines(piece, screen.zone))?),
+    }
 }
 
 fn lines(piece: &Value, zone: Zone) -> String {
@@ -146,24 +137,5 @@ mod tests {
     fn each_line_says_when_and_from_where() {
         let piece = json!({"at": "2026-03-01T00:00:00.010Z", "stream": "stdout", "text": "one\ntwo\n"});
         assert_eq!(lines(&piece, Zone(Tz::UTC)), "00:00:00.010 stdout one\n00:00:00.010 stdout two\n");
-    }
-
-    #[test]
-    fn a_page_that_grows_is_printed_from_where_it_ended() {
-        let mut position = Position::default();
-        assert!(position.turn(&json!({"items": [1, 2], "next_cursor": "c"})));
-        assert!(!position.turn(&json!({"items": [3], "next_cursor": null})));
-        assert_eq!((position.cursor.as_deref(), position.printed), (Some("c"), 1));
-        assert!(!position.turn(&json!({"items": [3, 4], "next_cursor": null})));
-        assert_eq!(position.printed, 2);
-    }
-
-    #[test]
-    fn an_execution_that_waits_for_a_retry_has_not_ended() {
-        for (status, ended) in
-            [("queued", false), ("running", false), ("retrying", false), ("lost", true), ("succeeded", true)]
-        {
-            assert_eq!(has_ended(&json!({ "status": status })), ended, "{status}");
-        }
     }
 }

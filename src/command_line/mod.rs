@@ -13,6 +13,7 @@ mod cluster;
 mod configuration;
 pub(crate) mod connection;
 mod document;
+mod event_stream;
 mod events;
 mod execution;
 mod explanation;

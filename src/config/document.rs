@@ -17,7 +17,7 @@ pub(super) const NODE: &str = "node";
 /// Every section with its keys.
 const KEYS: [(&str, &[&str]); 7] = [
     ("cluster", &["name"]),
-    (NODE, &["id", "api", "peer", "data"]),
+    (NODE, &["id", "api", "peer", "data", "public_url"]),
     (
         "raft",
         &[
@@ -32,7 +32,15 @@ const KEYS: [(&str, &[&str]); 7] = [
     ("security", &["jwt_key_file", "jwks_file"]),
     (
         "execution",
-        &["slots", "process_allow", "egress_allow", "output_bytes", "keep_output", "keep_executions"],
+        &[
+            "slots",
+            "process_allow",
+            "process_user",
+            "egress_allow",
+            "output_bytes",
+            "keep_output",
+            "keep_executions",
+        ],
     ),
     ("storage", &["cache_bytes"]),
     ("telemetry", &["log_format", "level"]),

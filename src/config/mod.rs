@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use escapement_domain::identifier::NodeId;
 
-use crate::executor::{EgressRule, ProcessPolicy};
+use crate::executor::{EgressRule, ProcessPolicy, ProgramUser};
 use crate::security::{KeyError, Keys};
 use crate::telemetry::LogFormat;
 
@@ -98,6 +98,8 @@ pub struct ExecutionConfig {
     pub slots: u32,
     /// Which programs may run.
     pub process: ProcessPolicy,
+    /// The user that they run as, if not the node's own.
+    pub process_user: Option<ProgramUser>,
     /// Which addresses may be called.
     pub egress: EgressRule,
     /// Bytes of output that are kept of one attempt.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
 use escapement_domain::identifier::NodeId;
+use reqwest::Url;
 
 use super::document::Section;
 use super::fault::{Faults, Place};
@@ -21,6 +22,8 @@ pub struct NodeConfig {
     pub peer: SocketAddr,
     /// Its directory.
     pub data: PathBuf,
+    /// Where targets that report later find its API, or that of any node of the cluster.
+    pub public_url: String,
 }
 
 /// Reads the nodes, by ascending id.
@@ -49,7 +52,21 @@ fn read_one(section: &Section, directory: &Path, faults: &mut Faults) -> Option<
     let data = reader.required("data", "a directory", |entry| {
         entry.text().filter(|path| !path.is_empty()).map(|path| directory.join(path))
     });
-    Some(NodeConfig { id: id?, api: api?, peer: peer?, data: data? })
+    let allowed = "an http or https URL without query, such as https://scheduler.example";
+    let given = reader.given("public_url", allowed, |entry| entry.text().and_then(public_url));
+    let api = api?;
+    let public_url = given.unwrap_or_else(|| format!("http://{api}"));
+    Some(NodeConfig { id: id?, api, peer: peer?, data: data?, public_url })
+}
+
+fn public_url(text: &str) -> Option<String> {
+    let url: Url = text.parse().ok()?;
+    let is_plain = matches!(url.scheme(), "http" | "https")
+        && url.host_str().is_some_and(|host| !host.is_empty())
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty();
+    is_plain.then(|| text.trim_end_matches('/').to_owned())
 }
 
 /// Names every id, address and directory that two nodes share.

@@ -54,7 +54,13 @@ impl Reader<'_> {
         self.given(key, allowed, read).unwrap_or(default)
     }
 
-    fn given<T>(&mut self, key: &str, allowed: &str, read: impl FnOnce(&Entry) -> Option<T>) -> Option<T> {
+    /// Reads a key that may be left out.
+    pub(super) fn given<T>(
+        &mut self,
+        key: &str,
+        allowed: &str,
+        read: impl FnOnce(&Entry) -> Option<T>,
+    ) -> Option<T> {
         let entry = self.section.get(key)?;
         let value = read(entry);
         if value.is_none() {
@@ -189,10 +195,13 @@ fn execution(section: &Section, faults: &mut Faults) -> ExecutionConfig {
             text.starts_with('/') && !text.ends_with('/') && !text.split('/').any(|part| part == "..");
         if is_plain { Ok(text.to_owned()) } else { Err(format!("`{text}` is not one")) }
     });
+    let user = "a user of this machine that is not root, by name or as `UID:GID`";
+    let process_user =
+        reader.given("process_user", user, |entry| entry.text().and_then(|text| text.parse().ok()));
     let ranges: Vec<Cidr> = reader.list("egress_allow", "a list of ranges of addresses", |text| text.parse());
     let output_bytes = reader.number("output_bytes", OUTPUT_BYTES_DEFAULT as u64, 1 << 10..=64 << 20);
-    let keep = "a duration from 1m to 10 years";
-    let within = |kept: &Duration| (Duration::from_secs(60)..=SPAN_MAX.into()).contains(kept);
+    let keep = "a duration from 1s to 10 years";
+    let within = |kept: &Duration| (Duration::from_secs(1)..=SPAN_MAX.into()).contains(kept);
     let keep_output =
         reader.optional("keep_output", DAY * 7, keep, |entry| entry.text().and_then(duration).filter(within));
     let keep_executions = reader
@@ -200,6 +209,7 @@ fn execution(section: &Section, faults: &mut Faults) -> ExecutionConfig {
     ExecutionConfig {
         slots: u32::try_from(slots).unwrap_or(SLOTS_MAX),
         process: ProcessPolicy::Listed(programs),
+        process_user,
         egress: EgressRule::new(ranges),
         output_bytes: usize::try_from(output_bytes).unwrap_or(OUTPUT_BYTES_DEFAULT),
         keep_output,

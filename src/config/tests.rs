@@ -45,6 +45,7 @@ fn a_small_file_gets_defaults_and_paths_beside_itself() {
     assert_eq!(ids, [1, 2], "in order");
     assert_eq!(config.nodes[0].data, Path::new("/var/lib/escapement/1"));
     assert_eq!(config.nodes[1].data, Path::new("etc/data/2"));
+    assert_eq!(config.nodes[0].public_url, "http://127.0.0.1:7070");
     assert_eq!(config.keys, KeySource::KeyFile("etc/jwt.key".into()));
     assert_eq!(config.raft.heartbeat, Duration::from_millis(50));
     assert_eq!(
@@ -93,6 +94,17 @@ fn every_key_is_read() {
     assert_eq!(config.execution.keep_output, DAY);
     assert_eq!(config.storage.cache_bytes, 16 << 20);
     assert_eq!(config.telemetry.log_format, LogFormat::Json);
+}
+
+#[test]
+fn a_node_may_be_found_elsewhere_than_it_listens() {
+    let found = |url: &str| parse(&with(""), &[("ESCAPEMENT__NODE__1__PUBLIC_URL", url)]);
+    let config = found("https://scheduler.example/prefix/").expect("good");
+    assert_eq!(config.nodes[0].public_url, "https://scheduler.example/prefix");
+    for wrong in ["scheduler.example", "ftp://x", "https://x/?a=b", "https://me@x", "https://x#y", ""] {
+        let error = found(wrong).expect_err(wrong).to_string();
+        assert!(error.contains("node.public_url: must be an http or https URL"), "{error}");
+    }
 }
 
 const DAY: Duration = Duration::from_secs(86_400);

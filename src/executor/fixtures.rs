@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use escapement_actors::ports::{AttemptOrder, Clock, OutputChunk, OutputSink, OutputStream};
+use escapement_actors::ports::{AttemptOrder, Clock, Entropy, OutputChunk, OutputSink, OutputStream};
 use escapement_domain::identifier::{ExecutionId, TaskId};
 use escapement_domain::task::action::Action;
 use escapement_domain::timestamp::{Span, Timestamp};
@@ -42,6 +42,15 @@ impl Clock for Still {
 
     fn monotonic(&self) -> Duration {
         Duration::ZERO
+    }
+}
+
+/// Entropy that is the same every time.
+pub(super) struct Drawn;
+
+impl Entropy for Drawn {
+    fn bits(&self) -> u128 {
+        0xfeed
     }
 }
 

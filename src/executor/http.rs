@@ -3,7 +3,7 @@
 //! One pooled client for the node, without proxy, redirects or retries of its own: what was decided is called once, and
 //! whatever comes back is reported. The response is read up to a bound and no further.
 //!
-//! A call with the completion `callback` is ended by its response here, too; the API does not accept such tasks yet.
+//! With the completion `callback` an attempt whose target answers 202 goes on until the target says how it ended.
 
 use std::error::Error as _;
 use std::net::IpAddr;
@@ -15,13 +15,15 @@ use escapement_actors::ports::{
 };
 use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::limits::{RESULT_BYTES_MAX, RETRY_AFTER_MAX};
-use escapement_domain::task::action::{Action, HttpAction};
+use escapement_domain::task::action::{Action, Completion, HttpAction};
 use escapement_domain::timestamp::{Span, Timestamp};
 use futures::future::BoxFuture;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect, retry};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::callbacks::{Callbacks, Expected};
 use super::egress::{CheckedResolver, EgressRefused, EgressRule};
 use super::output::{OUTPUT_BYTES_DEFAULT, Transcript};
 use super::{ExecutorError, failed, failure, items};
@@ -33,6 +35,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections that are kept without use for each host.
 const IDLE_PER_HOST_MAX: usize = 32;
+/// How long a target that reports later may take to say that it stopped.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of a result that are not the body.
 const RESULT_ENVELOPE_BYTES: usize = 64;
 
@@ -52,6 +56,7 @@ const CONNECTION_HEADERS: [HeaderName; 7] = [
 pub struct HttpExecutor {
     client: Client,
     egress: EgressRule,
+    callbacks: Callbacks,
     clock: Arc<dyn Clock>,
 }
 
@@ -66,7 +71,11 @@ impl HttpExecutor {
     ///
     /// # Errors
     /// [`ExecutorError::Client`] when the client cannot be made.
-    pub fn new(egress: EgressRule, clock: Arc<dyn Clock>) -> Result<Self, ExecutorError> {
+    pub fn new(
+        egress: EgressRule,
+        callbacks: Callbacks,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ExecutorError> {
         // Whoever installed a provider before us chose one that serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
@@ -86,18 +95,44 @@ impl HttpExecutor {
             tracing::warn!(%error, "no certificates of this machine are usable: https targets will be refused");
             builder().tls_certs_only([]).build().map_err(ExecutorError::Client)
         })?;
-        Ok(Self { client, egress, clock })
+        Ok(Self { client, egress, callbacks, clock })
     }
 
-    async fn call(self, order: &AttemptOrder, action: &HttpAction, transcript: &Transcript) -> AttemptEnd {
+    /// Calls the target, and stays until the attempt has ended: with the answer, or with the silence of a target that would
+    /// report later.
+    async fn attempt(
+        &self,
+        order: &AttemptOrder,
+        action: &HttpAction,
+        expected: Option<&Expected>,
+        transcript: &Transcript,
+    ) -> AttemptEnd {
+        let expected = match self.call(order, action, expected, transcript).await {
+            Answer::End(end) => return end,
+            Answer::Later(expected) => expected,
+        };
+        transcript.system("the target reports later");
+        expected.answered();
+        expected.silent().await;
+        transcript.system("nothing was heard of the target for too long");
+        AttemptEnd::TimedOut
+    }
+
+    async fn call<'e>(
+        &self,
+        order: &AttemptOrder,
+        action: &HttpAction,
+        expected: Option<&'e Expected>,
+        transcript: &Transcript,
+    ) -> Answer<'e> {
         let (method, url) = match self.target(action) {
             Ok(target) => target,
-            Err(error) => return refuse(transcript, FailureClass::Other, error),
+            Err(error) => return refuse(transcript, FailureClass::Other, error).into(),
         };
         let body = body(order, action, &method, transcript);
-        let headers = match headers(order, action, body.is_some(), transcript) {
+        let headers = match headers(order, action, expected, body.is_some(), transcript) {
             Ok(headers) => headers,
-            Err(error) => return refuse(transcript, FailureClass::Other, error),
+            Err(error) => return refuse(transcript, FailureClass::Other, error).into(),
         };
         transcript.system(format!("{method} {}", shown(&url)));
         let started = self.clock.monotonic();
@@ -109,7 +144,7 @@ impl HttpExecutor {
             Ok(response) => response,
             Err(error) => {
                 let (class, error) = explain(error);
-                return refuse(transcript, class, error);
+                return refuse(transcript, class, error).into();
             }
         };
         let status = response.status();
@@ -119,13 +154,17 @@ impl HttpExecutor {
             Err(error) => {
                 let (class, error) = explain(error);
                 let error = format!("{status} came back, but its body could not be read: {error}");
-                return refuse(transcript, class, error);
+                return refuse(transcript, class, error).into();
             }
         };
         let took = self.clock.monotonic().saturating_sub(started).as_millis();
         transcript.system(format!("{status} after {took} ms, {}", body.size()));
-        if status.is_success() {
-            return AttemptEnd::Succeeded { result: Some(body.into_result(status)) };
+        match expected {
+            Some(expected) if status == StatusCode::ACCEPTED => return Answer::Later(expected),
+            _ if status.is_success() => {
+                return AttemptEnd::Succeeded { result: Some(body.into_result(status)) }.into();
+            }
+            _ => {}
         }
         if let Some(wait) = retry_after {
             transcript.system(format!("the target asks to be left alone for {wait}"));
@@ -138,6 +177,7 @@ impl HttpExecutor {
             result: Some(body.into_result(status)),
             ..failure(FailureClass::HttpStatus(status.as_u16()), error)
         })
+        .into()
     }
 
     /// How long the target asks to be left alone: in seconds, or until an instant of the wall clock.
@@ -182,21 +222,62 @@ impl Executor for HttpExecutor {
             let Action::Http(action) = &order.action else {
                 return failed("this executor calls URLs only").into();
             };
+            let (expected, ended) = match action.completion {
+                Completion::Response => (None, None),
+                Completion::Callback { heartbeat_timeout } => {
+                    let (expected, ended) = executor.callbacks.expect(&order, heartbeat_timeout);
+                    (Some(expected), Some(ended))
+                }
+            };
+            let mut ended = Box::pin(reported(ended, &transcript));
             let end = tokio::select! {
                 biased;
                 () = cancel.cancelled() => {
-                    transcript.system("cancelled: the call is given up");
-                    AttemptEnd::Cancelled
+                    // Whoever says that it works is told to stop, and may say that it has.
+                    if expected.as_ref().is_some_and(Expected::stop) {
+                        transcript.system("cancelled: the target is told to stop with its next sign of life");
+                        tokio::time::timeout(CANCEL_PATIENCE, ended).await.unwrap_or(AttemptEnd::Cancelled)
+                    } else {
+                        transcript.system("cancelled: the call is given up");
+                        AttemptEnd::Cancelled
+                    }
                 }
-                end = executor.call(&order, action, &transcript) => end,
+                end = &mut ended => end,
+                end = executor.attempt(&order, action, expected.as_ref(), &transcript) => end,
                 () = tokio::time::sleep(order.timeout.into()) => {
-                    transcript.system(format!("no answer within {}", order.timeout));
+                    let missing = if expected.is_some() { "end" } else { "answer" };
+                    transcript.system(format!("no {missing} within {}", order.timeout));
                     AttemptEnd::TimedOut
                 }
             };
             end.into()
         })
     }
+}
+
+/// What came of a call.
+enum Answer<'e> {
+    /// The end of the attempt.
+    End(AttemptEnd),
+    /// The word that it will be reported.
+    Later(&'e Expected),
+}
+
+impl From<AttemptEnd> for Answer<'_> {
+    fn from(end: AttemptEnd) -> Self {
+        Self::End(end)
+    }
+}
+
+/// The end that a target reports; never, if none is expected.
+async fn reported(ended: Option<oneshot::Receiver<AttemptEnd>>, transcript: &Transcript) -> AttemptEnd {
+    if let Some(ended) = ended
+        && let Ok(end) = ended.await
+    {
+        transcript.system("the target has reported the end");
+        return end;
+    }
+    std::future::pending().await
 }
 
 fn refuse(transcript: &Transcript, class: FailureClass, error: String) -> AttemptEnd {
@@ -224,6 +305,7 @@ fn body(
 fn headers(
     order: &AttemptOrder,
     action: &HttpAction,
+    expected: Option<&Expected>,
     has_body: bool,
     transcript: &Transcript,
 ) -> Result<HeaderMap, String> {
@@ -253,7 +335,13 @@ fn headers(
     if has_body {
         headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     }
-    for (name, value) in own {
+    let later = expected.map(|expected| {
+        [
+            ("escapement-lease-token", expected.token().to_string()),
+            ("escapement-callback-url", expected.url()),
+        ]
+    });
+    for (name, value) in own.into_iter().chain(later.into_iter().flatten()) {
         let value = HeaderValue::from_str(&value).map_err(|_| format!("the header {name} cannot be sent"))?;
         headers.insert(HeaderName::from_static(name), value);
     }

@@ -6,9 +6,9 @@
 //! socket: when its other end closes, the node is gone or has let go, and everything is killed at once. No thread of the
 //! node and no signal handler is needed for that, and a `kill -9` of the node cannot prevent it.
 //!
-//! The *starter* is the guardian's child: it asks to be killed with the guardian, takes on the limits, and becomes the
-//! program by `exec`. (What a limit or a death signal needs is done here since code between `fork` and `exec` would be
-//! unsafe.)
+//! The *starter* is the guardian's child: it becomes the program's user if that is not the node's, asks to be killed with the
+//! guardian, takes on the limits, and becomes the program by `exec`. (What these need is done here since code between `fork`
+//! and `exec` would be unsafe.)
 //!
 //! Only a guardian that is itself killed leaves descendants that are not in the program's group; the node then kills the
 //! group.
@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -28,9 +29,12 @@ use escapement_domain::execution::usage::Usage;
 use escapement_domain::limits::FAILED_ITEMS_BYTES_MAX;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike as _};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
+
+use super::user::RunAs;
 
 /// The hidden subcommand.
 pub const LAUNCH_PROCESS: &str = "launch-process";
@@ -38,6 +42,9 @@ pub const LAUNCH_PROCESS: &str = "launch-process";
 const START: &str = "start";
 /// This program, also when its file was replaced.
 const THIS_PROGRAM: &str = "/proc/self/exe";
+/// How long what was killed may take to be gone before it is asked what else is there, in so many moments.
+const MOMENT: Duration = Duration::from_millis(2);
+const MOMENTS: u32 = 10;
 /// The exit status of a starter that could not become the program.
 const EXIT_NOT_STARTED: i32 = 127;
 
@@ -51,6 +58,8 @@ pub(super) struct Launch {
     pub(super) env: BTreeMap<String, String>,
     pub(super) stdin: Option<String>,
     pub(super) limits: Limits,
+    /// Who it runs as, if not as whoever the node runs as.
+    pub(super) run_as: Option<RunAs>,
     /// Removed with all its contents at the end; the program works in [`Launch::working_directory`].
     pub(super) directory: PathBuf,
     /// When to give up although the node is there and has said nothing.
@@ -79,6 +88,7 @@ pub(super) struct Limits {
     pub(super) memory: Option<u64>,
     pub(super) cpu_seconds: Option<u64>,
     pub(super) open_files: Option<u64>,
+    pub(super) processes: Option<u64>,
 }
 
 /// What a node tells a guardian after the [`Launch`].
@@ -189,13 +199,13 @@ fn attend(launch: &Launch, heard: BufReader<UnixStream>, node: &mut UnixStream) 
     if let Some(used) = used() {
         let _ = tell(node, &Told::Used(used));
     }
-    if let Some(items) = failed_items(&Launch::failed_items(&launch.directory)) {
+    if let Some(items) = failed_items(launch) {
         let _ = tell(node, &Told::FailedItems(items));
     }
     Ok(match (status.exit_status(), status.terminating_signal()) {
-        (Some(EXIT_NOT_STARTED), _) => match std::fs::read_to_string(Launch::refusal(&launch.directory)) {
-            Ok(reason) => Told::Refused(reason),
-            Err(_) => Told::Exited(EXIT_NOT_STARTED),
+        (Some(EXIT_NOT_STARTED), _) => match left(launch, &Launch::refusal(&launch.directory)) {
+            Some(reason) => Told::Refused(reason),
+            None => Told::Exited(EXIT_NOT_STARTED),
         },
         (Some(code), _) => Told::Exited(code),
         (None, signal) => Told::Killed(signal.unwrap_or_default()),
@@ -213,14 +223,24 @@ fn used() -> Option<Usage> {
     })
 }
 
-/// Reads what the program wrote of the items that failed, no further than tells that it is too much. Nothing of the program
-/// is left that could put something else in the file's place.
-fn failed_items(path: &Path) -> Option<String> {
-    std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+/// Reads what the program wrote of the items that failed.
+fn failed_items(launch: &Launch) -> Option<String> {
+    left(launch, &Launch::failed_items(&launch.directory)).filter(|text| !text.is_empty())
+}
+
+/// Reads a file that the program left, no further than tells that it is too much. Only the program's own: whoever it ran as
+/// may have put a way to another one in its place, which the node could read.
+fn left(launch: &Launch, path: &Path) -> Option<String> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = std::fs::File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+    let found = file.metadata().ok()?;
+    let is_own = launch.run_as.is_none_or(|run_as| run_as.uid == found.uid() && found.nlink() == 1);
+    if !(found.is_file() && is_own) {
+        return None;
+    }
     let mut bytes = Vec::new();
-    let limit = FAILED_ITEMS_BYTES_MAX as u64 * 2;
-    std::fs::File::open(path).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
-    (!bytes.is_empty()).then(|| String::from_utf8_lossy(&bytes).into_owned())
+    file.take(FAILED_ITEMS_BYTES_MAX as u64 * 2).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn thread(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -240,6 +260,8 @@ fn starter(launch: &Launch) -> Command {
             limit(launch.limits.memory),
             limit(launch.limits.cpu_seconds),
             limit(launch.limits.open_files),
+            limit(launch.limits.processes),
+            launch.run_as.map_or_else(|| "-".to_owned(), |run_as| run_as.to_string()),
         ])
         .arg(&launch.program)
         .args(&launch.args)
@@ -256,10 +278,16 @@ fn kill_all(leader: Pid) -> io::Result<WaitStatus> {
     // The leader is ours and not waited for yet, so the group's id is still its own.
     let _ = process::kill_process_group(leader, Signal::KILL);
     let mut status = None;
+    // What was in the group needs a moment to be gone; to look for more costs a look at every process of the machine.
+    let mut moments = MOMENTS;
     loop {
         match process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, ended))) if pid == leader => status = Some(ended),
             Ok(Some(_)) | Err(Errno::INTR) => {}
+            Ok(None) if moments > 0 => {
+                moments -= 1;
+                std::thread::park_timeout(MOMENT);
+            }
             Ok(None) => {
                 // Whose parent died becomes a child of ours: each round reaches one generation further.
                 for child in children()? {
@@ -298,19 +326,34 @@ fn children() -> io::Result<Vec<Pid>> {
 fn start(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let mut next = || arguments.next().unwrap_or_default();
     let (guardian, refusal) = (next(), PathBuf::from(next()));
-    let limits = [next(), next(), next()].map(|limit| limit.to_str().and_then(|limit| limit.parse().ok()));
+    let limits =
+        [next(), next(), next(), next()].map(|limit| limit.to_str().and_then(|limit| limit.parse().ok()));
+    let run_as = next().to_str().and_then(|run_as| run_as.parse().ok());
     let program = next();
-    let error = become_program(&guardian, limits, &program, arguments);
+    let error = match assume(run_as, limits) {
+        Ok(()) => become_program(&guardian, limits, &program, arguments),
+        Err(error) => error,
+    };
     let reason = format!("{} cannot be started: {error}", program.to_string_lossy());
     // The guardian takes an exit status without a reason for the program's own.
     let _ = std::fs::write(refusal, reason);
     ExitCode::from(u8::try_from(EXIT_NOT_STARTED).unwrap_or(u8::MAX))
 }
 
+/// Becomes the program's user. Comes before the request to die with the guardian, which another user's process loses.
+fn assume(run_as: Option<RunAs>, [_, _, _, processes]: [Option<u64>; 4]) -> io::Result<()> {
+    run_as.map_or(Ok(()), RunAs::assume)?;
+    if processes.is_some() && process::geteuid().is_root() {
+        let why = "limits.processes binds no program of root; set execution.process_user on this node";
+        return Err(io::Error::other(why));
+    }
+    Ok(())
+}
+
 /// Takes on the limits and becomes the program; returns only if that fails.
 fn become_program(
     guardian: &OsString,
-    limits: [Option<u64>; 3],
+    limits: [Option<u64>; 4],
     program: &OsString,
     args: impl Iterator<Item = OsString>,
 ) -> io::Error {
@@ -322,12 +365,13 @@ fn become_program(
     if parent().as_deref().map(AsRef::as_ref) != Some(guardian.as_os_str()) {
         return io::Error::other("the guardian is gone");
     }
-    let [memory, cpu_seconds, open_files] = limits;
+    let [memory, cpu_seconds, open_files, processes] = limits;
     let mut command = Command::new(program);
     command.args(args);
     for (resource, limit, margin) in [
         (Resource::Core, Some(0), 0),
         (Resource::Nofile, open_files, 0),
+        (Resource::Nproc, processes, 0),
         // A second between SIGXCPU and SIGKILL.
         (Resource::Cpu, cpu_seconds, 1),
         (Resource::As, memory, 0),

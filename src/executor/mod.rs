@@ -5,12 +5,14 @@
 //! Absent on purpose: whether and when an attempt is made (the replicated state decides), and retries.
 
 mod builtin;
+mod callbacks;
 mod egress;
 mod http;
 mod items;
 mod launcher;
 mod output;
 mod process;
+mod user;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,23 +22,29 @@ use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::limits::ERROR_BYTES_MAX;
 
 pub use builtin::{BuiltinExecutor, Housekeeping};
+pub use callbacks::{Callbacks, LeaseToken, Said, Told};
 pub use egress::{Cidr, EgressRefused, EgressRule};
 pub use http::HttpExecutor;
 pub use launcher::{LAUNCH_PROCESS, launch_process};
 pub use output::OUTPUT_BYTES_DEFAULT;
 pub use process::{LauncherCommand, ProcessExecutor, ProcessPolicy};
+pub use user::{ProgramUser, UserError};
 
 /// What the executors of a node may do, and where they work.
 #[derive(Clone, Debug)]
 pub struct ExecutorOptions {
     /// Which programs may run.
     pub process: ProcessPolicy,
+    /// The user that they run as, if not the node's own.
+    pub process_user: Option<ProgramUser>,
     /// Which addresses may be called.
     pub egress: EgressRule,
     /// Bytes of output that are kept of one attempt.
     pub output_bytes: usize,
     /// The directory under which programs get their working directories; emptied at the start.
     pub work: PathBuf,
+    /// Who hears of targets that report later.
+    pub callbacks: Callbacks,
 }
 
 /// Why a node has no executors.
@@ -54,20 +62,24 @@ pub enum ExecutorError {
         #[source]
         source: std::io::Error,
     },
+    /// Programs cannot run as the user that the configuration names.
+    #[error("execution.process_user: {0}")]
+    User(#[from] UserError),
 }
 
 /// Makes the executors of a node.
 ///
 /// # Errors
-/// [`ExecutorError`] when the HTTP client or the working directory cannot be made.
+/// [`ExecutorError`] when the HTTP client or the working directory cannot be made, or programs cannot run as their user.
 pub fn executors(
     options: ExecutorOptions,
     clock: &Arc<dyn Clock>,
     housekeeping: Housekeeping,
 ) -> Result<Executors, ExecutorError> {
-    let http = HttpExecutor::new(options.egress, Arc::clone(clock))?;
+    let http = HttpExecutor::new(options.egress, options.callbacks, Arc::clone(clock))?;
     let process = ProcessExecutor::new(
         options.process,
+        options.process_user.as_ref(),
         options.work,
         options.output_bytes,
         LauncherCommand::default(),

@@ -8,6 +8,7 @@
 //! that it started is killed.
 
 use std::io;
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -26,10 +27,12 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::launcher::{LAUNCH_PROCESS, Launch, Limits, Stop, Told};
 use super::output::Transcript;
+use super::user::{ProgramUser, RunAs};
 use super::{ExecutorError, failed, failure, items};
 use crate::telemetry::traceparent;
 
@@ -39,6 +42,9 @@ const GRACE_AT_TIMEOUT: Duration = Duration::from_secs(2);
 const GRACE_ON_CANCEL: Duration = Duration::from_secs(10);
 /// How long a guardian may take beyond that before it is killed itself.
 const GUARDIAN_MARGIN: Duration = Duration::from_secs(5);
+/// Programs that are being started at once, for each processor. A thousand that begin together would keep the node from its
+/// own work for so long that it lost its lease, and all of them with it.
+const STARTING_PER_PROCESSOR: usize = 2;
 /// The search path of a program whose task sets none.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -89,6 +95,8 @@ pub struct ProcessExecutor(Arc<Inner>);
 
 struct Inner {
     policy: ProcessPolicy,
+    run_as: Option<RunAs>,
+    starting: Arc<Semaphore>,
     work: PathBuf,
     output_bytes: usize,
     launcher: LauncherCommand,
@@ -105,16 +113,24 @@ impl ProcessExecutor {
     /// Makes the executor of a node, and empties `work`: what an earlier start of the node left there is nobody's.
     ///
     /// # Errors
-    /// [`ExecutorError::Work`] when `work` cannot be made or emptied.
+    /// [`ExecutorError::Work`] when `work` cannot be made or emptied, [`ExecutorError::User`] when programs cannot run as
+    /// `user` there.
     pub fn new(
         policy: ProcessPolicy,
+        user: Option<&ProgramUser>,
         work: PathBuf,
         output_bytes: usize,
         launcher: LauncherCommand,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, ExecutorError> {
         let work = prepare(&work).map_err(|source| ExecutorError::Work { path: work, source })?;
-        Ok(Self(Arc::new(Inner { policy, work, output_bytes, launcher, clock })))
+        let run_as = user.map(RunAs::find).transpose()?.flatten();
+        if let (Some(user), Some(run_as)) = (user, run_as) {
+            run_as.check_way(user, &work)?;
+        }
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let starting = Arc::new(Semaphore::new(processors * STARTING_PER_PROCESSOR));
+        Ok(Self(Arc::new(Inner { policy, run_as, starting, work, output_bytes, launcher, clock })))
     }
 }
 
@@ -152,7 +168,19 @@ impl Executor for ProcessExecutor {
             }
             let attempt = format!("{}-{}-{}", order.execution, order.attempt, order.fencing_token);
             let directory = inner.work.join(attempt);
-            let end = match Attempt::begin(&inner, &order, action, &directory).await {
+            let place = tokio::select! {
+                biased;
+                () = cancel.cancelled() => {
+                    transcript.system("cancelled before the program was started");
+                    return AttemptEnd::Cancelled.into();
+                }
+                place = Arc::clone(&inner.starting).acquire_owned() => place.ok(),
+                () = tokio::time::sleep(order.timeout.into()) => {
+                    transcript.system(format!("not started within {}: others are being started", order.timeout));
+                    return AttemptEnd::TimedOut.into();
+                }
+            };
+            let end = match Attempt::begin(&inner, &order, action, &directory, place).await {
                 Ok(attempt) => attempt.attend(order.timeout, cancel, &transcript).await,
                 Err(error) => refuse(format!("the program's guardian cannot be started: {error}")).into(),
             };
@@ -169,6 +197,20 @@ struct Attempt {
     tell: OwnedWriteHalf,
     told: Lines<BufReader<OwnedReadHalf>>,
     group: Option<Pid>,
+    /// Its place among those that are being started.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// A directory that is removed when this is dropped, unless somebody else has taken it on.
+struct Prepared<'a>(Option<&'a Path>);
+
+impl Drop for Prepared<'_> {
+    fn drop(&mut self) {
+        if let Some(directory) = self.0 {
+            // What stays is removed with the node's next start.
+            let _ = std::fs::remove_dir_all(directory);
+        }
+    }
 }
 
 /// Why a program was told to stop.
@@ -185,8 +227,15 @@ impl Attempt {
         order: &AttemptOrder,
         action: &ProcessAction,
         directory: &Path,
+        place: Option<OwnedSemaphorePermit>,
     ) -> io::Result<Self> {
-        tokio::fs::create_dir_all(Launch::working_directory(directory)).await?;
+        let mut prepared = Prepared(Some(directory));
+        let run = Launch::working_directory(directory);
+        // Not in the background, where it would go on after this was dropped.
+        std::fs::create_dir_all(&run)?;
+        if let Some(run_as) = inner.run_as {
+            [directory, &run].into_iter().try_for_each(|directory| run_as.own(directory))?;
+        }
         let (here, there) = UnixStream::pair()?;
         let there = there.into_std()?;
         there.set_nonblocking(false)?;
@@ -211,14 +260,18 @@ impl Attempt {
                 memory: action.limits.memory,
                 cpu_seconds: action.limits.cpu_time.map(|time| time.0.div_ceil(1_000).max(1)),
                 open_files: action.limits.open_files,
+                processes: action.limits.processes,
             },
+            run_as: inner.run_as,
             directory: directory.to_path_buf(),
             last_resort_ms: order.timeout.0.saturating_add(millis(GRACE_AT_TIMEOUT + GUARDIAN_MARGIN)),
         };
         let mut line = serde_json::to_vec(&launch)?;
         line.push(b'\n');
         tell.write_all(&line).await?;
-        Ok(Self { guardian, tell, told: BufReader::new(told).lines(), group: None })
+        // The guardian knows of it now.
+        prepared.0 = None;
+        Ok(Self { guardian, tell, told: BufReader::new(told).lines(), group: None, place })
     }
 
     /// Stays until the program has ended and nothing of it is left.
@@ -239,7 +292,10 @@ impl Attempt {
             tokio::select! {
                 biased;
                 word = self.next_word() => match word {
-                    Some(Told::Started(group)) => self.group = Pid::from_raw(group),
+                    Some(Told::Started(group)) => {
+                        self.group = Pid::from_raw(group);
+                        self.place = None;
+                    }
                     Some(Told::Used(used)) => usage = Some(used),
                     Some(Told::FailedItems(text)) => match items::of_file(&text) {
                         Ok(items) => failed_items = items,

@@ -9,6 +9,7 @@ use super::cursor::Listing;
 use super::dto::List;
 use super::dto::execution::{Counts, Execution, LogLine, Status, Worker};
 use super::dto::gate::ExecutionChange;
+use super::following;
 use super::problem::{Problem, ProblemBody};
 use super::request::{Call, Content, Parameters};
 use crate::service::Caller;
@@ -112,7 +113,8 @@ pub(super) fn told(call: &Call, caller: &Caller, row: &ExecutionRow) -> Executio
     Execution::of(row, caller.tenant(), call.service.standing(row.id))
 }
 
-/// Lists what an execution's attempts wrote.
+/// Lists what an execution's attempts wrote. With `follow` the answer is a stream of server-sent events: `line`, whose data is
+/// a line and whose id may come back as `Last-Event-ID`, and, when the execution has ended, `end` with its `status`.
 #[utoipa::path(
     get, path = "/api/executions/{id}/logs", tag = "executions",
     params(
@@ -120,8 +122,10 @@ pub(super) fn told(call: &Call, caller: &Caller, row: &ExecutionRow) -> Executio
         ("attempt" = Option<u32>, Query, description = "Only of this attempt"),
         ("limit" = Option<u32>, Query, description = "1 to 1000; 100 if it is left out"),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before"),
+        ("follow" = Option<bool>, Query, description = "Tell what is written as it is written, until the execution has ended"),
+        ("Last-Event-ID" = Option<String>, Header, description = "With `follow`: go on after the event with this id"),
     ),
-    responses((status = 200, description = "A page", body = List<LogLine>))
+    responses((status = 200, description = "A page, or a stream of events", content((List<LogLine> = "application/json"), (String = "text/event-stream"))))
 )]
 pub(super) async fn logs(call: Call) -> Answer {
     let mut parameters = call.parameters()?;
@@ -129,10 +133,19 @@ pub(super) async fn logs(call: Call) -> Answer {
     let id = call.execution()?;
     let attempt = parameters.number("attempt", 1..=u64::from(u32::MAX));
     let attempt = attempt.and_then(|attempt| u32::try_from(attempt).ok());
+    let follow = parameters.flag("follow");
+    if follow && parameters.has("limit") {
+        parameters.refuse("limit", "`limit` does not go with `follow`");
+    }
     let limit = parameters.limit();
     let listing = Listing::new("logs", caller.tenant()).filtered(&format!("{id} {attempt:?}"));
     let after = parameters.cursor(|text| listing.place(text).map(place_in_log));
     parameters.finish()?;
+    if follow {
+        let after = following::last_seen(call.headers(), &listing)?.or(after);
+        let followed = call.service.follow_execution(&caller, id, attempt, after).await?;
+        return Ok(following::answer(followed, listing));
+    }
     let page = call.service.execution_logs(&caller, id, LogQuery { attempt, after, limit }).await?;
     Ok(HttpResponse::Ok().json(List {
         items: page.items.into_iter().map(LogLine::from).collect::<Vec<_>>(),
@@ -140,12 +153,12 @@ pub(super) async fn logs(call: Call) -> Answer {
     }))
 }
 
-fn place_in_log(bytes: [u8; LOG_PLACE_BYTES]) -> OutputCursor {
+pub(super) fn place_in_log(bytes: [u8; LOG_PLACE_BYTES]) -> OutputCursor {
     let part = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     OutputCursor { attempt: part(0), pack: part(4), line: part(8) }
 }
 
-fn bytes_of_place(place: OutputCursor) -> [u8; LOG_PLACE_BYTES] {
+pub(super) fn bytes_of_place(place: OutputCursor) -> [u8; LOG_PLACE_BYTES] {
     let mut bytes = [0; LOG_PLACE_BYTES];
     for (into, part) in bytes.chunks_mut(4).zip([place.attempt, place.pack, place.line]) {
         into.copy_from_slice(&part.to_be_bytes());

@@ -1,12 +1,18 @@
-//! Calls of workers outside the cluster: work from a queue, and what they say of it.
+//! Calls of workers outside the cluster: work from a queue, and what they say of it; and what targets say of attempts that
+//! they report later.
 
 use actix_web::HttpResponse;
+use escapement_domain::identifier::ExecutionId;
 
 use super::dto::List;
 use super::dto::execution::Execution;
 use super::dto::leasing::{Completion, Heartbeat, LeaseExtension, LeaseRequest, Leased, ProgressReport};
+use super::executions::told;
 use super::problem::{Problem, ProblemBody};
-use super::request::{Call, Content};
+use super::request::{Call, Content, Report};
+use crate::executor::LeaseToken;
+use crate::security::TokenError;
+use crate::service::json::Node;
 use crate::service::leasing::LeasedExecution;
 use crate::service::validation;
 
@@ -41,16 +47,26 @@ pub(super) async fn lease(call: Call, body: Content) -> Answer {
     request_body = Heartbeat,
     responses(
         (status = 200, description = "Until when the lease holds now", body = LeaseExtension),
+        (status = 401, description = "There is neither a token nor the lease token of a target", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 404, description = "There is no such execution", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 409, description = "The attempt has ended, or is in other hands", body = ProblemBody<'static>, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn heartbeat(call: Call, body: Content) -> Answer {
-    call.parameters()?.finish()?;
-    let node = call.required_content(&body)?;
-    let (caller, id) = (call.writer(Some(node))?, call.execution()?);
-    let token = validation::heartbeat(node).map_err(Problem::invalid)?;
-    Ok(HttpResponse::Ok().json(LeaseExtension::from(call.service.heartbeat(&caller, id, token).await?)))
+pub(super) async fn heartbeat(report: Report, body: Content) -> Answer {
+    let (node, id) = begin(&report, &body)?;
+    let extension = match &report {
+        Report::Worker(call) => {
+            let caller = call.writer(Some(node))?;
+            let token = validation::heartbeat(node).map_err(Problem::invalid)?;
+            call.service.heartbeat(&caller, id, token).await?
+        }
+        Report::Target(call) => {
+            let token = target(node)?;
+            validation::heartbeat(node).map_err(Problem::invalid)?;
+            call.service.target_lives(id, token).await?
+        }
+    };
+    Ok(HttpResponse::Ok().json(LeaseExtension::from(extension)))
 }
 
 /// Notes how far an attempt is.
@@ -60,17 +76,26 @@ pub(super) async fn heartbeat(call: Call, body: Content) -> Answer {
     request_body = ProgressReport,
     responses(
         (status = 200, description = "The execution", body = Execution),
+        (status = 401, description = "There is neither a token nor the lease token of a target", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 404, description = "There is no such execution", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 409, description = "The attempt has ended, or is in other hands", body = ProblemBody<'static>, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn progress(call: Call, body: Content) -> Answer {
-    call.parameters()?.finish()?;
-    let node = call.required_content(&body)?;
-    let (caller, id) = (call.writer(Some(node))?, call.execution()?);
-    let (token, report) = validation::progress(node).map_err(Problem::invalid)?;
-    let row = call.service.report_progress(&caller, id, token, report).await?;
-    Ok(HttpResponse::Ok().json(Execution::of(&row, caller.tenant(), call.service.standing(id))))
+pub(super) async fn progress(report: Report, body: Content) -> Answer {
+    let (node, id) = begin(&report, &body)?;
+    let (row, caller) = match &report {
+        Report::Worker(call) => {
+            let caller = call.writer(Some(node))?;
+            let (token, said) = validation::progress(node).map_err(Problem::invalid)?;
+            (call.service.report_progress(&caller, id, token, said).await?, caller)
+        }
+        Report::Target(call) => {
+            let token = target(node)?;
+            let (_, said) = validation::progress(node).map_err(Problem::invalid)?;
+            call.service.target_progresses(call.correlation_id(), id, token, said).await?
+        }
+    };
+    Ok(HttpResponse::Ok().json(told(report.call(), &caller, &row)))
 }
 
 /// Ends an attempt.
@@ -80,16 +105,43 @@ pub(super) async fn progress(call: Call, body: Content) -> Answer {
     request_body = Completion,
     responses(
         (status = 200, description = "The execution", body = Execution),
+        (status = 401, description = "There is neither a token nor the lease token of a target", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 404, description = "There is no such execution", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 409, description = "The attempt has ended before, or is in other hands", body = ProblemBody<'static>, content_type = "application/problem+json"),
         (status = 422, description = "Fields are wrong", body = ProblemBody<'static>, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn complete(call: Call, body: Content) -> Answer {
+pub(super) async fn complete(report: Report, body: Content) -> Answer {
+    let (node, id) = begin(&report, &body)?;
+    let (row, caller) = match &report {
+        Report::Worker(call) => {
+            let caller = call.writer(Some(node))?;
+            let validation::Completion { token, outcome } =
+                validation::completion(node).map_err(Problem::invalid)?;
+            (call.service.complete_attempt(&caller, id, token, outcome).await?, caller)
+        }
+        Report::Target(call) => {
+            let token = target(node)?;
+            let outcome = validation::completion(node).map_err(Problem::invalid)?.outcome;
+            call.service.target_completes(call.correlation_id(), id, token, outcome).await?
+        }
+    };
+    Ok(HttpResponse::Ok().json(told(report.call(), &caller, &row)))
+}
+
+/// What every report has.
+fn begin<'b>(report: &Report, body: &'b Content) -> Result<(Node<'b>, ExecutionId), Problem> {
+    let call = report.call();
+    let content = call.required_content(body);
+    if matches!(report, Report::Target(_)) {
+        // Who has no token at all is told nothing else.
+        content.as_ref().map_or(Err(TokenError::Missing.into()), |node| target(*node))?;
+    }
     call.parameters()?.finish()?;
-    let node = call.required_content(&body)?;
-    let (caller, id) = (call.writer(Some(node))?, call.execution()?);
-    let validation::Completion { token, outcome } = validation::completion(node).map_err(Problem::invalid)?;
-    let row = call.service.complete_attempt(&caller, id, token, outcome).await?;
-    Ok(HttpResponse::Ok().json(Execution::of(&row, caller.tenant(), call.service.standing(id))))
+    Ok((content?, call.execution()?))
+}
+
+/// The lease token of a target, which needs no other.
+fn target(node: Node<'_>) -> Result<LeaseToken, Problem> {
+    validation::lease_token(node).ok_or_else(|| TokenError::Missing.into())
 }

@@ -15,6 +15,7 @@ mod dead_letters;
 mod dto;
 mod elsewhere;
 mod executions;
+mod following;
 mod front;
 mod gates;
 mod leasing;

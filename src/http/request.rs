@@ -41,6 +41,23 @@ pub(super) struct Call {
     correlation_id: Arc<str>,
 }
 
+/// A report on an attempt.
+pub(super) enum Report {
+    /// By somebody whose token was checked: a worker outside the cluster.
+    Worker(Call),
+    /// By somebody who showed none: the target of the attempt, if it has its lease token.
+    Target(Call),
+}
+
+impl Report {
+    /// The request, whoever sent it.
+    pub(super) fn call(&self) -> &Call {
+        match self {
+            Self::Worker(call) | Self::Target(call) => call,
+        }
+    }
+}
+
 /// The content of a request, of bounded length.
 pub(super) struct Content(web::Bytes);
 
@@ -77,7 +94,27 @@ impl FromRequest for Call {
     }
 }
 
+impl FromRequest for Report {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        if request.extensions().contains::<Principal>() {
+            return ready(Call::from_request(request, payload).into_inner().map(Self::Worker));
+        }
+        // Nobody: no tenant has its name, and no permission goes with no role.
+        let nobody = Principal { subject: String::new(), tenant: String::new(), roles: Vec::new() };
+        request.extensions_mut().insert(nobody);
+        ready(Call::from_request(request, payload).into_inner().map(Self::Target))
+    }
+}
+
 impl Call {
+    /// The request that everything which follows goes back to.
+    pub(super) fn correlation_id(&self) -> Arc<str> {
+        self.correlation_id.clone()
+    }
+
     /// The caller of a read.
     pub(super) fn reader(&self, parameters: &mut Parameters) -> Caller {
         Caller {
@@ -159,6 +196,11 @@ impl Call {
     /// The query parameters.
     pub(super) fn parameters(&self) -> Result<Parameters, Problem> {
         Parameters::of(self.request.query_string())
+    }
+
+    /// The headers.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        self.request.headers()
     }
 
     /// Reads the content as JSON; nothing is `None`.
@@ -264,6 +306,11 @@ impl Parameters {
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
         self.known.push(name);
         self.entries.remove(name)
+    }
+
+    /// Whether a parameter is there that was not taken yet.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
     }
 
     /// Takes a parameter and reads it.

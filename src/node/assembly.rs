@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::callbacks::NodeCallbacks;
 use super::desk::{NodeDesk, PeerDesk};
 use super::evidence::Witness;
 use super::history::PeerHistory;
@@ -32,6 +33,7 @@ use super::membership::NodeCluster;
 use super::outputs::NodeOutputs;
 use super::state_machine::StateMachine;
 use super::timekeeping::{Timekeeper, step_down_with_a_bad_clock};
+use crate::executor::Callbacks;
 use crate::service::{Service, ServiceParts};
 
 /// How long before the end of a lease attempts are killed.
@@ -65,6 +67,8 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// Its random numbers.
     pub entropy: Arc<dyn Entropy>,
+    /// Who hears of targets that report later; the executors expect what they say.
+    pub callbacks: Callbacks,
     /// What carries attempts out; made once the read models are there, which housekeeping needs.
     pub executors: ExecutorsMaker,
     /// Attempts at once.
@@ -223,7 +227,8 @@ struct Core {
 
 impl Core {
     /// Sets up where questions for the leader end: this node's own, and those of its peers.
-    fn open_desk(&self, clock: &Arc<dyn Clock>, observer: &Arc<dyn Observer>) -> Arc<PeerDesk> {
+    fn open_desk(&self, surroundings: &Surroundings) -> Arc<PeerDesk> {
+        let Surroundings { clock, observer, callbacks, .. } = surroundings;
         let front = Front::start(FrontParts {
             log: self.log.clone(),
             machine: self.machine.clone(),
@@ -246,6 +251,8 @@ impl Core {
             projections: self.projections.clone(),
             group: self.group.clone(),
             clock: clock.clone(),
+            machine: self.machine.clone(),
+            callbacks: callbacks.clone(),
         });
         let answering: Weak<PeerDesk> = Arc::downgrade(&peers);
         self.transport.register(answering);
@@ -253,7 +260,7 @@ impl Core {
     }
 
     fn start_actors(self, surroundings: Surroundings) -> Result<Node, AssemblyError> {
-        let peers = self.open_desk(&surroundings.clock, &surroundings.observer);
+        let peers = self.open_desk(&surroundings);
         let service = self.service(&surroundings);
         let timekeeper = Timekeeper {
             node: self.node,
@@ -275,7 +282,7 @@ impl Core {
             leadership,
             witness,
         } = self;
-        let Surroundings { clock, entropy, executors, slots, offers, observer } = surroundings;
+        let Surroundings { clock, entropy, callbacks: _, executors, slots, offers, observer } = surroundings;
         let executors = executors(&projections).map_err(AssemblyError::Executors)?;
         let wheel = WheelHandle::start(WheelParts {
             log: log.clone(),
@@ -329,6 +336,11 @@ impl Core {
             entropy: surroundings.entropy.clone(),
             read_models: Arc::new(self.projections.clone()),
             outputs: Arc::new(NodeOutputs::new(self.node, self.projections.clone(), self.transport.clone())),
+            callbacks: Arc::new(NodeCallbacks::new(
+                self.node,
+                surroundings.callbacks.clone(),
+                self.transport.clone(),
+            )),
             cluster: Arc::new(NodeCluster::new(
                 self.node,
                 self.group.clone(),

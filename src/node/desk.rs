@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use escapement_actors::intent::{Heard, Heartbeat, Renewal, Renewed, Submission, SubmitError};
+use escapement_actors::machine::Machine;
 use escapement_actors::ports::Clock;
 use escapement_actors::projection::Projections;
 use escapement_actors::task::Front;
@@ -17,6 +18,7 @@ use futures::future::BoxFuture;
 use super::evidence::contradiction;
 use super::leader::Desk;
 use super::peer::{Question, Reply};
+use crate::executor::Callbacks;
 use crate::service::Cluster;
 
 /// Bytes of event blocks in one answer.
@@ -52,12 +54,14 @@ pub(super) struct PeerDesk {
     pub(super) projections: Projections,
     pub(super) group: Group,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) machine: Arc<Machine>,
+    pub(super) callbacks: Callbacks,
 }
 
 impl PeerService for PeerDesk {
     fn handle(&self, _from: NodeId, request: Bytes) -> BoxFuture<'static, Result<Bytes, String>> {
         let (desk, projections, group) = (self.desk.clone(), self.projections.clone(), self.group.clone());
-        let clock = self.clock.clone();
+        let (clock, machine, callbacks) = (self.clock.clone(), self.machine.clone(), self.callbacks.clone());
         Box::pin(async move {
             let reply = match Question::decode(&request).map_err(|error| error.to_string())? {
                 Question::Submit(submission) => Reply::Answer(desk.submit(*submission).await),
@@ -73,6 +77,10 @@ impl PeerService for PeerDesk {
                         .map(|blocks| blocks.into_iter().map(Vec::from).collect())
                         .map_err(|error| error.to_string()),
                 ),
+                Question::Callback { execution, token, said } => {
+                    let told = callbacks.hear(execution, token, said);
+                    Reply::Callback(told.map(|told| (told, machine.applied())))
+                }
                 Question::Clock => Reply::Clock(clock.now()),
                 Question::ZoneData => Reply::ZoneData(zone_data_version().to_owned()),
                 Question::Status => Reply::Status(Cluster::status(&group).await.into()),

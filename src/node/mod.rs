@@ -4,6 +4,7 @@
 //! the operating system; each is thin.
 
 pub mod assembly;
+mod callbacks;
 pub mod clock;
 mod desk;
 mod evidence;
@@ -14,6 +15,7 @@ mod membership;
 mod observer;
 mod outputs;
 mod peer;
+mod retention;
 mod run;
 mod state_machine;
 mod timekeeping;

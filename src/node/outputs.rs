@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use escapement_actors::projection::{OutputPage, Projections};
-use escapement_domain::identifier::NodeId;
+use escapement_domain::identifier::{ExecutionId, NodeId};
 use escapement_raft::Transport;
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
 
 use super::peer::{Question, Reply};
 use crate::service::Outputs;
@@ -35,6 +37,14 @@ fn failed(error: impl std::fmt::Display) -> HistoryError {
 }
 
 impl Outputs for NodeOutputs {
+    fn growth(&self, execution: ExecutionId, node: NodeId) -> BoxStream<'static, ()> {
+        if node != self.node {
+            return stream::pending().boxed();
+        }
+        let told = self.projections.output().follow(execution);
+        stream::unfold(told, |mut told| async move { told.changed().await.ok().map(|()| ((), told)) }).boxed()
+    }
+
     fn read(&self, query: OutputQuery) -> BoxFuture<'static, Result<OutputPage, HistoryError>> {
         let OutputQuery { execution, attempt, node, after, limit } = query;
         if node == self.node {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
 use super::membership::Told;
+use crate::executor::{LeaseToken, Said, Told as CallbackTold};
 
 /// Bytes of one question or answer.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -38,6 +39,8 @@ pub(super) enum Question {
     ZoneData,
     /// To the leader: a worker outside the cluster lives.
     Heartbeat(Heartbeat),
+    /// To the node that waits for an attempt: what its target says.
+    Callback { execution: ExecutionId, token: LeaseToken, said: Said },
 }
 
 /// An answer.
@@ -61,6 +64,8 @@ pub(super) enum Reply {
     ZoneData(String),
     /// To a sign of life.
     Heard(Result<Heard, SubmitError>),
+    /// To what a target says: what it is told, and the index that the node had applied; none if nobody waits for it.
+    Callback(Option<(CallbackTold, u64)>),
 }
 
 impl Question {

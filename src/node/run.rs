@@ -5,15 +5,14 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use escapement_actors::ports::{Clock, Entropy, Executors};
-use escapement_actors::projection::Projections;
+use escapement_actors::projection::{Projections, Pruned};
 use escapement_domain::command::{Offers, Programs};
 use escapement_domain::identifier::NodeId;
-use escapement_domain::timestamp::Span;
 use escapement_raft::{
     Address, DataDirectory, Formation, IdentityError, MemoryNetwork, Options, TcpTransport, Transport,
 };
@@ -23,8 +22,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::assembly::{AssemblyError, Node, Parts, Surroundings};
 use super::clock::{SystemClock, SystemEntropy};
 use super::observer::{MetricsObserver, count_outcomes};
+use super::retention::Retention;
 use crate::config::{Config, ConfigError, NodeConfig};
-use crate::executor::{ExecutorOptions, Housekeeping, ProcessPolicy, executors};
+use crate::executor::{Callbacks, ExecutorOptions, Housekeeping, ProcessPolicy, executors};
 use crate::http::{self, ServeError};
 use crate::security::{KeyError, Keys, MintError, Role, create_secret, random_secret, write_secret};
 use crate::store::{OpenError, SledStorage, StorageOptions};
@@ -36,8 +36,6 @@ const DRAIN: Duration = Duration::from_secs(6);
 const DEV_TOKEN: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Threads that answer HTTP calls.
 const HTTP_WORKERS: usize = 2;
-/// Rows that one step of housekeeping removes.
-const PRUNED_AT_ONCE: usize = 10_000;
 
 /// A node for development.
 #[derive(Clone, Debug)]
@@ -205,10 +203,11 @@ async fn serve(plan: Plan, log_runtime: &Runtime) -> Result<(), RunError> {
         formation,
         storage: Arc::new(storage),
         log_runtime: Some(log_runtime.handle().clone()),
-        surroundings: surroundings(&config, &place.data, &metrics),
+        surroundings: surroundings(&config, &place, &metrics),
     })
     .await?;
     let server = http::serve(&[place.api], node.service.clone(), keys, metrics.clone(), HTTP_WORKERS)?;
+    actix_web::rt::spawn(Retention::of(&config.execution).keep_up(node.projections.clone()));
     actix_web::rt::spawn(count_outcomes(node.machine.clone(), metrics.clone()));
     actix_web::rt::spawn(keep_metrics(
         node.machine.clone(),
@@ -283,7 +282,7 @@ fn log_options(config: &Config) -> Options {
     }
 }
 
-fn surroundings(config: &Config, data: &Path, metrics: &Metrics) -> Surroundings {
+fn surroundings(config: &Config, place: &NodeConfig, metrics: &Metrics) -> Surroundings {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let execution = config.execution.clone();
@@ -293,21 +292,24 @@ fn surroundings(config: &Config, data: &Path, metrics: &Metrics) -> Surroundings
             Programs::Listed(listed.iter().map(|path| path.as_str().into()).collect())
         }
     };
+    let callbacks = Callbacks::new(place.id, &place.public_url, clock.clone(), entropy.clone());
     let options = ExecutorOptions {
         process: execution.process.clone(),
+        process_user: execution.process_user.clone(),
         egress: execution.egress.clone(),
         output_bytes: execution.output_bytes,
-        work: data.join("work"),
+        work: place.data.join("work"),
+        callbacks: callbacks.clone(),
     };
-    let (keep, slots, at) =
-        (execution.keep_executions.min(execution.keep_output), execution.slots, clock.clone());
+    let (retention, slots, at) = (Retention::of(&execution), execution.slots, clock.clone());
     let make = move |projections: &Projections| -> Result<Executors, String> {
-        executors(options, &at, housekeeping(projections.clone(), at.clone(), keep))
+        executors(options, &at, housekeeping(projections.clone(), at.clone(), retention))
             .map_err(|error| error.to_string())
     };
     Surroundings {
         clock,
         entropy,
+        callbacks,
         executors: Box::new(make),
         slots,
         offers: Offers { http: true, builtin: true, programs },
@@ -315,23 +317,13 @@ fn surroundings(config: &Config, data: &Path, metrics: &Metrics) -> Surroundings
     }
 }
 
-/// Removes what is older than the retention, step by step, so that nobody waits long.
-fn housekeeping(projections: Projections, clock: Arc<dyn Clock>, keep: Duration) -> Housekeeping {
+/// Lets a task remove what is older than the retention on the node that runs it.
+fn housekeeping(projections: Projections, clock: Arc<dyn Clock>, retention: Retention) -> Housekeeping {
     Arc::new(move || {
-        let (projections, now) = (projections.clone(), clock.now());
-        let keep = Span(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
+        let (projections, clock) = (projections.clone(), clock.clone());
         Box::pin(async move {
-            let (mut executions, mut output) = (0, 0);
-            loop {
-                let pruned =
-                    projections.prune(now, keep, PRUNED_AT_ONCE).map_err(|error| error.to_string())?;
-                executions += pruned.executions;
-                output += pruned.output;
-                if pruned.executions < PRUNED_AT_ONCE && pruned.output < PRUNED_AT_ONCE {
-                    return Ok(format!(r#"{{"executions_removed":{executions},"output_removed":{output}}}"#));
-                }
-                tokio::task::yield_now().await;
-            }
+            let Pruned { executions, output } = retention.enforce(&projections, &*clock).await?;
+            Ok(format!(r#"{{"executions_removed":{executions},"output_removed":{output}}}"#))
         })
     })
 }

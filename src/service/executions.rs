@@ -11,9 +11,10 @@ use escapement_domain::identifier::{ExecutionId, TaskId};
 use super::Service;
 use super::caller::Caller;
 use super::failure::ServiceError;
+use super::following::no_answer;
 use super::history::{
-    AttemptWorker, ExecutionPage, ExecutionQuery, ExecutionRow, HistoryError, LineStream, OutputCursor,
-    OutputLine, OutputQuery,
+    AttemptWorker, ExecutionPage, ExecutionQuery, ExecutionRow, HistoryError, OutputCursor, OutputLine,
+    OutputQuery,
 };
 use super::waiting::waiting_for;
 use crate::security::Permission;
@@ -145,15 +146,7 @@ impl Service {
                     page.items.extend(of_attempt.lines);
                     page.next = of_attempt.next;
                 }
-                Err(HistoryError::Elsewhere) => page.items.push(OutputLine {
-                    attempt: attempt.number,
-                    at: attempt.started_at,
-                    stream: LineStream::System,
-                    text: format!(
-                        "what attempt {} wrote is on node {node}, which does not answer",
-                        attempt.number
-                    ),
-                }),
+                Err(HistoryError::Elsewhere) => page.items.push(no_answer(attempt)),
                 Err(error) => return Err(error.into()),
             }
             if page.next.is_some() {
@@ -272,10 +265,10 @@ impl Service {
 }
 
 /// The place behind everything that an attempt wrote.
-fn behind(attempt: u32) -> OutputCursor {
+pub(super) fn behind(attempt: u32) -> OutputCursor {
     OutputCursor { attempt, pack: u32::MAX, line: u32::MAX }
 }
 
-fn is_behind(place: OutputCursor) -> bool {
+pub(super) fn is_behind(place: OutputCursor) -> bool {
     place == behind(place.attempt) && place.attempt < u32::MAX
 }

@@ -10,9 +10,10 @@ use escapement_domain::task::state::Stream;
 use escapement_domain::timestamp::Timestamp;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 
 pub use escapement_actors::projection::{
-    AttemptRow, AttemptWorker, EventPage, ExecutionPage, ExecutionQuery, ExecutionRow, LineStream,
+    AttemptRow, AttemptWorker, EventPage, ExecutionPage, ExecutionQuery, ExecutionRow, LineStream, Outcome,
     OutputCursor, OutputLine, OutputPage, Statistics, StreamPage,
 };
 
@@ -118,6 +119,8 @@ pub struct OutputQuery {
 pub trait Outputs: Send + Sync + 'static {
     /// Reads what one attempt wrote, here or on the node that made it.
     fn read(&self, query: OutputQuery) -> BoxFuture<'static, Result<OutputPage, HistoryError>>;
+    /// Yields when an execution may have written more on a node since this was called; never for another node than this.
+    fn growth(&self, execution: ExecutionId, node: NodeId) -> BoxStream<'static, ()>;
 }
 
 impl ReadModels for Projections {

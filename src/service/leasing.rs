@@ -216,7 +216,7 @@ impl Service {
         caller.may(Permission::Work)?;
         let task = self.held_task(caller, execution).await?;
         let ProgressReport { percent, message } = report;
-        let intent = Intent::ReportProgress { task, execution, token, percent, message };
+        let intent = Intent::ReportProgress { task, execution, token, percent, message, of_node: false };
         self.tell_of(caller, execution, intent).await
     }
 

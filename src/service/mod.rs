@@ -12,6 +12,7 @@ mod backfills;
 mod breakers;
 mod bulk;
 mod calendars;
+pub mod callbacks;
 pub mod caller;
 pub mod cluster;
 mod consistency;
@@ -21,6 +22,7 @@ pub mod executions;
 mod explanation;
 pub mod failure;
 pub mod fires;
+pub mod following;
 mod forecast;
 mod gates;
 pub mod group;
@@ -57,6 +59,7 @@ pub use self::backfills::BackfillView;
 pub use self::breakers::BreakerView;
 pub use self::bulk::{BulkItem, BulkOutcome};
 pub use self::calendars::{CalendarPage, CalendarView};
+pub use self::callbacks::CallbackDesk;
 pub use self::caller::{Caller, Consistency, fingerprint};
 pub use self::cluster::Cluster;
 pub use self::explanation::{Explained, Explanation};
@@ -94,6 +97,8 @@ pub struct ServiceParts {
     pub read_models: Arc<dyn ReadModels>,
     /// What attempts wrote, on whichever node.
     pub outputs: Arc<dyn Outputs>,
+    /// The attempts whose targets report later, on whichever node.
+    pub callbacks: Arc<dyn CallbackDesk>,
     /// The group of nodes.
     pub cluster: Arc<dyn Cluster>,
 }

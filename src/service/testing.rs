@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use escapement_actors::intent::{Heard, Heartbeat, Intent, Renewal, Renewed, Submission, SubmitError};
+use escapement_actors::intent::{self, Heartbeat, Intent, Renewal, Renewed, Submission, SubmitError};
 use escapement_actors::machine::Machine;
 use escapement_actors::ports::{Clock, Entropy, Leader, Leadership, Log, Silent};
 use escapement_actors::projection::Projections;
@@ -24,14 +24,17 @@ use escapement_domain::task::plan::{self, Delay, Timetable};
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::task::state::{Phase, Task};
 use escapement_domain::timestamp::Timestamp;
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::callbacks::{CallbackDesk, Heard};
 use super::cluster::{Cluster, ClusterError, ClusterStatus, NodeStatus};
 use super::history::{HistoryError, LineStream, OutputLine, OutputPage, OutputQuery, Outputs};
 use super::{Caller, Consistency, Service, ServiceError, ServiceParts};
+use crate::executor::{LeaseToken, Said};
 use crate::security::{Principal, Role};
 use crate::store::MemoryStorage;
 
@@ -147,17 +150,28 @@ impl Leader for TestLeader {
         async { Err(SubmitError::Busy) }.boxed()
     }
 
-    fn heartbeat(&self, heartbeat: Heartbeat) -> BoxFuture<'static, Result<Heard, SubmitError>> {
+    fn heartbeat(&self, heartbeat: Heartbeat) -> BoxFuture<'static, Result<intent::Heard, SubmitError>> {
         let heard = self.machine.read(|replica| {
-            let Some(open) = replica.execution(heartbeat.execution) else { return Heard::NoSuchExecution };
+            let Some(open) = replica.execution(heartbeat.execution) else {
+                return intent::Heard::NoSuchExecution;
+            };
             match open.grant() {
                 Some(grant) if grant.token == heartbeat.token => {
-                    Heard::Until { lease_millis: 30_000, cancel: open.cancelling.is_some() }
+                    intent::Heard::Until { lease_millis: 30_000, cancel: open.cancelling.is_some() }
                 }
-                _ => Heard::Stale,
+                _ => intent::Heard::Stale,
             }
         });
         async move { Ok(heard) }.boxed()
+    }
+}
+
+/// No attempt here has a target that reports later.
+struct NoTargets;
+
+impl CallbackDesk for NoTargets {
+    fn say(&self, _: ExecutionId, _: LeaseToken, _: Said) -> BoxFuture<'static, Heard> {
+        async move { Heard::Stale }.boxed()
     }
 }
 
@@ -244,8 +258,13 @@ impl Outputs for TestOutputs {
             stream: LineStream::Stdout,
             text: (*text).to_owned(),
         };
-        let page = OutputPage { lines: page.iter().map(|(_, text)| line(text)).collect(), next };
+        let places = page.iter().map(|(line, _)| place(*line)).collect();
+        let page = OutputPage { lines: page.iter().map(|(_, text)| line(text)).collect(), places, next };
         async move { Ok(page) }.boxed()
+    }
+
+    fn growth(&self, _: ExecutionId, _: NodeId) -> BoxStream<'static, ()> {
+        futures::stream::pending().boxed()
     }
 }
 
@@ -295,6 +314,7 @@ impl TestNode {
             leader: Arc::new(TestLeader { front, machine: machine.clone(), way: way.clone() }),
             clock: clock.clone(),
             entropy: Arc::new(Counting(AtomicU64::new(1))),
+            callbacks: Arc::new(NoTargets),
             read_models: Arc::new(projections),
             outputs: outputs.clone(),
             cluster: cluster.clone(),

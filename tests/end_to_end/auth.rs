@@ -33,7 +33,10 @@ fn guarded() -> Vec<(&'static str, String)> {
     calls.extend(["run", "pause", "resume"].map(|verb| ("POST", format!("{task}/{verb}"))));
     calls.extend(["next", "events"].map(|noun| ("GET", format!("{task}/{noun}"))));
     calls.extend(["", "/logs"].map(|noun| ("GET", format!("{execution}{noun}"))));
-    calls.extend(["cancel", "retry"].map(|verb| ("POST", format!("{execution}/{verb}"))));
+    calls.extend(
+        ["cancel", "retry", "heartbeat", "progress", "complete"]
+            .map(|verb| ("POST", format!("{execution}/{verb}"))),
+    );
     calls
 }
 

@@ -269,6 +269,8 @@ pub enum Request {
         percent: Option<u8>,
         /// A sentence for people.
         message: Option<Arc<str>>,
+        /// Whether a node has it, for a target that reports later; a worker outside the cluster otherwise.
+        of_node: bool,
     },
     /// Attempts of workers outside the cluster are over: nothing was heard of the worker, or it took too long.
     EndLeases(Vec<LeaseEnd>),

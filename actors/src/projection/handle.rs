@@ -285,12 +285,18 @@ impl Projections {
         all
     }
 
-    /// Removes executions that ended more than `keep` before `now`, and captured output as old, at most about `limit` of
-    /// each. The event log keeps what happened. Call it again until it removes nothing.
+    /// Removes executions that ended more than `keep` before `now`, and captured output that is older than its own `keep_output`,
+    /// at most about `limit` of each. The event log keeps what happened. Call it again until it removes nothing.
     ///
     /// # Errors
     /// [`Failure`] when the storage fails or a row cannot be read.
-    pub fn prune(&self, now: Timestamp, keep: Span, limit: usize) -> Result<Pruned, Failure> {
+    pub fn prune(
+        &self,
+        now: Timestamp,
+        keep: Span,
+        keep_output: Span,
+        limit: usize,
+    ) -> Result<Pruned, Failure> {
         let cutoff = now.minus(keep);
         let mut executions = 0;
         for tenant in self.0.log.heads().into_keys() {
@@ -299,7 +305,7 @@ impl Projections {
             }
             executions += self.prune_tenant(tenant, cutoff, limit - executions)?;
         }
-        Ok(Pruned { executions, output: self.0.output.prune(cutoff, limit)? })
+        Ok(Pruned { executions, output: self.0.output.prune(now.minus(keep_output), limit)? })
     }
 
     fn prune_tenant(&self, tenant: TenantId, cutoff: Timestamp, limit: usize) -> Result<usize, Failure> {

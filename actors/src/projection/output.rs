@@ -14,7 +14,7 @@ use escapement_domain::identifier::ExecutionId;
 use escapement_domain::timestamp::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::keys;
 use crate::ports::{OutputChunk, OutputSink, OutputStore, OutputStream, Storage, Tree, Write};
@@ -98,6 +98,8 @@ pub struct OutputCursor {
 pub struct OutputPage {
     /// The lines.
     pub lines: Vec<OutputLine>,
+    /// The place of each line.
+    pub places: Vec<OutputCursor>,
     /// Where the next page begins; none when there is no more for now.
     pub next: Option<OutputCursor>,
 }
@@ -126,6 +128,8 @@ pub struct CapturedOutput {
     storage: Arc<dyn Storage>,
     waiting: Mutex<Waiting>,
     wake: Notify,
+    /// Those who follow what an execution writes.
+    followers: Mutex<BTreeMap<ExecutionId, watch::Sender<()>>>,
 }
 
 #[derive(Default)]
@@ -146,7 +150,8 @@ impl CapturedOutput {
     /// Keeps output in this storage.
     #[must_use]
     pub fn new(storage: Arc<dyn Storage>) -> Arc<Self> {
-        Arc::new(Self { storage, waiting: Mutex::default(), wake: Notify::new() })
+        let (waiting, followers) = Default::default();
+        Arc::new(Self { storage, waiting, wake: Notify::new(), followers })
     }
 
     /// Reads what an execution wrote on this node, of one attempt or of all, after a cursor.
@@ -174,6 +179,7 @@ impl CapturedOutput {
                     return Ok(page);
                 }
                 page.lines.push(text.clone());
+                page.places.push(cursor);
                 page.next = Some(cursor);
             }
             place = (key.0, key.1, key.2.saturating_add(1));
@@ -204,6 +210,14 @@ impl CapturedOutput {
             (Some(memory), _) => Some(memory),
             (None, stored) => stored,
         })
+    }
+
+    /// Tells whenever an execution has written more on this node. Subscribe, then read.
+    pub fn follow(&self, execution: ExecutionId) -> watch::Receiver<()> {
+        let mut followers = self.followers.lock();
+        // Who went away is forgotten when somebody comes.
+        followers.retain(|_, told| told.receiver_count() > 0);
+        followers.entry(execution).or_insert_with(|| watch::Sender::new(())).subscribe()
     }
 
     /// Resolves when enough waits for a flush to begin early.
@@ -254,6 +268,10 @@ impl CapturedOutput {
         if waiting.bytes >= FLUSH_BYTES {
             self.wake.notify_one();
         }
+        drop(waiting);
+        if let Some(told) = self.followers.lock().get(&execution) {
+            told.send_replace(());
+        }
         true
     }
 
@@ -264,15 +282,20 @@ impl CapturedOutput {
     /// Those of the storage.
     pub fn prune(&self, cutoff: Timestamp, limit: usize) -> io::Result<usize> {
         let to = super::listing::first_at(cutoff).0.to_be_bytes();
-        let mut batch = Vec::new();
-        for (key, bytes) in self.storage.scan(Tree::Output, &[], &to, limit, false)? {
-            let (_, pack) = read_pack(&key, &bytes)?;
-            if pack.last().is_none_or(|line| line.at < cutoff) {
-                batch.push(Write { tree: Tree::Output, key, value: None });
+        let (mut from, mut removed) = (Vec::new(), 0);
+        while removed < limit {
+            let packs = self.storage.scan(Tree::Output, &from, &to, limit, false)?;
+            let Some((last, _)) = packs.last() else { break };
+            from.clone_from(last);
+            from.push(0);
+            let mut batch = Vec::new();
+            for (key, bytes) in packs {
+                let (_, pack) = read_pack(&key, &bytes)?;
+                if pack.last().is_none_or(|line| line.at < cutoff) {
+                    batch.push(Write { tree: Tree::Output, key, value: None });
+                }
             }
-        }
-        let removed = batch.len();
-        if removed > 0 {
+            removed += batch.len();
             self.storage.write(batch)?;
         }
         Ok(removed)

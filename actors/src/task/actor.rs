@@ -158,12 +158,15 @@ fn as_it_is(intent: &Intent) -> Option<Request> {
         Intent::CompleteAttempt { execution, token, outcome, .. } => {
             Request::CompleteAttempt { execution: *execution, token: *token, outcome: outcome.clone() }
         }
-        Intent::ReportProgress { execution, token, percent, message, .. } => Request::ReportProgress {
-            execution: *execution,
-            token: *token,
-            percent: *percent,
-            message: message.clone(),
-        },
+        Intent::ReportProgress { execution, token, percent, message, of_node, .. } => {
+            Request::ReportProgress {
+                execution: *execution,
+                token: *token,
+                percent: *percent,
+                message: message.clone(),
+                of_node: *of_node,
+            }
+        }
         Intent::CancelBackfill { task, backfill } => {
             Request::CancelBackfill { task: *task, backfill: *backfill }
         }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use escapement::executor::Callbacks;
 use escapement::node::assembly::{Node, Parts, Surroundings};
 use escapement::service::Service;
 use escapement_actors::machine::Machine;
@@ -214,6 +215,9 @@ impl Start {
         let executor = self.world.target.called_by(self.id);
         let transport = self.world.network.connect(self.local, address(self.id).peer);
         let programs = if self.lacks_program { Vec::new() } else { vec![RARE_PROGRAM.into()] };
+        let entropy = Arc::new(self.world.nature.clone());
+        let api = format!("http://{}", address(self.id).api);
+        let callbacks = Callbacks::new(self.id, &api, self.clock.clone(), entropy.clone());
         let executors = Executors { http: executor.clone(), process: executor.clone(), builtin: executor };
         Parts {
             node: self.id,
@@ -226,7 +230,8 @@ impl Start {
             log_runtime: None,
             surroundings: Surroundings {
                 clock: self.clock,
-                entropy: Arc::new(self.world.nature.clone()),
+                entropy,
+                callbacks,
                 executors: Box::new(move |_| Ok(executors)),
                 slots: self.slots,
                 offers: Offers { http: true, builtin: true, programs: Programs::Listed(programs) },

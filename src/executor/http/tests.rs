@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use escapement_actors::ports::OutputStream;
+use escapement_domain::identifier::NodeId;
 use escapement_domain::timestamp::Span;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::super::egress::Cidr;
-use super::super::fixtures::{Lines, clock, order};
+use super::super::fixtures::{Drawn, Lines, clock, order};
 use super::*;
 
 /// A target that gives every connection the same answer and closes it; tells each request, whole.
@@ -62,8 +63,12 @@ fn post(url: &str) -> HttpAction {
     }
 }
 
+fn callbacks() -> Callbacks {
+    Callbacks::new(NodeId(3), "http://n3:7070", clock(), Arc::new(Drawn))
+}
+
 fn executor(allow: impl IntoIterator<Item = Cidr>) -> HttpExecutor {
-    HttpExecutor::new(EgressRule::new(allow), clock()).expect("a client")
+    HttpExecutor::new(EgressRule::new(allow), callbacks(), clock()).expect("a client")
 }
 
 async fn run(action: HttpAction) -> (AttemptEnd, Vec<String>) {

@@ -26,7 +26,7 @@ fn shell(script: &str) -> ProcessAction {
 
 fn executor(work: &Path, policy: ProcessPolicy) -> ProcessExecutor {
     let launcher = LauncherCommand { arguments: AS_LAUNCHER.map(Into::into).into() };
-    ProcessExecutor::new(policy, work.join("work"), 10_000, launcher, clock()).expect("work directory")
+    ProcessExecutor::new(policy, None, work.join("work"), 10_000, launcher, clock()).expect("work directory")
 }
 
 struct Ran {
@@ -234,7 +234,7 @@ async fn too_much_output_is_cut_and_does_not_hold_the_program_up() {
 #[tokio::test]
 async fn limits_hold() {
     let mut action = shell("ulimit -n; ulimit -c; ulimit -v");
-    action.limits = ProcessLimits { memory: Some(1 << 30), cpu_time: None, open_files: Some(17) };
+    action.limits = ProcessLimits { memory: Some(1 << 30), open_files: Some(17), ..ProcessLimits::default() };
     assert_eq!(run(action).await.stdout(), ["17", "0", "1048576"]);
 
     let mut busy = shell("while true; do :; done");

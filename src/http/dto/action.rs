@@ -31,6 +31,11 @@ pub(in crate::http) enum Action {
         #[serde(default)]
         #[schema(default = "response")]
         completion: Completion,
+        /// With the completion `callback`: how long the target may keep silent, neither heartbeat nor progress, before the
+        /// attempt has timed out; as long as the attempt may take if it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(example = "1m")]
+        heartbeat_timeout: Option<String>,
     },
     /// Runs a program on a node that allows it.
     Process {
@@ -77,7 +82,7 @@ pub(in crate::http) enum Completion {
     /// The response.
     #[default]
     Response,
-    /// A later report of the target. Not available yet.
+    /// A later report of the target, if it answers 202.
     Callback,
 }
 
@@ -93,6 +98,9 @@ pub(in crate::http) struct Limits {
     /// Open file descriptors.
     #[serde(default)]
     open_files: Option<u64>,
+    /// Processes and threads of its user at once, those of other attempts among them. Binds no program of root.
+    #[serde(default)]
+    processes: Option<u64>,
 }
 
 /// Something that the scheduler itself can do.
@@ -116,7 +124,13 @@ impl From<domain::Action> for Action {
                 body: json(http.body),
                 completion: match http.completion {
                     domain::Completion::Response => Completion::Response,
-                    domain::Completion::Callback => Completion::Callback,
+                    domain::Completion::Callback { .. } => Completion::Callback,
+                },
+                heartbeat_timeout: match http.completion {
+                    domain::Completion::Response => None,
+                    domain::Completion::Callback { heartbeat_timeout } => {
+                        heartbeat_timeout.map(|silence| silence.to_string())
+                    }
                 },
             },
             domain::Action::Process(process) => Self::Process {
@@ -128,6 +142,7 @@ impl From<domain::Action> for Action {
                     memory: process.limits.memory,
                     cpu_time: process.limits.cpu_time.map(|span| span.to_string()),
                     open_files: process.limits.open_files,
+                    processes: process.limits.processes,
                 },
             },
             domain::Action::Queue { queue, payload } => Self::Queue { queue, payload: json(payload) },

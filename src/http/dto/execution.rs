@@ -198,6 +198,19 @@ pub(in crate::http) struct LogLine {
     attempt: u32,
 }
 
+/// The end of what an execution wrote.
+#[derive(Debug, Serialize)]
+pub(in crate::http) struct LogEnd {
+    /// How the execution stands.
+    status: &'static str,
+}
+
+impl LogEnd {
+    pub(in crate::http) fn of(status: escapement_domain::execution::state::Status) -> Self {
+        Self { status: status.name() }
+    }
+}
+
 /// Counts of executions.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct Counts {

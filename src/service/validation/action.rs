@@ -116,13 +116,13 @@ fn http(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<HttpAction> {
     let url = fields.required("url", faults).and_then(|field| url(&field, faults));
     let headers = fields.read("headers", faults, headers);
     let body = fields.take("body").map(|field| field.node.compact());
-    let completion = fields.read("completion", faults, completion);
+    let completion = completion(fields, faults);
     Some(HttpAction {
         method: method.unwrap_or("POST").into(),
         url: url?,
         headers: headers.unwrap_or_default(),
         body,
-        completion: completion.unwrap_or_default(),
+        completion,
     })
 }
 
@@ -179,13 +179,20 @@ fn headers(field: &Field<'_>, faults: &mut Faults) -> Option<BTreeMap<String, St
     Some(headers)
 }
 
-fn completion(field: &Field<'_>, faults: &mut Faults) -> Option<Completion> {
-    let choices = [("response", Completion::Response), ("callback", Completion::Callback)];
-    let found = field.choice(&choices, faults)?;
-    if found == Completion::Callback {
-        faults.add(&field.pointer, "`callback` is not available in this version; allowed: response");
+fn completion(fields: &mut Fields<'_>, faults: &mut Faults) -> Completion {
+    let choices = [("response", false), ("callback", true)];
+    let later = fields.read("completion", faults, |field, faults| field.choice(&choices, faults));
+    let silence = fields.take("heartbeat_timeout");
+    let allowed = Span::seconds(1)..=SPAN_MAX;
+    let heartbeat_timeout = silence.as_ref().and_then(|field| field.span(allowed, faults));
+    match (later, silence) {
+        (Some(true), _) => Completion::Callback { heartbeat_timeout },
+        (_, Some(field)) => {
+            faults.add(&field.pointer, "`heartbeat_timeout` goes with the completion `callback` only");
+            Completion::Response
+        }
+        _ => Completion::Response,
     }
-    Some(found)
 }
 
 fn process(
@@ -282,8 +289,9 @@ fn limits(field: &Field<'_>, faults: &mut Faults) -> Option<ProcessLimits> {
     let cpu_time =
         fields.read("cpu_time", faults, |field, faults| field.span(Span::seconds(1)..=SPAN_MAX, faults));
     let open_files = fields.read("open_files", faults, |field, faults| field.integer(1..=1_048_576, faults));
+    let processes = fields.read("processes", faults, |field, faults| field.integer(1..=1_048_576, faults));
     fields.finish("limits", faults);
-    Some(ProcessLimits { memory, cpu_time, open_files })
+    Some(ProcessLimits { memory, cpu_time, open_files, processes })
 }
 
 /// Bytes as a number, or as a text with a binary unit.

@@ -12,6 +12,7 @@ use escapement_domain::task::sealed::Sealed;
 use escapement_domain::timestamp::Span;
 
 use super::fields::{Fault, Faults, Field, Fields};
+use crate::executor::LeaseToken;
 use crate::service::json::Node;
 use crate::service::leasing::{LeaseRequest, ProgressReport};
 
@@ -19,6 +20,8 @@ use crate::service::leasing::{LeaseRequest, ProgressReport};
 const LEASE_DEFAULT: Span = Span::minutes(1);
 /// The longest that a worker may wait for work in one call.
 const WAIT_MAX: Span = Span::minutes(1);
+/// The field that shows who has an attempt.
+const LEASE_TOKEN: &str = "lease_token";
 /// A token that no attempt has: it is refused as a stale one is.
 const NO_TOKEN: u64 = 0;
 
@@ -58,6 +61,14 @@ pub fn lease_request(queue: &str, node: Node<'_>) -> Result<LeaseRequest, Vec<Fa
 /// Every fault, at least one.
 pub fn heartbeat(node: Node<'_>) -> Result<u64, Vec<Fault>> {
     read(node, "a heartbeat", token)
+}
+
+/// The lease token by which a target shows itself, if there is one.
+#[must_use]
+pub fn lease_token(node: Node<'_>) -> Option<LeaseToken> {
+    let entries = node.entries()?;
+    let (_, token) = entries.into_iter().find(|(name, _)| name == LEASE_TOKEN)?;
+    Field::new(token, "").string(&mut Faults::default())?.parse().ok()
 }
 
 /// Reads how far an attempt is, and the token.
@@ -135,7 +146,7 @@ fn bounded(field: &Field<'_>, most: usize, faults: &mut Faults) -> Option<Sealed
 }
 
 fn token(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<u64> {
-    let text = fields.required("lease_token", faults)?.string(faults)?;
+    let text = fields.required(LEASE_TOKEN, faults)?.string(faults)?;
     // What cannot be a token is as stale as any other: only who has the attempt knows what one looks like.
     Some(text.parse().unwrap_or(NO_TOKEN))
 }

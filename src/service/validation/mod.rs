@@ -43,7 +43,7 @@ pub(crate) use self::duration::parse as parse_span;
 pub use self::event::{Publication, publication};
 pub use self::fields::{Fault, Faults};
 pub use self::gate::{breaker_state, capacity, limit, pool, priority, queue, target};
-pub use self::leasing::{Completion, completion, heartbeat, lease_request, progress};
+pub use self::leasing::{Completion, completion, heartbeat, lease_request, lease_token, progress};
 pub use self::membership::{new_node, successor};
 pub use self::nearest::guess;
 pub use self::occurrence::{BackfillRange, backfill_range, occurrence_change};

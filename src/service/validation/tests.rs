@@ -217,7 +217,16 @@ fn calls_are_checked() {
         "itself",
     );
     refused(&action("headers", json!({ "a": "1", "A": "2" })), "/action/headers/a", "twice");
-    refused(&action("completion", json!("callback")), "/action/completion", "not available in this version");
+    let silent = |completion: &str| {
+        let mut task = action("completion", json!(completion));
+        task["action"]["heartbeat_timeout"] = json!("30s");
+        task
+    };
+    accepted(&action("completion", json!("callback")));
+    accepted(&silent("callback"));
+    refused(&silent("response"), "/action/heartbeat_timeout", "`callback` only");
+    refused(&action("heartbeat_timeout", json!("1m")), "/action/heartbeat_timeout", "`callback` only");
+    refused(&action("completion", json!("later")), "/action/completion", "callback");
     refused(&action("uri", json!("x")), "/action/uri", "did you mean `url`?");
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod disk;
 pub(crate) mod node;
 pub(crate) mod ports;
 pub(crate) mod program;
+pub(crate) mod raw_target;
 pub(crate) mod target;
 pub(crate) mod wait;
 pub(crate) mod zone_data;

@@ -24,8 +24,8 @@ impl Step<'_> {
             Request::CompleteAttempt { execution, token, outcome } => {
                 self.complete(*execution, *token, outcome)
             }
-            Request::ReportProgress { execution, token, percent, message } => {
-                let (open, _) = self.leased(*execution, *token)?;
+            Request::ReportProgress { execution, token, percent, message, of_node } => {
+                let (open, _) = self.held(*execution, *token, *of_node)?;
                 let (task, execution, message) = (open.task, open.id, message.clone());
                 let event =
                     Event::TaskProgress { task, execution, token: *token, percent: *percent, message };
@@ -53,14 +53,19 @@ impl Step<'_> {
         Ok(Accepted::Leased(leased))
     }
 
-    /// The open execution that a worker outside has under this token, and its grant.
+    /// The open execution that a worker outside, or a node, has under this token, and its grant.
     ///
     /// A token that is not valid is recorded: somebody worked, or lied.
-    fn leased(&mut self, id: ExecutionId, token: u64) -> Result<(Arc<Execution>, Grant), Rejection> {
+    fn held(
+        &mut self,
+        id: ExecutionId,
+        token: u64,
+        of_node: bool,
+    ) -> Result<(Arc<Execution>, Grant), Rejection> {
         let open = self.replica.executions.get(&id).filter(|open| open.tenant == self.tenant).cloned();
         let Some(open) = open else { return Err(Rejection::NoSuchExecution) };
         match open.grant() {
-            Some(grant) if grant.token == token && grant.of_node().is_none() => {
+            Some(grant) if grant.token == token && grant.of_node().is_some() == of_node => {
                 let grant = grant.clone();
                 Ok((open, grant))
             }
@@ -78,7 +83,7 @@ impl Step<'_> {
         token: u64,
         outcome: &AttemptOutcome,
     ) -> Result<Accepted, Rejection> {
-        let (open, grant) = self.leased(id, token)?;
+        let (open, grant) = self.held(id, token, false)?;
         self.end_attempt(&open, &grant, outcome.clone());
         Ok(Accepted::Done)
     }

@@ -53,7 +53,11 @@ pub enum Completion {
     #[default]
     Response,
     /// A later call of the target with the attempt's lease token.
-    Callback,
+    Callback {
+        /// How long the target may keep silent before the attempt is given up as timed out; as long as the attempt may take
+        /// if absent.
+        heartbeat_timeout: Option<Span>,
+    },
 }
 
 /// A program to run.
@@ -80,6 +84,8 @@ pub struct ProcessLimits {
     pub cpu_time: Option<Span>,
     /// Open file descriptors.
     pub open_files: Option<u64>,
+    /// Processes of its user at once.
+    pub processes: Option<u64>,
 }
 
 /// Something that the scheduler itself can do.

@@ -155,12 +155,18 @@ fn what_ended_long_ago_is_removed_and_nothing_else() {
         projections.synced(world.machine.applied()).await.expect("written");
         let later = Timestamp(world.now + 3_600_000);
         assert_eq!(
-            projections.prune(later, Span::hours(2), 1_000).expect("memory").executions,
+            projections.prune(later, Span::hours(2), Span::minutes(1), 1_000).expect("memory").executions,
             0,
             "too young"
         );
-        assert_eq!(projections.prune(later, Span::minutes(30), 1_000).expect("memory").executions, 5);
-        assert_eq!(projections.prune(later, Span::minutes(30), 1_000).expect("memory"), Pruned::default());
+        assert_eq!(
+            projections.prune(later, Span::minutes(30), Span::hours(9), 1_000).expect("memory").executions,
+            5
+        );
+        assert_eq!(
+            projections.prune(later, Span::minutes(30), Span::hours(9), 1_000).expect("memory"),
+            Pruned::default()
+        );
         assert_eq!(all(&projections, ExecutionQuery::newest(10)), [kept], "the open one stays");
         let timed_out = ExecutionQuery { status: Some(Status::TimedOut), ..ExecutionQuery::newest(10) };
         assert_eq!(all(&projections, timed_out), []);

@@ -156,7 +156,16 @@ fn an_attempt_outside_that_took_too_long_is_a_failure_like_any_other() {
 fn whoever_has_an_attempt_may_say_how_far_it_is() {
     let (mut world, _) = world_with(&queued(), 1);
     let (execution, token) = lease(&mut world, "suites", "w", 1)[0];
-    let say = |token| Request::ReportProgress { execution, token, percent: Some(40), message: None };
+    let by = |token, of_node| Request::ReportProgress {
+        execution,
+        token,
+        percent: Some(40),
+        message: None,
+        of_node,
+    };
+    let say = |token| by(token, false);
+    assert_eq!(world.client(by(token, true)), Err(Rejection::StaleLease), "no node has it");
+    assert!(!world.names().contains(&"TaskProgress"));
     assert_eq!(world.client(say(token)), Ok(Accepted::Done));
     assert!(world.names().contains(&"TaskProgress"));
     assert_eq!(world.client(say(token + 1)), Err(Rejection::StaleLease));

@@ -1,0 +1,336 @@
+//! Attempts of calls whose target reports later: what the targets of this node's attempts may say, and who hears it.
+//!
+//! A [`LeaseToken`] names the node that waits and holds a secret that this node drew for one attempt, so that any node can
+//! bring a report to where it is waited for, and nobody can guess one. The attempt stays in the hands of its node: what a
+//! target says ends the wait of the executor, and the end goes the way of every other.
+//!
+//! Invariants: a secret is good for one attempt of one execution, and only while that attempt runs; an attempt is ended by
+//! one report at most. Absent on purpose: the log, the network, and secrets that outlive their node.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use escapement_actors::ports::{AttemptEnd, AttemptFailure, AttemptOrder, Clock, Entropy};
+use escapement_domain::command::AttemptOutcome;
+use escapement_domain::execution::failure::Failure;
+use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
+use escapement_domain::task::sealed::Sealed;
+use escapement_domain::timestamp::Span;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+/// What a lease token begins with: the fencing tokens of workers outside the cluster are mere numbers.
+const PREFIX: &str = "cb";
+
+/// Shows that whoever has it is the target of an attempt: `cb-NODE-FENCING-SECRET`.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseToken {
+    /// The node that waits.
+    pub node: NodeId,
+    /// The fencing token of the attempt.
+    pub fencing: u64,
+    secret: u128,
+}
+
+impl fmt::Display for LeaseToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{PREFIX}-{}-{}-{:032x}", self.node.0, self.fencing, self.secret)
+    }
+}
+
+impl fmt::Debug for LeaseToken {
+    /// Shows all but the secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{PREFIX}-{}-{}-…", self.node.0, self.fencing)
+    }
+}
+
+impl FromStr for LeaseToken {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.strip_prefix(PREFIX).ok_or(())?.strip_prefix('-').ok_or(())?.split('-');
+        let mut next = || parts.next().ok_or(());
+        let (node, fencing, secret) = (next()?, next()?, next()?);
+        let token = Self {
+            node: NodeId(node.parse().map_err(drop)?),
+            fencing: fencing.parse().map_err(drop)?,
+            secret: u128::from_str_radix(secret, 16).map_err(drop)?,
+        };
+        // There is one way to write each.
+        if token.to_string() == text { Ok(token) } else { Err(()) }
+    }
+}
+
+/// What a target says of its attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Said {
+    /// It is at work.
+    Alive,
+    /// It is done, and how it went.
+    Ended(AttemptOutcome),
+}
+
+/// What a target is told of its attempt, and the node that hears it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The name of the tenant.
+    pub tenant: Arc<str>,
+    /// The task.
+    pub task: TaskId,
+    /// How long the attempt is waited for from now on.
+    pub holds: Span,
+    /// Whether the attempt is to stop.
+    pub cancel: bool,
+}
+
+type AttemptKey = (ExecutionId, u64);
+
+struct Waiting {
+    secret: u128,
+    tenant: Arc<str>,
+    task: TaskId,
+    /// When the attempt has taken too long, on the monotonic clock.
+    until: Duration,
+    /// How long the target may keep silent.
+    silence: Option<Duration>,
+    /// When the target was heard of last, on the monotonic clock.
+    heard: Duration,
+    /// Whether it ever said anything.
+    speaks: bool,
+    stopping: bool,
+    end: Option<oneshot::Sender<AttemptEnd>>,
+}
+
+impl Waiting {
+    /// When the attempt is given up unless the target says something.
+    fn holds_until(&self) -> Duration {
+        self.silence.map_or(self.until, |silence| self.until.min(self.heard + silence))
+    }
+}
+
+/// The attempts of this node whose targets report later. Cloning is cheap.
+#[derive(Clone)]
+pub struct Callbacks {
+    node: NodeId,
+    public_url: Arc<str>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    waiting: Arc<Mutex<BTreeMap<AttemptKey, Waiting>>>,
+}
+
+impl fmt::Debug for Callbacks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Callbacks").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Callbacks {
+    /// Waits for nothing yet. Targets reach this node, or any other, under `public_url`.
+    #[must_use]
+    pub fn new(node: NodeId, public_url: &str, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        let public_url = public_url.trim_end_matches('/').into();
+        Self { node, public_url, clock, entropy, waiting: Arc::default() }
+    }
+
+    /// Hears what a target says; `None` if no such attempt runs here, or its end was told before.
+    #[must_use]
+    pub fn hear(&self, execution: ExecutionId, token: LeaseToken, said: Said) -> Option<Told> {
+        let mut waiting = self.waiting.lock();
+        let found = waiting.get_mut(&(execution, token.fencing))?;
+        if token.node != self.node || found.secret != token.secret || found.end.is_none() {
+            return None;
+        }
+        let now = self.clock.monotonic();
+        (found.heard, found.speaks) = (now, true);
+        if let Said::Ended(outcome) = said {
+            // Whoever waited may have been killed in this moment.
+            found.end.take()?.send(end_of(outcome)).ok()?;
+        }
+        let holds = found.holds_until().saturating_sub(now).as_millis();
+        Some(Told {
+            tenant: found.tenant.clone(),
+            task: found.task,
+            holds: Span(u64::try_from(holds).unwrap_or(u64::MAX)),
+            cancel: found.stopping,
+        })
+    }
+
+    /// Begins to wait for what the target of an attempt says.
+    pub(super) fn expect(
+        &self,
+        order: &AttemptOrder,
+        silence: Option<Span>,
+    ) -> (Expected, oneshot::Receiver<AttemptEnd>) {
+        let (end, ended) = oneshot::channel();
+        let now = self.clock.monotonic();
+        let token = LeaseToken { node: self.node, fencing: order.fencing_token, secret: self.entropy.bits() };
+        let waiting = Waiting {
+            secret: token.secret,
+            tenant: order.tenant.as_str().into(),
+            task: order.task,
+            until: now + Duration::from(order.timeout),
+            silence: silence.map(Into::into),
+            heard: now,
+            speaks: false,
+            stopping: false,
+            end: Some(end),
+        };
+        self.waiting.lock().insert((order.execution, order.fencing_token), waiting);
+        (Expected { callbacks: self.clone(), execution: order.execution, token }, ended)
+    }
+}
+
+/// An attempt whose target reports later; forgotten when dropped.
+pub(super) struct Expected {
+    callbacks: Callbacks,
+    execution: ExecutionId,
+    token: LeaseToken,
+}
+
+impl Expected {
+    /// What the target shows with its reports.
+    pub(super) fn token(&self) -> LeaseToken {
+        self.token
+    }
+
+    /// Where the target reports.
+    pub(super) fn url(&self) -> String {
+        format!("{}/api/executions/{}", self.callbacks.public_url, self.execution)
+    }
+
+    /// Begins to count the target's silence.
+    pub(super) fn answered(&self) {
+        let now = self.callbacks.clock.monotonic();
+        self.with(|waiting| waiting.heard = now);
+    }
+
+    /// Has the target told, with its next sign of life, to stop; says whether it ever gave one.
+    pub(super) fn stop(&self) -> bool {
+        self.with(|waiting| {
+            waiting.stopping = true;
+            waiting.speaks
+        })
+        .unwrap_or(false)
+    }
+
+    /// Resolves when the target was silent for too long.
+    pub(super) async fn silent(&self) {
+        loop {
+            let now = self.callbacks.clock.monotonic();
+            let left = self
+                .with(|waiting| waiting.silence.map(|silence| (waiting.heard + silence).saturating_sub(now)));
+            match left.flatten() {
+                Some(Duration::ZERO) => return,
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Waiting) -> T) -> Option<T> {
+        self.callbacks.waiting.lock().get_mut(&(self.execution, self.token.fencing)).map(look)
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.callbacks.waiting.lock().remove(&(self.execution, self.token.fencing));
+    }
+}
+
+/// How an attempt ended, as its executor tells it.
+fn end_of(outcome: AttemptOutcome) -> AttemptEnd {
+    let text = |sealed: Option<Sealed>| {
+        let bytes = sealed.as_ref()?.open().ok()?;
+        std::str::from_utf8(bytes).ok().map(str::to_owned)
+    };
+    match outcome {
+        AttemptOutcome::Succeeded(result) => AttemptEnd::Succeeded { result: text(result) },
+        AttemptOutcome::Failed(Failure { error, class, result, retry_after, failed_items }) => {
+            AttemptEnd::Failed(AttemptFailure {
+                error: error.to_string(),
+                class,
+                result: text(result),
+                retry_after,
+                failed_items: text(failed_items),
+            })
+        }
+        AttemptOutcome::TimedOut => AttemptEnd::TimedOut,
+        AttemptOutcome::Cancelled | AttemptOutcome::HandedBack => AttemptEnd::Cancelled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{Drawn, clock, order};
+    use super::*;
+    use escapement_domain::task::action::{Action, Operation};
+
+    fn callbacks() -> Callbacks {
+        Callbacks::new(NodeId(3), "http://n3:7070/", clock(), Arc::new(Drawn))
+    }
+
+    fn noop() -> AttemptOrder {
+        order(Action::Builtin { operation: Operation::Noop, parameters: None })
+    }
+
+    fn done() -> Said {
+        Said::Ended(AttemptOutcome::Succeeded(Some(Sealed::in_clear(b"{\"n\":1}".to_vec()))))
+    }
+
+    #[test]
+    fn a_token_is_read_as_it_was_written_and_in_no_other_way() {
+        let token = LeaseToken { node: NodeId(3), fencing: 77, secret: 0xabc };
+        let text = token.to_string();
+        assert_eq!(text, "cb-3-77-00000000000000000000000000000abc");
+        assert_eq!(text.parse(), Ok(token));
+        for other in ["77", "", "cb", "cb-3-77", "cb-3-77-abc", "cb-03-77-00000000000000000000000000000abc"] {
+            assert!(other.parse::<LeaseToken>().is_err(), "{other}");
+        }
+        assert!(format!("{text}-").parse::<LeaseToken>().is_err());
+        assert!(text.replace("abc", "ABC").parse::<LeaseToken>().is_err());
+        assert!(!format!("{token:?}").contains("abc"), "a secret is not logged");
+    }
+
+    #[test]
+    fn an_attempt_is_ended_once_and_by_its_own_token_only() {
+        let (callbacks, order) = (callbacks(), noop());
+        let (expected, mut ended) = callbacks.expect(&order, None);
+        assert_eq!(expected.url(), format!("http://n3:7070/api/executions/{}", order.execution));
+        let token = expected.token();
+        let forged = LeaseToken { secret: token.secret + 1, ..token };
+        let elsewhere = LeaseToken { node: NodeId(2), ..token };
+        let earlier = LeaseToken { fencing: token.fencing - 1, ..token };
+        for wrong in [forged, elsewhere, earlier] {
+            assert_eq!(callbacks.hear(order.execution, wrong, done()), None);
+        }
+        assert_eq!(callbacks.hear(ExecutionId(9), token, done()), None);
+        let told = callbacks.hear(order.execution, token, Said::Alive).expect("it waits");
+        assert_eq!((told.holds, told.cancel), (Span::minutes(1), false));
+        assert!(expected.stop(), "it gave a sign of life");
+        assert!(callbacks.hear(order.execution, token, done()).expect("it waits").cancel);
+        assert_eq!(ended.try_recv(), Ok(AttemptEnd::Succeeded { result: Some("{\"n\":1}".into()) }));
+        assert_eq!(callbacks.hear(order.execution, token, done()), None, "it has ended");
+        assert_eq!(callbacks.hear(order.execution, token, Said::Alive), None);
+    }
+
+    #[test]
+    fn what_is_not_waited_for_any_more_is_not_heard() {
+        let (callbacks, order) = (callbacks(), noop());
+        let (expected, ended) = callbacks.expect(&order, Some(Span::seconds(5)));
+        let token = expected.token();
+        let told = callbacks.hear(order.execution, token, Said::Alive).expect("it waits");
+        assert_eq!(told.holds, Span::seconds(5));
+        drop(ended);
+        assert_eq!(callbacks.hear(order.execution, token, done()), None, "its executor is gone");
+        let (expected, _ended) = callbacks.expect(&order, None);
+        let token = expected.token();
+        drop(expected);
+        assert_eq!(callbacks.hear(order.execution, token, Said::Alive), None);
+    }
+}

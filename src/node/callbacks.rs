@@ -1,0 +1,50 @@
+//! What targets say of attempts that they report later, brought to the node that waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use escapement_domain::identifier::{ExecutionId, NodeId};
+use escapement_raft::Transport;
+use futures::future::BoxFuture;
+
+use super::peer::{Question, Reply};
+use crate::executor::{Callbacks, LeaseToken, Said};
+use crate::service::callbacks::{CallbackDesk, Heard};
+
+/// How long another node may take to hear what a target says.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The attempts of this node and of others.
+pub(super) struct NodeCallbacks {
+    node: NodeId,
+    own: Callbacks,
+    transport: Arc<dyn Transport>,
+}
+
+impl NodeCallbacks {
+    /// Hears here what is said of attempts made here, and tells other nodes through `transport` of the rest.
+    pub(super) fn new(node: NodeId, own: Callbacks, transport: Arc<dyn Transport>) -> Self {
+        Self { node, own, transport }
+    }
+}
+
+impl CallbackDesk for NodeCallbacks {
+    fn say(&self, execution: ExecutionId, token: LeaseToken, said: Said) -> BoxFuture<'static, Heard> {
+        if token.node == self.node {
+            let told = self.own.hear(execution, token, said);
+            return Box::pin(
+                async move { told.map_or(Heard::Stale, |told| Heard::Told { told, applied: 0 }) },
+            );
+        }
+        let question = Question::Callback { execution, token, said };
+        let asked = self.transport.request(token.node.0, Bytes::from(question.encode()), PATIENCE);
+        Box::pin(async move {
+            match asked.await.map(|reply| Reply::decode(&reply)) {
+                Ok(Ok(Reply::Callback(Some((told, applied))))) => Heard::Told { told, applied },
+                Ok(Ok(Reply::Callback(None))) => Heard::Stale,
+                _ => Heard::Nobody,
+            }
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! Programs under a user of their own and under limits: what they can reach, and what they leave.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::harness::api::{Api, items, text};
+use crate::harness::definitions::{await_status, manual, run, script};
+use crate::harness::development::Development;
+use crate::harness::program::command;
+use crate::harness::wait::{eventually, until};
+
+const USER: &str = "ESCAPEMENT__EXECUTION__PROCESS_USER";
+
+/// A node that runs programs as another user, if whoever runs the tests may do that.
+fn with_user(user: &str) -> Option<Development> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can run programs as another user");
+        return None;
+    }
+    let mut development = Development::start();
+    assert_eq!(development.node.terminate(std::time::Duration::from_secs(12)), Some(0));
+    fs::set_permissions(development.place(), Permissions::from_mode(0o711)).expect("set");
+    development.restart_as(|mut command| {
+        command.env(USER, user);
+        command
+    });
+    Some(development)
+}
+
+/// Runs a script to its end, and returns the execution and what it wrote, line by line.
+#[track_caller]
+fn ran(api: &Api, text: &str, limits: Value, status: &str) -> (Value, Vec<String>) {
+    let mut task = script("isolated", &manual(), text);
+    task["action"]["limits"] = limits;
+    let id = run(api, &api.create_id(&task));
+    let ended = await_status(api, &id, status);
+    let lines = items(&api.get(&format!("/api/executions/{id}/logs?limit=1000")));
+    let written =
+        |line: &Value| (line["stream"] != "system").then(|| line["text"].as_str().map(str::to_owned));
+    (ended, lines.iter().filter_map(written).flatten().collect())
+}
+
+#[test]
+fn a_program_runs_as_its_own_user_and_reaches_nothing_of_the_nodes() {
+    let Some(development) = with_user("61234:61235") else { return };
+    let api = development.api();
+    let token = development.data().join("admin.token");
+    let look = format!(
+        "id -u; id -g; id -G; grep -c 'NoNewPrivs:.1' /proc/self/status; pwd; echo mine > file && cat file
+         echo told > /dev/stdout; cat {0} 2>/dev/null || echo refused; touch ../../mine 2>/dev/null || echo refused",
+        token.display()
+    );
+    let (_, lines) = ran(&api, &look, json!({}), "succeeded");
+    let directory = lines[4].clone();
+    let expected = ["61234", "61235", "61235", "1", &directory, "mine", "told", "refused", "refused"];
+    assert_eq!(lines, expected);
+    assert!(!fs::exists(&directory).expect("told"), "{directory} was removed");
+    let (ended, _) = ran(&api, "echo a > $ESCAPEMENT_FAILED_ITEMS_FILE; exit 1", json!({}), "failed");
+    assert_eq!(ended["retry_items"], json!(["a"]));
+    for stolen in ["ln -s", "ln"] {
+        let steal = format!("{stolen} {} $ESCAPEMENT_FAILED_ITEMS_FILE; exit 1", token.display());
+        let (ended, _) = ran(&api, &steal, json!({}), "failed");
+        assert_eq!(ended["retry_items"], Value::Null, "{stolen}");
+    }
+    let pretend = format!("ln -s {} ../refusal; exit 127", token.display());
+    let (ended, _) = ran(&api, &pretend, json!({}), "failed");
+    assert_eq!(ended["error"], "exit code 127");
+}
+
+#[test]
+fn programs_of_another_user_die_with_their_node() {
+    let Some(mut development) = with_user("61236:61236") else { return };
+    let api = development.api();
+    let stubborn = "trap '' TERM; setsid sleep 300 & echo $$ $!; wait";
+    let id = run(&api, &api.create_id(&script("stubborn", &manual(), stubborn)));
+    let pids = eventually("it runs", || {
+        let lines = items(&api.get(&format!("/api/executions/{id}/logs")));
+        lines.iter().find(|line| line["stream"] == "stdout").map(|line| text(line, "text"))
+    });
+    let lives = |pid: &str| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+    };
+    assert!(pids.split(' ').all(lives), "{pids}");
+    development.node.kill();
+    until("all of it is gone", || !pids.split(' ').any(lives));
+}
+
+#[test]
+fn a_program_starts_no_more_processes_than_it_may() {
+    let Some(development) = with_user("61237:61237") else { return };
+    let api = development.api();
+    let spread = "for i in 1 2 3 4 5 6 7 8; do sleep 5 & echo $i; done";
+    let (_, all) = ran(&api, spread, json!({ "processes": 30 }), "succeeded");
+    assert_eq!(all.len(), 8, "{all:?}");
+    let (_, some) = ran(&api, spread, json!({ "processes": 4 }), "failed");
+    assert!(some.len() < 6 && some.iter().any(|line| line.contains("fork")), "{some:?}");
+}
+
+#[test]
+fn a_limit_that_would_not_hold_is_not_pretended() {
+    let development = Development::start();
+    let api = development.api();
+    if rustix::process::geteuid().is_root() {
+        let (ended, _) = ran(&api, "exit 0", json!({ "processes": 4 }), "failed");
+        let error = text(&ended, "error");
+        assert!(error.contains("limits.processes") && error.contains("process_user"), "{error}");
+    }
+    let mut task = script("wrong", &manual(), "exit 0");
+    task["action"]["limits"] = json!({ "processes": 0 });
+    let refused = api.post("/api/scheduled-tasks/", &task).expect(422);
+    assert_eq!(refused["errors"][0]["pointer"], "/action/limits/processes");
+}
+
+#[test]
+fn a_node_that_cannot_run_programs_as_their_user_says_why_and_does_not_start() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o700)).expect("set");
+    let data = directory.path().join("data").display().to_string();
+    let start = |user: &str| -> Output {
+        let mut command = command(&["dev", "--listen", "127.0.0.1:9", "--data", &data]);
+        command.env(USER, user).output().expect("the program starts")
+    };
+    let is_root = rustix::process::geteuid().is_root();
+    let barred = if is_root { "chmod o+x" } else { "only a node that runs as root" };
+    for (user, why) in
+        [("nobody-at-all", "no user `nobody-at-all`"), ("61234:61235", barred), ("root", "not root")]
+    {
+        let ended = start(user);
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(1), "{told}");
+        assert!(told.contains("process_user") && told.contains(why), "{told}");
+    }
+}
