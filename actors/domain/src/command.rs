@@ -3,13 +3,16 @@
 //! The proposer brings everything that is not deterministic: the instant, fresh identifiers, and the next instant of a
 //! schedule. Variants are only ever appended.
 
+mod reopening;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::reopening::{RecalledRun, RecalledStep, Reopening};
+
 use crate::codec::{self, CodecError};
 use crate::execution::failure::Failure;
-use crate::execution::state::{Occurrence, Status};
 use crate::execution::usage::Usage;
 use crate::execution::waits::Wait;
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
@@ -307,6 +310,13 @@ pub enum Request {
     /// The times to which occurrences were moved came in a pause, after which their tasks are about to change: the task's
     /// slot, and their own instants.
     MissMoved(Vec<(u32, Timestamp)>),
+    /// What is open of a run of a chain is to stop, and nothing follows in it.
+    CancelRun {
+        /// The run, by the execution that began it.
+        run: ExecutionId,
+    },
+    /// A run of a chain that ended goes on from what failed in it.
+    RetryRun(Box<RecalledRun>),
 }
 
 /// The end of a lease that the worker did not bring about.
@@ -470,25 +480,4 @@ pub enum AttemptOutcome {
     Cancelled,
     /// The worker stops and gives it back; it is known to have ended.
     HandedBack,
-}
-
-/// An ended execution that gets another attempt, as the read models know it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reopening {
-    /// The execution.
-    pub execution: ExecutionId,
-    /// Its task.
-    pub task: TaskId,
-    /// What made it.
-    pub occurrence: Occurrence,
-    /// The instant it is for.
-    pub scheduled_at: Timestamp,
-    /// How it ended.
-    pub status: Status,
-    /// Attempts that it had.
-    pub attempts: u32,
-    /// The items that failed last, for its next attempt.
-    pub retry_items: Option<Sealed>,
-    /// The log index up to which the read models were read.
-    pub as_of: u64,
 }

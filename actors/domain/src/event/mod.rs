@@ -2,6 +2,7 @@
 //!
 //! Variants are only ever appended. Bodies that can hold secrets sit in a [`Sealed`] envelope.
 
+mod chaining;
 mod placing;
 mod reason;
 mod subject;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::chaining::{Chaining, EndedStep};
 pub use self::placing::Placing;
 pub use self::reason::{AttemptEnded, GiveUpCause, PauseCause, RequeueCause, SkipReason};
 
@@ -475,4 +477,6 @@ pub enum Event {
     },
     /// Something that decides who gets which attempt is another.
     Placement(Placing),
+    /// Somebody decided about a run of a chain.
+    Chain(Chaining),
 }

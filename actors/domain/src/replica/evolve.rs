@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::breakers::answered;
-use super::bulk::{Bulk, Commit};
 use super::placement::{Condition, Worker};
 use super::window::Moments;
 use super::{Replica, Tenant};
@@ -15,6 +14,7 @@ use crate::execution::state::{Execution, Grant, Occurrence, Stage, Status};
 use crate::identifier::{ExecutionId, TenantId};
 use crate::record::{ChainHead, Record};
 use crate::task::rules::Rules;
+use crate::task::sealed::Sealed;
 use crate::task::state::{LastExecution, Override, Stream, Task};
 use crate::timestamp::Timestamp;
 
@@ -42,6 +42,7 @@ impl Replica {
             Event::BackfillStarted { .. } | Event::BackfillEnded { .. } => self.evolve_backfill(record),
             Event::CalendarPut { .. } | Event::CalendarDeleted { .. } => self.evolve_calendar(record),
             Event::Placement(placing) => self.evolve_placement(record, placing),
+            Event::Chain(chaining) => self.evolve_chain(record, chaining),
             Event::ZoneDataAdopted { version } => self.zone_data = version.clone(),
             Event::WorkerJoined { .. } | Event::WorkerDraining { .. } | Event::WorkerLost { .. } => {
                 self.evolve_worker(&record.event, header.at);
@@ -87,6 +88,7 @@ impl Replica {
             Event::TaskCreated { slot, task, owner, rules, definition, created_at, next, paused } => {
                 self.revisions += 1;
                 let rules = self.take_up(tenant, rules);
+                self.chains.link(tenant, *task, rules.after.as_ref());
                 let created = Task {
                     id: *task,
                     slot: *slot,
@@ -112,9 +114,10 @@ impl Replica {
                 self.task_slots.insert((tenant, *task), *slot);
                 self.tasks.put(*slot, created);
             }
-            Event::TaskUpdated { slot, version, rules, definition, next, .. } => {
+            Event::TaskUpdated { slot, task, version, rules, definition, next } => {
                 self.revisions += 1;
                 let (revision, rules) = (self.revisions, self.take_up(tenant, rules));
+                self.chains.link(tenant, *task, rules.after.as_ref());
                 let Some(task) = self.tasks.get_mut(*slot) else { return };
                 let former = std::mem::replace(&mut task.rules, rules);
                 task.version = *version;
@@ -137,6 +140,7 @@ impl Replica {
                     self.give_up(tenant, &gone.rules);
                 }
                 self.backfills.retain(|_, backfill| backfill.task != *task);
+                self.chains.link(tenant, *task, None);
             }
             _ => {}
         }
@@ -175,8 +179,9 @@ impl Replica {
                 let stage = if *held { Stage::Held } else { Stage::Queued };
                 self.open(record, *slot, *execution, *occurrence, *scheduled_at, stage, 0);
             }
-            Event::TaskSkipped { slot, execution, occurrence, scheduled_at, next, .. } => {
+            Event::TaskSkipped { slot, task, execution, occurrence, scheduled_at, next, .. } => {
                 self.settle_occurrence(*slot, *occurrence, *next, 0);
+                self.chains.skipped(*task, *execution, *occurrence, record.header.sequence);
                 let last = LastExecution {
                     id: *execution,
                     status: Status::Skipped,
@@ -223,7 +228,10 @@ impl Replica {
                 }
                 count_runs(task, runs);
             }
-            Occurrence::Manual(_) | Occurrence::Backfill { .. } => {}
+            Occurrence::Manual(_)
+            | Occurrence::Backfill { .. }
+            | Occurrence::After { .. }
+            | Occurrence::Joined { .. } => {}
         }
     }
 
@@ -284,6 +292,7 @@ impl Replica {
             self.queue.push(&execution);
         }
         self.backfill_began(occurrence);
+        self.chains.began(&execution);
         self.executions.insert(id, Arc::new(execution));
     }
 
@@ -399,6 +408,7 @@ impl Replica {
         self.let_go(id, answered(&record.event));
         let Some(open) = self.executions.remove(&id) else { return };
         self.backfill_went_on(open.occurrence);
+        self.chains.ended(&open, status, result_in(&record.event), record.header.sequence);
         let Some(task) = self.tasks.get_mut(open.slot).filter(|task| task.id == open.task) else { return };
         task.open.retain(|other| *other != id);
         match status {
@@ -448,32 +458,13 @@ impl Replica {
             _ => {}
         }
     }
+}
 
-    fn evolve_bulk(&mut self, record: &Record) {
-        match &record.event {
-            Event::TasksStaged { bulk, part, tasks } => {
-                let (tenant, at) = (record.header.tenant, record.header.at);
-                let staged = self.bulks.entry(*bulk).or_insert_with(|| Bulk {
-                    tenant,
-                    staged_at: at,
-                    parts: std::collections::BTreeMap::new(),
-                    commit: None,
-                });
-                staged.parts.insert(*part, Arc::new(tasks.clone()));
-            }
-            Event::BulkCommitted { bulk, owner } => {
-                if let Some(staged) = self.bulks.get_mut(bulk) {
-                    staged.commit = Some(Commit { owner: owner.clone(), created: 0 });
-                }
-            }
-            Event::BulkContinued { bulk, created } => {
-                if let Some(commit) = self.bulks.get_mut(bulk).and_then(|staged| staged.commit.as_mut()) {
-                    commit.created += *created as usize;
-                }
-            }
-            Event::BulkEnded { bulk, .. } => drop(self.bulks.remove(bulk)),
-            _ => {}
-        }
+/// What an execution returned, as the event of its end has it.
+fn result_in(event: &Event) -> Option<&Sealed> {
+    match event {
+        Event::TaskCompleted { result, .. } | Event::TaskFailed { result, .. } => result.as_ref(),
+        _ => None,
     }
 }
 

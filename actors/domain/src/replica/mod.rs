@@ -13,6 +13,7 @@ pub mod backfills;
 mod breakers;
 mod bulk;
 pub mod calendars;
+pub mod chains;
 mod evolve;
 mod executions;
 mod gates;
@@ -39,6 +40,7 @@ use crate::timestamp::Timestamp;
 use backfills::Backfill;
 use bulk::Bulk;
 use calendars::Calendars;
+use chains::Chains;
 use placement::{Condition, Interned, Queue, Workers};
 use slots::Slots;
 use users::Users;
@@ -69,6 +71,7 @@ pub struct Replica {
     bulks: BTreeMap<CommandId, Bulk>,
     backfills: BTreeMap<CommandId, Backfill>,
     calendars: Calendars,
+    chains: Chains,
     /// The version of the zone data by which every task is planned; empty if none was adopted.
     zone_data: Arc<str>,
     turns: u64,
@@ -105,6 +108,7 @@ impl Default for Replica {
             bulks: BTreeMap::new(),
             backfills: BTreeMap::new(),
             calendars: Calendars::default(),
+            chains: Chains::default(),
             zone_data: Arc::default(),
             turns: 0,
             revisions: 0,
@@ -216,6 +220,7 @@ impl Replica {
     #[must_use]
     pub fn left_over(&self) -> bool {
         self.bulks.values().any(Bulk::committed)
+            || self.chains.left_over()
             || self.workers.values().any(|worker| worker.condition == Condition::Lost)
             || placement::next_grant(&self.queue, &self.workers).is_some()
     }

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::backfills::Backfill;
 use super::bulk::Bulk;
 use super::calendars::{Calendars, Kept};
+use super::chains::{self, Chains};
 use super::placement::{self, Interned, Queue, Workers};
 use super::slots::{Chunk, Slots};
 use super::users::Users;
@@ -42,6 +43,7 @@ pub struct Snapshot {
     bulks: BTreeMap<CommandId, Bulk>,
     backfills: BTreeMap<CommandId, Backfill>,
     calendars: Calendars,
+    chains: chains::Kept,
     queue: placement::Kept,
     zone_data: Arc<str>,
     turns: u64,
@@ -88,6 +90,7 @@ impl Replica {
             bulks: self.bulks.clone(),
             backfills: self.backfills.clone(),
             calendars: self.calendars.clone(),
+            chains: self.chains.keep(),
             queue: self.queue.keep(),
             zone_data: self.zone_data.clone(),
             turns: self.turns,
@@ -120,6 +123,7 @@ impl Replica {
         let bulks: Vec<(CommandId, Bulk)> = read_part("snapshot bulks", reader)?;
         let backfills: Vec<(CommandId, Backfill)> = read_part("snapshot backfills", reader)?;
         let calendars: Kept = read_part("snapshot calendars", reader)?;
+        let chains = read_part("snapshot chains", reader)?;
         let queue = read_part("snapshot queue", reader)?;
         let zone_data = read_part("snapshot zone data", reader)?;
         let mut claims = Interned::default();
@@ -142,6 +146,7 @@ impl Replica {
                 .collect(),
             tenants,
             calendars: Calendars::restore(calendars, tasks.iter()),
+            chains: Chains::restore(chains, tasks.iter()),
             backfills: backfills.into_iter().collect(),
             zone_data,
             task_slots: tasks.iter().map(|task| ((task.tenant, task.id), task.slot)).collect(),
@@ -214,6 +219,7 @@ impl Snapshot {
         write_part(&self.bulks.iter().collect::<Vec<_>>(), writer)?;
         write_part(&self.backfills.iter().collect::<Vec<_>>(), writer)?;
         write_part(&self.calendars.keep(), writer)?;
+        write_part(&self.chains, writer)?;
         write_part(&self.queue, writer)?;
         write_part(&self.zone_data, writer)
     }

@@ -30,6 +30,7 @@ impl Step<'_> {
     ) -> Result<TaskId, Rejection> {
         self.calendars_exist(tenant, &new.rules.calendars)?;
         self.pools_suffice(tenant, &new.rules)?;
+        self.may_follow(tenant, new.task, &new.rules)?;
         self.create_promised(tenant, owner, new)
     }
 
@@ -72,6 +73,7 @@ impl Step<'_> {
                 same_version(current, *expected_version)?;
                 self.calendars_exist(self.tenant, &rules.calendars)?;
                 self.pools_suffice(self.tenant, rules)?;
+                self.may_follow(self.tenant, *task, rules)?;
                 task_rules::nothing_overdue(current, self.at)?;
                 let version = current.version.saturating_add(1);
                 let event = Event::TaskUpdated {
@@ -110,6 +112,7 @@ impl Step<'_> {
             Request::DeleteTask { task, expected_version } => {
                 let current = self.own_task(*task)?;
                 same_version(current, *expected_version)?;
+                self.is_not_awaited(*task)?;
                 task_rules::nothing_overdue(current, self.at)?;
                 let mut events: Vec<Event> = current
                     .open

@@ -203,6 +203,26 @@ pub fn run(
     Ok(start(task, open, occurrence, now, following))
 }
 
+/// Decides a step of a chain: it is skipped if its condition cannot be met or its task is paused, else it begins under the
+/// overlap policy.
+#[must_use]
+pub fn follow(
+    task: &Task,
+    open: &OpenExecutions,
+    occurrence: Occurrence,
+    unmet: Option<SkipReason>,
+    now: Timestamp,
+) -> Vec<Event> {
+    let paused = (task.phase() != Phase::Active).then_some(SkipReason::Paused);
+    match unmet.or(paused) {
+        Some(reason) => vec![skipped(task, occurrence, now, task.next, reason)],
+        None => {
+            let following = Following { after_run: task.next, after_skip: task.next };
+            start(task, open, occurrence, now, following)
+        }
+    }
+}
+
 fn is_last_run(task: &Task) -> bool {
     task.rules.max_runs.is_some_and(|most| task.runs.saturating_add(1) >= most)
 }

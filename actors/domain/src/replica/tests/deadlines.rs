@@ -127,6 +127,7 @@ fn a_retry_by_hand_begins_the_whole_time_anew() {
         attempts: 0,
         retry_items: None,
         as_of: u64::MAX,
+        run: None,
     };
     world.client(Request::RetryExecution(Box::new(reopening))).expect("reopened");
     world.now += 1_999;

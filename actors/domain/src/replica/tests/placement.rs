@@ -241,6 +241,7 @@ fn an_ended_execution_is_retried_by_hand_as_its_next_attempt() {
         attempts: 1,
         as_of: 100,
         retry_items: None,
+        run: None,
     };
     let retry = |reopening: &crate::command::Reopening| Request::RetryExecution(Box::new(reopening.clone()));
     world.client(retry(&reopening)).expect("reopened");
