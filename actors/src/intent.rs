@@ -192,6 +192,13 @@ pub enum Intent {
         /// From 0 to 9.
         priority: u8,
     },
+    /// Something happened outside: the tasks run that listen to it.
+    PublishEvent {
+        /// What happened.
+        name: Arc<str>,
+        /// JSON text of what there is to say about it.
+        payload: Arc<str>,
+    },
 }
 
 impl Intent {
@@ -215,7 +222,8 @@ impl Intent {
             | Self::PutGate { .. }
             | Self::DeleteGate { .. }
             | Self::PauseQueue { .. }
-            | Self::SetBreaker { .. } => None,
+            | Self::SetBreaker { .. }
+            | Self::PublishEvent { .. } => None,
             Self::UpdateTask { task, .. }
             | Self::PauseTask { task }
             | Self::ResumeTask { task }

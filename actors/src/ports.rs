@@ -157,6 +157,8 @@ pub struct AttemptOrder {
     pub scheduled_at: Timestamp,
     /// What to do.
     pub action: Action,
+    /// Whether the task takes values over from a cause, and the execution has none.
+    pub without_cause: bool,
     /// How long the attempt may take.
     pub timeout: Span,
     /// The request that this work goes back to.

@@ -38,6 +38,14 @@ pub(super) fn event_data(event: &Event) -> Value {
         Event::BackfillEnded { task, backfill, left_out } => json!({
             "task_id": task.to_string(), "backfill_id": backfill.to_string(), "left_out": left_out,
         }),
+        Event::EventPublished { event, name, payload } => {
+            json!({ "event_id": event.to_string(), "name": name, "payload": sealed_text(payload) })
+        }
+        Event::EventHandedOut { event, up_to, met } => json!({
+            "event_id": event.to_string(),
+            "up_to_task": up_to.map(|task| task.to_string()),
+            "met": met,
+        }),
         Event::CalendarPut { name, version, calendar } => {
             json!({ "calendar": name, "version": version, "definition": calendar_json(calendar) })
         }
@@ -211,7 +219,14 @@ fn course_data(event: &Event) -> Value {
             json!({ "fencing_token": token, "current_token": current })
         }
         Event::TaskReopened {
-            occurrence, scheduled_at, task_version, attempts, status, retry_items, ..
+            occurrence,
+            scheduled_at,
+            task_version,
+            attempts,
+            status,
+            retry_items,
+            cause,
+            ..
         } => json!({
             "trigger": trigger(*occurrence),
             "scheduled_at": scheduled_at.to_string(),
@@ -219,6 +234,7 @@ fn course_data(event: &Event) -> Value {
             "attempts": attempts,
             "previous_status": status.name(),
             "retry_items": retry_items.as_ref().map(sealed_text),
+            "cause": cause.as_ref().map(sealed_text),
         }),
         _ => Value::Null,
     }
@@ -296,6 +312,13 @@ fn answer_data(answer: &Answer) -> Value {
             json!({ "backfill_id": backfill.to_string(), "total": total })
         }
         Ok(Accepted::Calendar { version } | Accepted::Gate { version }) => json!({ "version": version }),
+        Ok(Accepted::Event { event, at, met, executions, complete }) => json!({
+            "event_id": event.to_string(),
+            "at": at.to_string(),
+            "met": met,
+            "executions": executions.iter().map(ToString::to_string).collect::<Vec<String>>(),
+            "complete": complete,
+        }),
         Ok(Accepted::Leased(leased)) => {
             let told = leased.iter().map(
                 |(execution, token)| json!({ "execution_id": execution.to_string(), "fencing_token": token }),
@@ -310,6 +333,7 @@ fn trigger(occurrence: Occurrence) -> &'static str {
         Occurrence::Scheduled(_) | Occurrence::Moved(_) => "schedule",
         Occurrence::Manual(_) => "manual",
         Occurrence::Backfill { .. } => "backfill",
+        Occurrence::Event(_) => "event",
     }
 }
 

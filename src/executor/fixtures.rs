@@ -63,5 +63,6 @@ pub(super) fn order(action: Action) -> AttemptOrder {
         timeout: Span::minutes(1),
         correlation_id: "4bf92f3577b34da6a3ce929d0e0e4736".into(),
         retry_items: None,
+        without_cause: false,
     }
 }

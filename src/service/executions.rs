@@ -210,6 +210,7 @@ impl Service {
             status: row.status,
             attempts: row.attempt,
             retry_items: row.retry_items.clone(),
+            cause: None,
             as_of,
         };
         let carried = self.carry_out(caller, Intent::RetryExecution(Box::new(reopening))).await?;

@@ -303,7 +303,7 @@ fn settles(event: &Event, at: Timestamp) -> bool {
         Event::TaskScheduled { occurrence, scheduled_at, .. }
         | Event::TaskSkipped { occurrence, scheduled_at, .. } => match occurrence {
             Occurrence::Scheduled(_) | Occurrence::Moved(_) => *scheduled_at == at,
-            Occurrence::Manual(_) | Occurrence::Backfill { .. } => false,
+            Occurrence::Manual(_) | Occurrence::Backfill { .. } | Occurrence::Event(_) => false,
         },
         Event::TaskMissed { first, last, .. } | Event::TaskSuppressed { first, last, .. } => {
             (*first..=*last).contains(&at)

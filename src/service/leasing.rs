@@ -10,8 +10,10 @@ use escapement_actors::intent::{Heard, Heartbeat, Intent};
 use escapement_actors::queue_watch::Ticket;
 use escapement_domain::answer::{Accepted, Rejection};
 use escapement_domain::command::AttemptOutcome;
+use escapement_domain::execution::failure::{Failure, FailureClass};
 use escapement_domain::identifier::{ExecutionId, TaskId};
 use escapement_domain::task::action::Action;
+use escapement_domain::task::inputs;
 use escapement_domain::timestamp::{Span, Timestamp};
 
 use super::Service;
@@ -131,10 +133,11 @@ impl Service {
             let held = self.parts.machine.read(|replica| {
                 let open = replica.execution(*id)?;
                 let grant = open.grant()?;
-                let held = (open.definition.clone(), grant.since.plus(lease.min(open.rules.timeout)));
+                let until = grant.since.plus(lease.min(open.rules.timeout));
+                let held = (open.definition.clone(), replica.cause_of(open), until);
                 (grant.token == *token).then_some(held)
             });
-            let Some((definition, until)) = held else { continue };
+            let Some((definition, cause, until)) = held else { continue };
             // Told again under its key, it is what is left; and never more than what is left since it was asked for,
             // whatever this node's clock says.
             let took = self.clock().monotonic().saturating_sub(asked);
@@ -143,13 +146,37 @@ impl Service {
             if holds == Span::ZERO {
                 continue;
             }
-            let payload = match definition.open_definition()?.action {
-                Action::Queue { payload, .. } => payload,
-                _ => None,
+            let payload = match inputs::action_of(definition.open_definition()?, cause.as_deref()) {
+                Ok(Action::Queue { payload, .. }) => payload,
+                Ok(_) => None,
+                Err(error) => {
+                    let failure = Failure { class: FailureClass::Inputs, ..Failure::new(error.to_string()) };
+                    self.end_unstarted(caller, row.task, (*id, *token), failure).await?;
+                    continue;
+                }
             };
             told.push(LeasedExecution { row, payload, token: *token, holds, until });
         }
         Ok(told)
+    }
+
+    /// Ends an attempt of which its worker is not told.
+    async fn end_unstarted(
+        &self,
+        caller: &Caller,
+        task: TaskId,
+        (execution, token): (ExecutionId, u64),
+        failure: Failure,
+    ) -> Result<(), ServiceError> {
+        let outcome = AttemptOutcome::Failed(failure);
+        let intent = Intent::CompleteAttempt { task, execution, token, outcome };
+        match self.carry_out_under(caller, None, intent).await {
+            // It ended in another way meanwhile.
+            Ok(_) | Err(ServiceError::Rejected(Rejection::StaleLease) | ServiceError::NoSuchExecution) => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Extends the lease of an attempt.

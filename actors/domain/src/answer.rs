@@ -84,6 +84,19 @@ pub enum Accepted {
         /// Its version.
         version: u32,
     },
+    /// An event is in the log.
+    Event {
+        /// Which.
+        event: CommandId,
+        /// When it was published.
+        at: Timestamp,
+        /// How many tasks it has met so far.
+        met: u32,
+        /// The first of the executions that it has opened so far.
+        executions: Vec<ExecutionId>,
+        /// Whether it was held against every task that listens to it; the leader goes on with the rest.
+        complete: bool,
+    },
 }
 
 /// Why a command was not carried out. A rejection is a committed answer: the same command will get it again.

@@ -317,6 +317,13 @@ pub enum Request {
     },
     /// A run of a chain that ended goes on from what failed in it.
     RetryRun(Box<RecalledRun>),
+    /// Something happened outside: the tasks run that listen to it.
+    PublishEvent {
+        /// What happened.
+        name: Arc<str>,
+        /// JSON text of what there is to say about it.
+        payload: Sealed,
+    },
 }
 
 /// The end of a lease that the worker did not bring about.

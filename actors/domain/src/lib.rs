@@ -12,6 +12,7 @@ pub mod command;
 pub mod event;
 pub mod execution;
 pub mod identifier;
+pub mod json;
 pub mod limits;
 pub mod planted;
 pub mod record;

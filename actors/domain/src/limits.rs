@@ -119,6 +119,27 @@ pub const RETRY_AFTER_MAX: Span = Span::hours(24);
 /// Bytes of the list of an attempt's failed items.
 pub const FAILED_ITEMS_BYTES_MAX: usize = RESULT_BYTES_MAX;
 
+/// Bytes of an event's name.
+pub const EVENT_NAME_BYTES_MAX: usize = 256;
+/// Bytes of an event's payload.
+pub const EVENT_PAYLOAD_BYTES_MAX: usize = 16 * 1024;
+/// Values of an event's payload that one filter holds against others.
+pub const FILTER_VALUES_MAX: usize = 16;
+/// Bytes of one value of a filter.
+pub const FILTER_VALUE_BYTES_MAX: usize = 1_024;
+/// Bytes of a JSON Pointer.
+pub const POINTER_BYTES_MAX: usize = 1_024;
+/// Listening tasks that one command holds an event against; the leader continues with the rest.
+pub const LISTENERS_PER_COMMAND_MAX: usize = 512;
+/// Events of one tenant that are being handed out or have open executions.
+pub const EVENTS_KEPT_MAX: usize = 10_000;
+/// Executions of an event that the answer to its publisher names.
+pub const EVENT_EXECUTIONS_TOLD_MAX: usize = 100;
+/// Values of its cause that an execution takes over.
+pub const INPUTS_MAX: usize = 64;
+/// Bytes of an action's JSON with the values of its cause in it.
+pub const RESOLVED_BYTES_MAX: usize = DEFINITION_BYTES_MAX;
+
 /// The shortest distance between two instants of an interval.
 pub const INTERVAL_MIN: Span = Span::seconds(1);
 /// The longest time-out of an attempt.
@@ -144,5 +165,10 @@ const _: () = assert!(
     BACKFILL_INSTANTS_MAX * 10 < COMMAND_BYTES_MAX,
     "the instants of a backfill fit into its command"
 );
+const _: () = assert!(
+    FILTER_VALUES_MAX * (FILTER_VALUE_BYTES_MAX + POINTER_BYTES_MAX) < DEFINITION_BYTES_MAX / 4,
+    "a full filter leaves room in its definition"
+);
+const _: () = assert!(EVENT_PAYLOAD_BYTES_MAX < COMMAND_BYTES_MAX / 4, "a payload fits into its command");
 const _: () = assert!(REPLANS_PER_COMMAND_MAX * 32 <= COMMAND_BYTES_MAX, "a full replan fits into an entry");
 const _: () = assert!(COMMAND_WINDOW.0 <= IDEMPOTENCY_WINDOW.0, "a key outlives the command that it named");

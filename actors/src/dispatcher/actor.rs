@@ -27,7 +27,7 @@ use crate::attempt::{self, AttemptParts};
 use crate::intent::{Renewal, Renewed, SubmitError};
 use crate::keeper::Lifeline;
 use crate::machine::Applied;
-use crate::ports::{AttemptEnd, AttemptFailure, AttemptOrder, Executor, Finished};
+use crate::ports::{AttemptEnd, AttemptFailure, AttemptOrder, Executor, Finished, OutputChunk, OutputStream};
 
 /// Looks at the lease in each margin.
 const TICKS_PER_MARGIN: u32 = 4;
@@ -213,7 +213,7 @@ impl DispatcherActor {
         }
         let executor = match &work {
             Work::Order(order) => self.executor(&order.action),
-            Work::Nothing | Work::Unreadable(_) => None,
+            Work::Nothing | Work::Impossible(_) => None,
         };
         let outcome = match (work, executor) {
             _ if cancelling => AttemptOutcome::Cancelled,
@@ -223,7 +223,7 @@ impl DispatcherActor {
                 self.parts.observer.attempt_ended(&AttemptEnd::Succeeded { result: None }, Duration::ZERO);
                 AttemptOutcome::Succeeded(None)
             }
-            (Work::Unreadable(error), _) => AttemptOutcome::Failed(Failure::new(error.to_string())),
+            (Work::Impossible(failure), _) => AttemptOutcome::Failed(failure),
             (Work::Order(_), None) => {
                 AttemptOutcome::Failed(Failure::new("this node has no executor for the action"))
             }
@@ -264,6 +264,15 @@ impl DispatcherActor {
     ) {
         let execution = order.execution;
         let output = self.parts.outputs.sink(&order.tenant, execution, order.attempt);
+        if order.without_cause {
+            let text =
+                "inputs: the execution has no cause, such as an event; nothing was put into the action\n";
+            output.write(OutputChunk {
+                at: self.parts.clock.now(),
+                stream: OutputStream::System,
+                text: text.into(),
+            });
+        }
         let dispatcher = ctx.address();
         // Not bounded by the mailbox but by the slots: an end that is not heard would hold its slot for ever.
         let ended = Box::new(move |finished| dispatcher.do_send(Ended { execution, token, finished }));

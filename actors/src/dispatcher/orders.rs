@@ -2,11 +2,12 @@
 //!
 //! Absent on purpose: whether and when an order is carried out.
 
-use escapement_domain::codec::CodecError;
+use escapement_domain::execution::failure::{Failure, FailureClass};
 use escapement_domain::execution::state::Execution;
 use escapement_domain::identifier::{ExecutionId, Incarnation, NodeId, TenantId};
 use escapement_domain::replica::Replica;
 use escapement_domain::task::action::{Action, Operation};
+use escapement_domain::task::inputs;
 use escapement_domain::task::sealed::Sealed;
 
 use crate::ports::AttemptOrder;
@@ -27,8 +28,8 @@ pub(super) enum Work {
     Nothing,
     /// Something for an executor.
     Order(Box<AttemptOrder>),
-    /// It cannot be told.
-    Unreadable(CodecError),
+    /// It cannot be told, or cannot be done.
+    Impossible(Failure),
 }
 
 /// The attempt of an execution that is in the hands of an incarnation; `None` if another one, or nobody, has it.
@@ -61,19 +62,23 @@ pub(super) fn held(replica: &Replica, node: NodeId, incarnation: Incarnation) ->
     worker.map(|worker| worker.held.iter().copied().collect()).unwrap_or_default()
 }
 
-/// The text in an envelope, if it can be opened.
-fn text_in(sealed: &Sealed) -> Option<String> {
-    std::str::from_utf8(sealed.open().ok()?).ok().map(str::to_owned)
-}
-
 fn work_of(replica: &Replica, open: &Execution, token: u64) -> Work {
     let definition = match open.definition.open_definition() {
         Ok(definition) => definition,
-        Err(error) => return Work::Unreadable(error),
+        Err(error) => return Work::Impossible(Failure::new(error.to_string())),
     };
     if matches!(definition.action, Action::Builtin { operation: Operation::Noop, .. }) {
         return Work::Nothing;
     }
+    let cause = replica.cause_of(open);
+    let without_cause = cause.is_none() && !definition.inputs.is_empty();
+    let action = match inputs::action_of(definition, cause.as_deref()) {
+        Ok(action) => action,
+        Err(error) => {
+            let failure = Failure { class: FailureClass::Inputs, ..Failure::new(error.to_string()) };
+            return Work::Impossible(failure);
+        }
+    };
     Work::Order(Box::new(AttemptOrder {
         tenant: replica.tenant_name(open.tenant).map(|name| name.to_string()).unwrap_or_default(),
         task: open.task,
@@ -81,9 +86,10 @@ fn work_of(replica: &Replica, open: &Execution, token: u64) -> Work {
         attempt: open.attempts,
         fencing_token: token,
         scheduled_at: open.scheduled_at,
-        action: definition.action,
+        action,
+        without_cause,
         timeout: open.rules.timeout,
         correlation_id: open.correlation_id.to_string(),
-        retry_items: open.retry_items.as_ref().and_then(text_in),
+        retry_items: open.retry_items.as_ref().and_then(Sealed::text).map(str::to_owned),
     }))
 }

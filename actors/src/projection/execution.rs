@@ -205,6 +205,7 @@ impl ExecutionRow {
             Occurrence::Scheduled(_) | Occurrence::Moved(_) => "schedule",
             Occurrence::Manual(_) => "manual",
             Occurrence::Backfill { .. } => "backfill",
+            Occurrence::Event(_) => "event",
         }
     }
 

@@ -13,6 +13,7 @@ use escapement_domain::command::{Client, Idempotency, NewTask, Origin, Request};
 use escapement_domain::identifier::CommandId;
 use escapement_domain::limits::CREATES_PER_COMMAND_MAX;
 use escapement_domain::record::Hash;
+use escapement_domain::task::sealed::Sealed;
 use escapement_domain::timestamp::Timestamp;
 
 use super::drafting::{Moments, new_tasks, unschedulable};
@@ -58,6 +59,10 @@ pub(super) async fn carry(proposer: Proposer, submission: Submission) -> Result<
         }
         Intent::SetBreaker { target, open } => {
             put_once(&proposer, client, Request::SetBreaker { target, open }).await
+        }
+        Intent::PublishEvent { name, payload } => {
+            let payload = Sealed::in_clear(payload.as_bytes().to_vec());
+            put_once(&proposer, client, Request::PublishEvent { name, payload }).await
         }
         other => {
             debug_assert!(other.task().is_none(), "what is about one task goes to its actor");

@@ -200,6 +200,8 @@ impl Course {
                         let outcome = Outcome::Fired { held, against: None };
                         self.settle_moved(*at, *scheduled_at, outcome, settled, scope.range);
                     }
+                    // It counts among the runs that a task may have, and is for no instant of a schedule.
+                    Occurrence::Event(_) => {}
                     Occurrence::Manual(_) | Occurrence::Backfill { .. } => return,
                 }
                 self.count_run();
@@ -218,7 +220,7 @@ impl Course {
                         let outcome = Outcome::Skipped(reason.clone());
                         self.settle_moved(*at, *scheduled_at, outcome, settled, scope.range);
                     }
-                    Occurrence::Manual(_) | Occurrence::Backfill { .. } => {}
+                    Occurrence::Manual(_) | Occurrence::Backfill { .. } | Occurrence::Event(_) => {}
                 }
             }
             Event::TaskMoved { at, to, .. } => {

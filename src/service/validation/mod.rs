@@ -147,6 +147,7 @@ fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults)
         kind: kind.unwrap_or_default(),
         trigger: trigger?,
         action: action?,
+        inputs: BTreeMap::new(),
         timeout: policies.timeout,
         execution_timeout: policies.execution_timeout,
         queue_timeout: policies.queue_timeout,

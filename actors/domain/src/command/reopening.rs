@@ -26,6 +26,8 @@ pub struct Reopening {
     pub attempts: u32,
     /// The items that failed last, for its next attempt.
     pub retry_items: Option<Sealed>,
+    /// JSON text of the document of its cause, if it has one.
+    pub cause: Option<Sealed>,
     /// The log index up to which the read models were read.
     pub as_of: u64,
     /// The run of a chain that goes on with it, if it belongs to one that ended.

@@ -1,5 +1,4 @@
 //! What happened: the facts from which every state and every read model is made.
-//!
 //! Variants are only ever appended. Bodies that can hold secrets sit in a [`Sealed`] envelope.
 
 mod chaining;
@@ -11,17 +10,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::chaining::{Chaining, EndedStep};
-pub use self::placing::Placing;
 pub use self::reason::{AttemptEnded, GiveUpCause, PauseCause, RequeueCause, SkipReason};
+pub use self::{chaining::Chaining, chaining::EndedStep, placing::Placing};
 
 use crate::answer::Answer;
 use crate::command::{Change, Idempotency, NewTask, Offers};
 use crate::execution::state::{CancelCause, Holder, Occurrence, Status};
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::schedule::calendar::Calendar;
-use crate::task::rules::Rules;
-use crate::task::sealed::Sealed;
+use crate::task::{rules::Rules, sealed::Sealed};
 use crate::timestamp::{Span, Timestamp};
 
 /// One fact.
@@ -277,6 +274,8 @@ pub enum Event {
         status: Status,
         /// The items that failed last, for its next attempt.
         retry_items: Option<Sealed>,
+        /// JSON text of the document of its cause, if it has one.
+        cause: Option<Sealed>,
     },
     /// A worker is there.
     WorkerJoined {
@@ -479,4 +478,22 @@ pub enum Event {
     Placement(Placing),
     /// Somebody decided about a run of a chain.
     Chain(Chaining),
+    /// Something happened outside: it is held against the tasks that listen to it.
+    EventPublished {
+        /// The event, by the command that published it.
+        event: CommandId,
+        /// What happened.
+        name: Arc<str>,
+        /// JSON text of what there is to say about it.
+        payload: Sealed,
+    },
+    /// An event was held against more of the tasks that listen to it.
+    EventHandedOut {
+        /// The event.
+        event: CommandId,
+        /// The last task that it was held against; none when there are no more.
+        up_to: Option<TaskId>,
+        /// How many of them it met: each has an execution, or a skip.
+        met: u32,
+    },
 }

@@ -51,6 +51,8 @@ pub enum SkipReason {
     Missed,
     /// Its task is paused.
     Paused,
+    /// Its task has run as often as it may.
+    Exhausted,
     /// It was to run after a success, and the task did not end so.
     Unsuccessful {
         /// The task that was waited for.
@@ -74,6 +76,7 @@ impl SkipReason {
             Self::ByHand => "by_hand",
             Self::Missed => "missed",
             Self::Paused => "paused",
+            Self::Exhausted => "max_runs",
             Self::Unsuccessful { .. } | Self::NoneFailed => "condition",
         }
     }
@@ -90,6 +93,7 @@ impl SkipReason {
             }
             Self::NoneFailed => "its condition cannot be met: nothing that it waited for failed",
             Self::Paused => "the task was paused",
+            Self::Exhausted => "the task had run as often as it may (max_runs)",
             Self::ByHand => "it was skipped by hand",
             Self::Missed => "its time passed while nobody could fire it (misfire policy)",
             Self::Overlap => "an earlier execution of the task had not ended (overlap: skip)",

@@ -51,6 +51,8 @@ impl Event {
             Self::Placement(placing) => placing.name(),
             Self::Chain(chaining) => chaining.name(),
             Self::TaskPriorityChanged { .. } => "TaskPriorityChanged",
+            Self::EventPublished { .. } => "EventPublished",
+            Self::EventHandedOut { .. } => "EventHandedOut",
         }
     }
 

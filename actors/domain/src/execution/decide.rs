@@ -65,7 +65,11 @@ fn failed(execution: &Execution, ended: AttemptEnded, failure: &Failure, now: Ti
         FailureClass::TimedOut => Event::TaskTimedOut { task, execution: id, ended: Some(ended), cause },
         _ => Event::TaskFailed { task, execution: id, ended, result: failure.result.clone(), cause },
     };
-    if execution.rules.retry_on.as_ref().is_some_and(|on| !on.covers(failure.class)) {
+    let retried = match &execution.rules.retry_on {
+        Some(on) => on.covers(failure.class),
+        None => failure.class != FailureClass::Inputs,
+    };
+    if !retried {
         return give_up(ended, GiveUpCause::NotRetried);
     }
     let nth = execution.failures.saturating_add(1);

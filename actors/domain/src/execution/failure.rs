@@ -22,6 +22,8 @@ pub enum FailureClass {
     Connection,
     /// Anything else, such as a program that cannot be started or an address that may not be called.
     Other,
+    /// The values of its cause cannot be put into its action: no attempt would fare better.
+    Inputs,
 }
 
 impl FailureClass {
@@ -35,6 +37,7 @@ impl FailureClass {
             Self::TimedOut => "timeout",
             Self::Connection => "connection",
             Self::Other => "other",
+            Self::Inputs => "inputs",
         }
     }
 
@@ -44,7 +47,7 @@ impl FailureClass {
         match self {
             Self::HttpStatus(status) => Some(i32::from(status)),
             Self::ExitCode(code) | Self::Signal(code) => Some(code),
-            Self::TimedOut | Self::Connection | Self::Other => None,
+            Self::TimedOut | Self::Connection | Self::Other | Self::Inputs => None,
         }
     }
 }

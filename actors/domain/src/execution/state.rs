@@ -92,6 +92,8 @@ pub enum Occurrence {
         /// The instant.
         instant: Timestamp,
     },
+    /// An event that the task listens to, by the command that published it.
+    Event(CommandId),
     /// The ends of other tasks within the run of a chain.
     After {
         /// The run, by the execution that began it.
@@ -160,6 +162,8 @@ pub struct Execution {
     pub cancelling: Option<CancelCause>,
     /// JSON text of a list: the items that failed last, for the next attempt.
     pub retry_items: Option<Sealed>,
+    /// JSON text of the document of its cause, if that was brought along when it was made again by hand.
+    pub cause: Option<Sealed>,
 }
 
 impl Execution {

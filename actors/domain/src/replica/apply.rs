@@ -130,6 +130,11 @@ impl<'a> Step<'a> {
         if let Some(correlation_id) = self.replica.chains.correlation_of(event) {
             return correlation_id;
         }
+        if let Some(publication) =
+            super::publications::behind(event).and_then(|id| self.replica.publications.get(id))
+        {
+            return publication.correlation_id.clone();
+        }
         event
             .execution()
             .and_then(|execution| self.replica.executions.get(&execution))
@@ -188,6 +193,7 @@ impl<'a> Step<'a> {
             Request::Continue => {
                 self.continue_bulks();
                 self.take_back_lost();
+                self.continue_events();
                 Ok(Accepted::Done)
             }
             Request::StageTasks { bulk, part, tasks } => self.stage(*bulk, *part, tasks),
@@ -198,6 +204,7 @@ impl<'a> Step<'a> {
             Request::Backfill { task, instants, concurrency } => {
                 self.start_backfill(*task, instants, *concurrency)
             }
+            Request::PublishEvent { name, payload } => self.publish(name, payload),
             Request::CancelBackfill { task, backfill } => self.cancel_backfill(*task, *backfill),
             Request::PutCalendar { name, calendar } => self.put_calendar(name, calendar),
             Request::DeleteCalendar { name } => self.delete_calendar(name),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::breakers::answered;
-use super::placement::{Condition, Worker};
+use super::placement::Condition;
 use super::window::Moments;
 use super::{Replica, Tenant};
 use crate::command::Change;
@@ -40,6 +40,7 @@ impl Replica {
             | Event::TaskOccurrenceChanged { .. }
             | Event::TaskReplanned { .. } => self.evolve_occurrence(record),
             Event::BackfillStarted { .. } | Event::BackfillEnded { .. } => self.evolve_backfill(record),
+            Event::EventPublished { .. } | Event::EventHandedOut { .. } => self.evolve_publication(record),
             Event::CalendarPut { .. } | Event::CalendarDeleted { .. } => self.evolve_calendar(record),
             Event::Placement(placing) => self.evolve_placement(record, placing),
             Event::Chain(chaining) => self.evolve_chain(record, chaining),
@@ -111,6 +112,7 @@ impl Replica {
                     last_execution: None,
                     stream: Stream::default(),
                 };
+                self.listeners.add(&created);
                 self.task_slots.insert((tenant, *task), *slot);
                 self.tasks.put(*slot, created);
             }
@@ -130,6 +132,8 @@ impl Replica {
                     task.next = None;
                     let_moved_fall_away(task);
                 }
+                self.listeners.remove(tenant, task.id, &former);
+                self.listeners.add(task);
                 self.give_up(tenant, &former);
             }
             Event::TaskPaused { slot, cause, .. } => self.set_paused(*slot, Some(*cause), at),
@@ -137,6 +141,7 @@ impl Replica {
             Event::TaskDeleted { slot, task } => {
                 self.task_slots.remove(&(tenant, *task));
                 if let Some(gone) = self.tasks.take(*slot) {
+                    self.listeners.remove(tenant, *task, &gone.rules);
                     self.give_up(tenant, &gone.rules);
                 }
                 self.backfills.retain(|_, backfill| backfill.task != *task);
@@ -228,10 +233,12 @@ impl Replica {
                 }
                 count_runs(task, runs);
             }
-            Occurrence::Manual(_)
-            | Occurrence::Backfill { .. }
-            | Occurrence::After { .. }
-            | Occurrence::Joined { .. } => {}
+            Occurrence::Event(_) | Occurrence::After { .. } | Occurrence::Joined { .. } => {
+                if let Some(task) = self.tasks.get_mut(slot) {
+                    count_runs(task, runs);
+                }
+            }
+            Occurrence::Manual(_) | Occurrence::Backfill { .. } => {}
         }
     }
 
@@ -287,12 +294,14 @@ impl Replica {
             failures: 0,
             cancelling: None,
             retry_items: None,
+            cause: None,
         };
         if execution.stage == Stage::Queued {
             self.queue.push(&execution);
         }
         self.backfill_began(occurrence);
         self.chains.began(&execution);
+        self.publications.began(occurrence);
         self.executions.insert(id, Arc::new(execution));
     }
 
@@ -344,12 +353,21 @@ impl Replica {
             Event::TaskCancelled { execution, .. } => self.close(*execution, Status::Cancelled, record),
             Event::TaskLost { execution, .. } => self.close(*execution, Status::Lost, record),
             Event::TaskReopened {
-                slot, execution, occurrence, scheduled_at, attempts, retry_items, ..
+                slot,
+                execution,
+                occurrence,
+                scheduled_at,
+                attempts,
+                retry_items,
+                cause,
+                ..
             } => {
                 self.reopened.insert(*execution, (record.header.log_index, at));
                 self.open(record, *slot, *execution, *occurrence, *scheduled_at, Stage::Queued, *attempts);
                 if let Some(open) = self.executions.get_mut(execution) {
-                    Arc::make_mut(open).retry_items = retry_items.clone();
+                    let open = Arc::make_mut(open);
+                    open.retry_items = retry_items.clone();
+                    open.cause = cause.clone();
                 }
             }
             _ => {}
@@ -409,6 +427,7 @@ impl Replica {
         let Some(open) = self.executions.remove(&id) else { return };
         self.backfill_went_on(open.occurrence);
         self.chains.ended(&open, status, result_in(&record.event), record.header.sequence);
+        self.publications.ended(open.occurrence);
         let Some(task) = self.tasks.get_mut(open.slot).filter(|task| task.id == open.task) else { return };
         task.open.retain(|other| *other != id);
         match status {
@@ -422,41 +441,6 @@ impl Replica {
             scheduled_at: open.scheduled_at,
             finished_at: record.header.at,
         });
-    }
-
-    fn evolve_worker(&mut self, event: &Event, at: Timestamp) {
-        match event {
-            Event::WorkerJoined { node, incarnation, slots, offers } => {
-                let worker = Worker {
-                    slots: *slots,
-                    offers: offers.clone(),
-                    condition: Condition::Ready,
-                    held: std::collections::BTreeSet::new(),
-                    reports: 0,
-                };
-                self.workers.insert((*node, *incarnation), worker);
-            }
-            Event::WorkerDraining { node, incarnation } => {
-                if let Some(worker) = self.workers.get_mut(&(*node, *incarnation)) {
-                    worker.condition = Condition::Draining;
-                }
-            }
-            Event::WorkerLost { node, incarnation } => {
-                let key = (*node, *incarnation);
-                self.gone.insert(key, at);
-                let Some(worker) = self.workers.get_mut(&key) else { return };
-                worker.condition = Condition::Lost;
-                if worker.held.is_empty() {
-                    self.workers.remove(&key);
-                }
-            }
-            Event::WorkerReported { node, incarnation, sequence } => {
-                if let Some(worker) = self.workers.get_mut(&(*node, *incarnation)) {
-                    worker.reports = *sequence;
-                }
-            }
-            _ => {}
-        }
     }
 }
 

@@ -57,6 +57,7 @@ impl Step<'_> {
             attempts: reopening.attempts,
             status: reopening.status,
             retry_items: reopening.retry_items.clone(),
+            cause: reopening.cause.clone(),
         };
         self.record(self.tenant, event);
     }

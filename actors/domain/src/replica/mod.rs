@@ -13,12 +13,15 @@ pub mod backfills;
 mod breakers;
 mod bulk;
 pub mod calendars;
+pub mod causes;
 pub mod chains;
 mod evolve;
 mod executions;
 mod gates;
 mod leases;
+mod listeners;
 pub mod placement;
+mod publications;
 pub mod slots;
 pub mod snapshot;
 mod tasks;
@@ -41,7 +44,9 @@ use backfills::Backfill;
 use bulk::Bulk;
 use calendars::Calendars;
 use chains::Chains;
+use listeners::Listeners;
 use placement::{Condition, Interned, Queue, Workers};
+use publications::Publications;
 use slots::Slots;
 use users::Users;
 use window::Window;
@@ -70,6 +75,9 @@ pub struct Replica {
     window: Window,
     bulks: BTreeMap<CommandId, Bulk>,
     backfills: BTreeMap<CommandId, Backfill>,
+    /// Which tasks listen to which events.
+    listeners: Listeners,
+    publications: Publications,
     calendars: Calendars,
     chains: Chains,
     /// The version of the zone data by which every task is planned; empty if none was adopted.
@@ -107,6 +115,8 @@ impl Default for Replica {
             window: Window::default(),
             bulks: BTreeMap::new(),
             backfills: BTreeMap::new(),
+            listeners: Listeners::default(),
+            publications: Publications::default(),
             calendars: Calendars::default(),
             chains: Chains::default(),
             zone_data: Arc::default(),
@@ -221,6 +231,7 @@ impl Replica {
     pub fn left_over(&self) -> bool {
         self.bulks.values().any(Bulk::committed)
             || self.chains.left_over()
+            || self.publications.left_over()
             || self.workers.values().any(|worker| worker.condition == Condition::Lost)
             || placement::next_grant(&self.queue, &self.workers).is_some()
     }

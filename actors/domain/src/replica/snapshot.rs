@@ -16,7 +16,9 @@ use super::backfills::Backfill;
 use super::bulk::Bulk;
 use super::calendars::{Calendars, Kept};
 use super::chains::{self, Chains};
+use super::listeners::Listeners;
 use super::placement::{self, Interned, Queue, Workers};
+use super::publications::{Publication, Publications};
 use super::slots::{Chunk, Slots};
 use super::users::Users;
 use super::window::Window;
@@ -42,6 +44,7 @@ pub struct Snapshot {
     window: Window,
     bulks: BTreeMap<CommandId, Bulk>,
     backfills: BTreeMap<CommandId, Backfill>,
+    publications: Vec<(CommandId, Arc<Publication>)>,
     calendars: Calendars,
     chains: chains::Kept,
     queue: placement::Kept,
@@ -58,6 +61,7 @@ struct Header {
     revisions: u64,
     chunks: u64,
     executions: u64,
+    publications: u64,
 }
 
 /// Why a snapshot cannot be restored.
@@ -89,6 +93,7 @@ impl Replica {
             window: self.window.clone(),
             bulks: self.bulks.clone(),
             backfills: self.backfills.clone(),
+            publications: self.publications.kept().collect(),
             calendars: self.calendars.clone(),
             chains: self.chains.keep(),
             queue: self.queue.keep(),
@@ -115,6 +120,11 @@ impl Replica {
             if !planted::has(Bug::ForgetfulSnapshot) {
                 executions.insert(execution.id, Arc::new(execution));
             }
+        }
+        let mut publications = Publications::default();
+        for _ in 0..header.publications {
+            let (id, publication) = read_part("snapshot event", reader)?;
+            publications.keep(id, publication);
         }
         let reopened = read_part("snapshot retries", reader)?;
         let workers: Vec<_> = read_part("snapshot workers", reader)?;
@@ -148,6 +158,8 @@ impl Replica {
             calendars: Calendars::restore(calendars, tasks.iter()),
             chains: Chains::restore(chains, tasks.iter()),
             backfills: backfills.into_iter().collect(),
+            listeners: Listeners::of(tasks.iter()),
+            publications,
             zone_data,
             task_slots: tasks.iter().map(|task| ((task.tenant, task.id), task.slot)).collect(),
             tasks,
@@ -203,6 +215,7 @@ impl Snapshot {
             revisions: self.revisions,
             chunks: self.tasks.chunks().len() as u64,
             executions: self.executions.len() as u64,
+            publications: self.publications.len() as u64,
         };
         write_part(&header, writer)?;
         write_part(&self.tenants, writer)?;
@@ -211,6 +224,9 @@ impl Snapshot {
         }
         for execution in self.executions.values() {
             write_part(&**execution, writer)?;
+        }
+        for publication in &self.publications {
+            write_part(publication, writer)?;
         }
         write_part(&self.reopened, writer)?;
         write_part(&self.workers.iter().collect::<Vec<_>>(), writer)?;

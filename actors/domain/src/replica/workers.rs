@@ -1,13 +1,55 @@
 //! What a command does to workers: join, drain, lose, and take back what the lost ones held.
 
+use std::collections::BTreeSet;
+
+use super::Replica;
 use super::apply::{Step, within};
-use super::placement::Condition;
+use super::placement::{Condition, Worker};
 use crate::answer::{Accepted, Rejection};
 use crate::command::Request;
 use crate::event::Event;
 use crate::execution::decide as execution_rules;
 use crate::identifier::{ExecutionId, Incarnation, NodeId, TenantId};
 use crate::limits::{LOSSES_PER_COMMAND_MAX, SLOTS_MAX};
+use crate::timestamp::Timestamp;
+
+impl Replica {
+    /// Lets what is known of a worker change the state.
+    pub(super) fn evolve_worker(&mut self, event: &Event, at: Timestamp) {
+        match event {
+            Event::WorkerJoined { node, incarnation, slots, offers } => {
+                let worker = Worker {
+                    slots: *slots,
+                    offers: offers.clone(),
+                    condition: Condition::Ready,
+                    held: BTreeSet::new(),
+                    reports: 0,
+                };
+                self.workers.insert((*node, *incarnation), worker);
+            }
+            Event::WorkerDraining { node, incarnation } => {
+                if let Some(worker) = self.workers.get_mut(&(*node, *incarnation)) {
+                    worker.condition = Condition::Draining;
+                }
+            }
+            Event::WorkerLost { node, incarnation } => {
+                let key = (*node, *incarnation);
+                self.gone.insert(key, at);
+                let Some(worker) = self.workers.get_mut(&key) else { return };
+                worker.condition = Condition::Lost;
+                if worker.held.is_empty() {
+                    self.workers.remove(&key);
+                }
+            }
+            Event::WorkerReported { node, incarnation, sequence } => {
+                if let Some(worker) = self.workers.get_mut(&(*node, *incarnation)) {
+                    worker.reports = *sequence;
+                }
+            }
+            _ => {}
+        }
+    }
+}
 
 impl Step<'_> {
     pub(super) fn change_worker(&mut self, request: &Request) -> Result<Accepted, Rejection> {

@@ -14,6 +14,7 @@ use crate::command::{Change, Due, Passed, PassedCause, Replanned};
 use crate::event::{Event, PauseCause, SkipReason};
 use crate::execution::state::{CancelCause, Execution, Occurrence, Stage};
 use crate::identifier::{CommandId, ExecutionId};
+use crate::json::Json;
 use crate::limits::{OPEN_EXECUTIONS_PER_TASK_MAX, OVERRIDES_PER_TASK_MAX};
 use crate::planted::{self, Bug};
 use crate::timestamp::Timestamp;
@@ -213,14 +214,36 @@ pub fn follow(
     unmet: Option<SkipReason>,
     now: Timestamp,
 ) -> Vec<Event> {
-    let paused = (task.phase() != Phase::Active).then_some(SkipReason::Paused);
-    match unmet.or(paused) {
+    let idle = match task.phase() {
+        Phase::Active => None,
+        Phase::Paused => Some(SkipReason::Paused),
+        Phase::Finished => Some(SkipReason::Exhausted),
+    };
+    match unmet.or(idle) {
         Some(reason) => vec![skipped(task, occurrence, now, task.next, reason)],
         None => {
             let following = Following { after_run: task.next, after_skip: task.next };
             start(task, open, occurrence, now, following)
         }
     }
+}
+
+/// Decides what becomes of an event for a task. Empty when it does not meet it: it listens to another one, or does not fire.
+#[must_use]
+pub fn hear(
+    task: &Task,
+    open: &OpenExecutions,
+    event: CommandId,
+    published_at: Timestamp,
+    payload: &Json,
+) -> Vec<Event> {
+    let meets =
+        task.rules.listens.as_ref().is_some_and(|listening| listening.is_met_by(payload, published_at));
+    if !meets || task.phase() != Phase::Active {
+        return Vec::new();
+    }
+    let following = Following { after_run: task.next, after_skip: task.next };
+    start(task, open, Occurrence::Event(event), published_at, following)
 }
 
 fn is_last_run(task: &Task) -> bool {

@@ -24,6 +24,8 @@ pub struct Definition {
     pub trigger: Trigger,
     /// What it does.
     pub action: Action,
+    /// Where in the action's JSON values of an execution's cause are put, and where in the cause they are: JSON Pointers.
+    pub inputs: BTreeMap<String, String>,
     /// How long one attempt may take.
     pub timeout: Span,
     /// How long an execution may take in all, from its fire to its end.
@@ -74,6 +76,7 @@ impl Definition {
             kind: Kind::default(),
             trigger,
             action,
+            inputs: BTreeMap::new(),
             timeout: Self::TIMEOUT,
             execution_timeout: None,
             queue_timeout: None,

@@ -10,6 +10,8 @@ pub mod coming;
 pub mod decide;
 pub mod definition;
 pub mod forecast;
+pub mod inputs;
+pub mod listening;
 pub mod plan;
 pub mod retry_on;
 pub mod rules;

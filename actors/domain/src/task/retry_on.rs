@@ -60,6 +60,7 @@ impl RetryOn {
             FailureClass::TimedOut => self.timeout,
             FailureClass::Connection => self.connection,
             FailureClass::Other => self.other,
+            FailureClass::Inputs => false,
         }
     }
 

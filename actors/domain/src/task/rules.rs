@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::action::Action;
 use super::claims::Claims;
 use super::definition::{Definition, Delivery, Misfire, Overlap, Retry};
+use super::listening::Listening;
 use super::retry_on::RetryOn;
 use super::trigger::{AfterCondition, IfPast, Trigger};
 use crate::identifier::TaskId;
@@ -45,6 +46,8 @@ pub struct Rules {
     pub requirement: Requirement,
     /// The names of the calendars that narrow the schedule.
     pub calendars: Vec<Arc<str>>,
+    /// The events that make it run; `None` if it listens to none.
+    pub listens: Option<Arc<Listening>>,
     /// What an execution takes up while it runs; `None` if nothing.
     pub claims: Option<Arc<Claims>>,
     /// The tasks after whose ends it runs; `None` unless that is its trigger.
@@ -135,6 +138,7 @@ impl Rules {
             pause_after_failures: definition.pause_after_failures,
             requirement,
             calendars: definition.calendars.iter().map(|name| name.as_str().into()).collect(),
+            listens: Listening::of(definition).map(Arc::new),
             claims: Claims::of(definition).map(Arc::new),
             after: After::of(&definition.trigger).map(Arc::new),
         }

@@ -43,6 +43,12 @@ impl Sealed {
         codec::decode::<_, EVENT_BYTES_MAX>("definition", self.open()?)
     }
 
+    /// The text in the envelope, if it can be opened and is one.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        std::str::from_utf8(self.open().ok()?).ok()
+    }
+
     /// Opens the envelope.
     ///
     /// # Errors

@@ -56,18 +56,26 @@ pub struct Task {
 }
 
 impl Task {
-    /// Whether it fires. A task with a schedule is finished when nothing of it is left; whether somebody paused it
+    /// Whether it fires. A task with a schedule is finished when nothing of it is left, one
+    /// that listens to events when it has run as often as it may; whether somebody paused it
     /// counts again when a change of its definition gives it new instants.
     #[must_use]
     pub fn phase(&self) -> Phase {
         let scheduled = self.rules.timing != Timing::Unscheduled;
-        if scheduled && self.next.is_none() && self.next_moved().is_none() {
+        let over = scheduled && self.next.is_none() && self.next_moved().is_none();
+        if over || self.is_exhausted() {
             Phase::Finished
         } else if self.paused.is_some() {
             Phase::Paused
         } else {
             Phase::Active
         }
+    }
+
+    /// Whether it listens to events or follows others, and has run as often as it may.
+    fn is_exhausted(&self) -> bool {
+        let caused = self.rules.listens.is_some() || self.rules.after.is_some();
+        caused && self.rules.max_runs.is_some_and(|most| self.runs >= most)
     }
 
     /// The moved occurrences that have not run: when each runs, and its own instant.

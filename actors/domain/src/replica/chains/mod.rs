@@ -80,9 +80,8 @@ impl Chains {
         Self { graph, runs: kept.runs, uncounted: kept.uncounted, due: kept.due }
     }
 
-    /// JSON text of the ends that brought an execution about; none if it follows no others, or they are no longer known.
-    #[must_use]
-    pub fn cause_of(&self, execution: &Execution) -> Option<String> {
+    /// JSON text of the ends that brought an execution about; none if they are no longer known.
+    pub(super) fn cause_of(&self, execution: &Execution) -> Option<String> {
         let run = self.runs.get(&execution.run())?;
         let ends: Vec<(TaskId, &End)> = match execution.occurrence {
             Occurrence::After { .. } => {
@@ -92,8 +91,7 @@ impl Chains {
             Occurrence::Joined { .. } => run.causes().map(|(task, end)| (task, end)).collect(),
             _ => return None,
         };
-        let told = ends.into_iter().map(|(task, end)| format!("\"{task}\":{}", end.told()));
-        Some(format!("{{\"tasks\":{{{}}}}}", told.collect::<Vec<_>>().join(",")))
+        Some(tasks_document(ends))
     }
 }
 
@@ -112,6 +110,12 @@ impl Replica {
             self.reopened.insert(id, (record.header.log_index, record.header.at));
         }
     }
+}
+
+/// The cause of an execution that follows others.
+fn tasks_document<'a>(ends: impl IntoIterator<Item = (TaskId, &'a End)>) -> String {
+    let told = ends.into_iter().map(|(task, end)| format!(r#""{task}":{}"#, end.told()));
+    format!(r#"{{"tasks":{{{}}}}}"#, told.collect::<Vec<_>>().join(","))
 }
 
 /// The request that what follows an execution goes back to: its own name where there is none.

@@ -121,9 +121,9 @@ impl Run {
 impl End {
     /// JSON text of it.
     pub(super) fn told(&self) -> String {
-        let result = self.result.as_ref().and_then(|result| std::str::from_utf8(result.open().ok()?).ok());
+        let result = self.result.as_ref().and_then(Sealed::text);
         let (execution, status, result) = (self.execution, self.status.name(), result.unwrap_or("null"));
-        format!("{{\"execution_id\":\"{execution}\",\"status\":\"{status}\",\"result\":{result}}}")
+        format!(r#"{{"execution_id":"{execution}","status":"{status}","result":{result}}}"#)
     }
 }
 

@@ -25,6 +25,7 @@ impl World {
                         status: Status::Skipped,
                         attempts: 1,
                         retry_items: None,
+                        cause: None,
                         as_of: self.index,
                         run: None,
                     };

@@ -275,7 +275,7 @@ fn a_step_is_told_how_the_others_ended() {
     let result = Some(Sealed::in_clear(br#"{"build":7}"#.to_vec()));
     world.report(run, AttemptOutcome::Succeeded(result)).expect("heard");
     world.fail(run, 2);
-    let cause = world.replica.chains().cause_of(&world.only_open()).expect("it follows others");
+    let cause = world.replica.cause_of(&world.only_open()).expect("it follows others");
     let task = |task: u128| format!("\"{}\":{{\"execution_id\":", TaskId(task));
     assert!(cause.starts_with(&format!("{{\"tasks\":{{{}\"{run}\"", task(1))), "{cause}");
     assert!(cause.contains(r#""status":"succeeded","result":{"build":7}}"#), "{cause}");
