@@ -23,6 +23,7 @@ mod openapi;
 mod problem;
 mod request;
 mod routes;
+mod runs;
 mod schedules;
 mod server;
 mod system;

@@ -31,6 +31,7 @@ mod listing;
 mod naming;
 mod occurrences;
 mod queues;
+pub mod runs;
 mod submitting;
 mod tasks;
 #[cfg(test)]
