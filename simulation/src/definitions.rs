@@ -1,6 +1,6 @@
 //! Definitions as clients write them: every trigger, policy and delivery, drawn from the run's generator.
 //!
-//! Absent on purpose: triggers by event or by other tasks, which the core does not fire yet.
+//! Absent on purpose: triggers by other tasks.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +20,10 @@ pub const CALENDAR: &str = "quiet";
 pub const POOL: &str = "shared";
 /// The queue from which workers outside the cluster lease.
 pub const QUEUE: &str = "suites";
+/// The event to which some tasks listen.
+pub const EVENT: &str = "build.finished";
+/// The place in its payload that some of them look at, and what they may find there.
+pub const SIDE: (&str, u64) = ("side", 3);
 /// The program that only some nodes run.
 pub const RARE_PROGRAM: &str = "/bin/rare";
 /// How long an attempt takes at most where others wait for it, in ms.
@@ -42,12 +46,13 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
     let fails = if plain { 0 } else { chance.pick(&[0, 100, 300, 700]) };
     let fails = if shares { fails.min(300) } else { fails };
     let claims = if shares { claims(chance) } else { Claims::default() };
-    Definition {
+    let mut definition = Definition {
         name: "simulated".into(),
         description: String::new(),
         kind: Kind::Generic,
         trigger,
         action: action(chance, Behaviour { takes_ms: takes, fails_per_mille: fails }),
+        inputs: BTreeMap::new(),
         timeout: if chance.per_mille(60) { Span::seconds(1) } else { Span::minutes(5) },
         execution_timeout: None,
         queue_timeout: None,
@@ -67,7 +72,12 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
         pause_after_failures: None,
         max_runs: chance.per_mille(80).then(|| u32::try_from(chance.between(1, 12)).unwrap_or(1)),
         max_concurrent: claims.max_concurrent,
+    };
+    if matches!(definition.trigger, Trigger::Event { .. }) {
+        definition.calendars.clear();
+        definition.jitter = Span::ZERO;
     }
+    definition
 }
 
 /// What a definition asks of others.
@@ -95,7 +105,7 @@ fn trigger(chance: &mut Chance, now: Timestamp, aligned: bool) -> Trigger {
         let every = Span::seconds(chance.pick(&[10, 20, 30]));
         return Trigger::Interval { every, anchor: Some(Timestamp(0)) };
     }
-    match chance.below(10) {
+    match chance.below(12) {
         0..=3 => {
             let anchor = chance.per_mille(500).then(|| Timestamp(now.0 + chance.around(60_000)));
             Trigger::Interval { every: Span(chance.between(2_000, 25_000)), anchor }
@@ -119,6 +129,11 @@ fn trigger(chance: &mut Chance, now: Timestamp, aligned: bool) -> Trigger {
                 now.plus(Span(chance.between(500, 60_000)))
             };
             Trigger::Once { at, if_past: IfPast::Run }
+        }
+        9 | 10 => {
+            let (place, sides) = SIDE;
+            let side = chance.per_mille(600).then(|| (format!("/{place}"), chance.below(sides).to_string()));
+            Trigger::Event { name: EVENT.into(), filter: side.into_iter().collect() }
         }
         _ => Trigger::Manual,
     }

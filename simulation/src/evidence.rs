@@ -5,7 +5,7 @@ use std::fmt;
 
 use escapement::service::TaskState;
 use escapement_domain::command::Change;
-use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
+use escapement_domain::identifier::{CommandId, ExecutionId, NodeId, TaskId};
 use escapement_domain::record::Record;
 use escapement_domain::replica::Replica;
 use escapement_domain::schedule::calendar::Calendar;
@@ -58,6 +58,8 @@ pub enum Wish {
     PutCalendar(Box<Calendar>),
     /// The tenant's pool has this capacity from now on.
     PutPool(u32),
+    /// What happened outside, with this on its side.
+    Publish(u64),
     /// How a task stands.
     Read(TaskId),
 }
@@ -98,6 +100,8 @@ pub enum Done {
     Absent,
     /// An execution was made, or changed.
     Execution(ExecutionId),
+    /// An event is in the log.
+    Published(CommandId),
     /// It is gone.
     Gone,
     /// It is as was wanted.

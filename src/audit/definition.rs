@@ -23,6 +23,7 @@ pub fn definition_json(definition: &Definition) -> Value {
         "kind": kind(definition.kind),
         "trigger": trigger(&definition.trigger),
         "action": action(&definition.action),
+        "inputs": definition.inputs,
         "timeout": definition.timeout.to_string(),
         "execution_timeout": definition.execution_timeout.map(|span| span.to_string()),
         "queue_timeout": definition.queue_timeout.map(|span| span.to_string()),

@@ -26,6 +26,7 @@ mod logs;
 mod occurrence;
 mod problem;
 pub(crate) mod progress;
+mod publication;
 mod run;
 mod schedule;
 pub(crate) mod screen;
@@ -122,6 +123,9 @@ enum Command {
     /// Look at queues, pause and resume them
     #[command(subcommand)]
     Queue(breaker::QueueCommand),
+    /// Say that something happened, for the tasks that listen to it
+    #[command(subcommand)]
+    Event(publication::EventCommand),
     /// Look at executions, cancel, retry and hasten them
     #[command(subcommand)]
     Execution(execution::ExecutionCommand),
@@ -197,6 +201,9 @@ impl CommandLine {
                 ask(&self.connection, async |client| command.run(&client, &mut screen).await)
             }
             Some(Command::Queue(command)) => {
+                ask(&self.connection, async |client| command.run(&client, &mut screen).await)
+            }
+            Some(Command::Event(command)) => {
                 ask(&self.connection, async |client| command.run(&client, &mut screen).await)
             }
             Some(Command::Execution(command)) => {

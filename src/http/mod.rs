@@ -21,6 +21,7 @@ mod leasing;
 mod occurrences;
 mod openapi;
 mod problem;
+mod publications;
 mod request;
 mod routes;
 mod runs;

@@ -4,8 +4,8 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    audit, breakers, bulk, calendars, cluster, dead_letters, executions, gates, leasing, occurrences, runs,
-    schedules, system, tasks,
+    audit, breakers, bulk, calendars, cluster, dead_letters, executions, gates, leasing, occurrences,
+    publications, runs, schedules, system, tasks,
 };
 
 /// The document.
@@ -19,7 +19,7 @@ use super::{
         calendars::delete, gates::put_pool, gates::list_pools, gates::get_pool, gates::delete_pool, gates::put_limit,
         gates::list_limits, gates::get_limit, gates::delete_limit, breakers::list, breakers::get, breakers::put,
         breakers::queues, breakers::queue_of, breakers::pause, breakers::resume,
-        executions::list, executions::get, executions::change, executions::logs,
+        publications::publish, executions::list, executions::get, executions::change, executions::logs,
         executions::cancel, executions::retry, executions::status, runs::get, runs::cancel, runs::retry, dead_letters::list, dead_letters::retry, executions::workers,
         leasing::lease, leasing::heartbeat, leasing::progress, leasing::complete, audit::events, audit::chains, audit::blocks,
         audit::fires, cluster::status,

@@ -7,15 +7,15 @@ use actix_web::http::Method;
 use actix_web::web::{PayloadConfig, ServiceConfig, delete, get, head, patch, post, put, resource};
 
 use super::{
-    audit, breakers, bulk, calendars, cluster, dead_letters, executions, gates, leasing, occurrences, runs,
-    schedules, system, tasks,
+    audit, breakers, bulk, calendars, cluster, dead_letters, executions, gates, leasing, occurrences,
+    publications, runs, schedules, system, tasks,
 };
 
 /// Bytes of a body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 57] = [
+pub(super) const PATTERNS: [&str; 58] = [
     "/",
     "/healthz",
     "/readyz",
@@ -48,6 +48,7 @@ pub(super) const PATTERNS: [&str; 57] = [
     "/api/queues/{name}",
     "/api/queues/{name}/pause",
     "/api/queues/{name}/resume",
+    "/api/events",
     "/api/executions",
     "/api/executions/status",
     "/api/executions/{id}",
@@ -171,6 +172,7 @@ fn gates(config: &mut ServiceConfig) {
 
 fn executions(config: &mut ServiceConfig) {
     config
+        .service(resource("/api/events").route(post().to(publications::publish)))
         .service(resource("/api/executions").route(get().to(executions::list)))
         .service(resource("/api/executions/status").route(get().to(executions::status)))
         .service(

@@ -211,7 +211,7 @@ impl Service {
             status: row.status,
             attempts: row.attempt,
             retry_items: row.retry_items.clone(),
-            cause: None,
+            cause: self.cause_of(&row)?,
             as_of,
             run: self.recalled_run_of(tenant, &row, as_of)?.map(Box::new),
         };

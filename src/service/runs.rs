@@ -9,7 +9,9 @@ use escapement_domain::command::{RecalledRun, RecalledStep, Reopening};
 use escapement_domain::execution::state::{Occurrence, Status};
 use escapement_domain::identifier::{ExecutionId, TaskId, TenantId};
 use escapement_domain::replica::Replica;
+use escapement_domain::replica::chains::{End, tasks_document};
 use escapement_domain::task::rules::After;
+use escapement_domain::task::trigger::AfterCondition;
 use escapement_domain::timestamp::Timestamp;
 
 use super::Service;
@@ -20,6 +22,8 @@ use crate::security::Permission;
 
 /// Executions of a run that one look at the read models takes.
 const PAGE: usize = 1_000;
+/// Executions of a task among which the last end is looked for that another one followed.
+const ENDS_LOOKED_AT: usize = 100;
 
 /// A run of a chain at one moment.
 #[derive(Clone, Debug)]
@@ -148,6 +152,39 @@ impl Service {
         }
         let Some(first) = self.parts.read_models.execution(tenant, row.run())? else { return Ok(None) };
         self.recalled(&self.rows_of_run(first)?, as_of).map(Some)
+    }
+
+    /// The ends of tasks of several chains after which an execution ran: the last of each before it.
+    pub(super) fn joined_ends(&self, row: &ExecutionRow) -> Result<Option<String>, ServiceError> {
+        let after = |replica: &Replica| replica.chains().graph().after(row.tenant, row.task).cloned();
+        let Some(after) = self.parts.machine.read(after) else { return Ok(None) };
+        let only_failures = after.condition == AfterCondition::AnyFailed;
+        let mut ends = Vec::new();
+        for task in &after.tasks {
+            let query = ExecutionQuery {
+                task: Some(*task),
+                to: Some(Timestamp(row.scheduled_at.0 + 1)),
+                ..ExecutionQuery::newest(ENDS_LOOKED_AT)
+            };
+            let page = self.parts.read_models.executions(row.tenant, &query)?;
+            let before = page.items.into_iter().filter_map(|row| Some((row.finished_at?, row)));
+            let before = before.filter(|(at, ended)| {
+                *at <= row.scheduled_at && (!only_failures || ended.status.is_failure())
+            });
+            ends.extend(before.max_by_key(|(at, _)| *at).map(|(at, ended)| (at, *task, ended)));
+        }
+        if only_failures {
+            ends.sort_by_key(|(at, _, _)| std::cmp::Reverse(*at));
+            ends.truncate(1);
+        }
+        let end = |ended: &ExecutionRow| End {
+            execution: ended.id,
+            status: ended.status,
+            result: ended.result.clone(),
+        };
+        let ends: BTreeMap<TaskId, End> =
+            ends.into_iter().map(|(_, task, ended)| (task, end(&ended))).collect();
+        Ok(Some(tasks_document(ends.iter().map(|(task, end)| (*task, end)))))
     }
 
     /// The execution that began a run of the caller's tenant.

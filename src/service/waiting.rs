@@ -52,6 +52,9 @@ fn of_phase(task: &Task, next: Option<Timestamp>, now: Timestamp) -> Wait {
             "paused",
             format!("it is paused since {}: resume it to let it fire", task.updated_at),
         ),
+        (Phase::Finished, _) if task.rules.listens.is_some() => {
+            Wait::of_task("finished", "it has run for as many events as it may (max_runs)")
+        }
         (Phase::Finished, _) => Wait::of_task("finished", "it has no instant to come"),
         (Phase::Active, Some(next)) => {
             let moved = task.next_moved().is_some_and(|(to, _)| to == next);
@@ -65,6 +68,9 @@ fn of_phase(task: &Task, next: Option<Timestamp>, now: Timestamp) -> Wait {
         (Phase::Active, None) if let Some(after) = &task.rules.after => {
             let many = if after.tasks.len() == 1 { "the end of the task" } else { "the ends of the tasks" };
             Wait::of_task("after", format!("it waits for {many} after which it runs"))
+        }
+        (Phase::Active, None) if let Some(listening) = &task.rules.listens => {
+            Wait::of_task("event", format!("it waits for an event `{}`", listening.name))
         }
         (Phase::Active, None) if task.rules.timing == Timing::Unscheduled => {
             Wait::of_task("trigger", "it has no schedule: it waits to be run")

@@ -38,6 +38,7 @@ const COMMANDS: &[&[&str]] = &[
     &["calendar", "list"],
     &["calendar", "show"],
     &["calendar", "delete"],
+    &["event", "publish"],
     &["execution", "list"],
     &["execution", "show"],
     &["execution", "logs"],

@@ -13,6 +13,7 @@ mod command_line;
 mod dead_letters;
 mod deadlines;
 mod dev;
+mod events;
 mod executions;
 mod explanation;
 mod failover;

@@ -53,17 +53,18 @@ impl Json {
 
     fn read(raw: &RawValue, depth: usize) -> Option<Self> {
         let text = raw.get();
-        let deeper = depth.checked_sub(1);
         Some(match text.as_bytes().first()? {
             b'{' => {
+                let deeper = depth.checked_sub(1)?;
                 let fields: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
-                let read = |(name, value)| Some((name, Self::read(value, deeper?)?));
+                let read = |(name, value)| Some((name, Self::read(value, deeper)?));
                 Self::Object(fields.into_iter().map(read).collect::<Option<_>>()?)
             }
             b'[' => {
+                let deeper = depth.checked_sub(1)?;
                 let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
                 Self::List(
-                    elements.into_iter().map(|value| Self::read(value, deeper?)).collect::<Option<_>>()?,
+                    elements.into_iter().map(|value| Self::read(value, deeper)).collect::<Option<_>>()?,
                 )
             }
             b'"' => Self::Text(serde_json::from_str(text).ok()?),

@@ -79,6 +79,7 @@ pub(super) fn effects(evidence: &Evidence) -> Effects<'_> {
         | Event::TaskOccurrenceChanged { .. }
         | Event::CalendarPut { .. }
         | Event::BackfillStarted { .. }
+        | Event::EventPublished { .. }
         | Event::BulkCommitted { .. } => !record.header.correlation_id.is_empty(),
         Event::TaskScheduled { occurrence, .. } | Event::TaskSkipped { occurrence, .. } => {
             record.header.command.is_some() && matches!(occurrence, Occurrence::Manual(_))
@@ -101,6 +102,9 @@ fn there(operation: &Operation, done: &Done, effects: &[&Record]) -> Option<Stri
         }),
         (Wish::Run(_), Done::Execution(execution)) => {
             earlier || has(&|event| event.execution() == Some(*execution))
+        }
+        (Wish::Publish(_), Done::Published(id)) => {
+            earlier || has(&|record| matches!(record, Event::EventPublished { event, .. } if event == id))
         }
         (Wish::Delete(_), Done::Gone) => has(&|event| matches!(event, Event::TaskDeleted { .. })),
         (Wish::Retry(_), Done::Execution(_)) => has(&|event| matches!(event, Event::TaskReopened { .. })),

@@ -70,6 +70,7 @@ fn walk(evidence: &Evidence, task: TaskId, life: &Life) -> Result<(), String> {
                 expected_at_pause = expected;
             }
         }
+        runs += life.heard.get(&place).copied().unwrap_or_default();
         let replaced = life.segments.get(place + 1).map(|next| next.from);
         let current = segment.from <= evidence.quiesced && replaced.is_none_or(|at| at > evidence.quiesced);
         let gone =

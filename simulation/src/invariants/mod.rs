@@ -12,6 +12,7 @@ mod duplicate;
 mod early;
 mod fencing;
 mod fold;
+mod heard;
 mod late;
 mod linearizable;
 mod lost;
@@ -27,12 +28,13 @@ use crate::evidence::{Evidence, Violation};
 type Check = fn(&Evidence, &Lives) -> Vec<String>;
 
 /// Every invariant that is judged at the end, by name.
-const CHECKS: [(&str, Check); 14] = [
+const CHECKS: [(&str, Check); 15] = [
     ("lost", lost::check),
     ("duplicate", duplicate::check),
     ("early", early::check),
     ("late", late::check),
     ("phantom", phantom::check),
+    ("heard", heard::check),
     ("overlap", overlap::check),
     ("fencing", fencing::check),
     ("acknowledged", acknowledged::check),

@@ -72,7 +72,9 @@ pub(super) struct Life {
     pub(super) cancelled: bool,
     /// Occurrences that were moved and have not run: where to, by their instants.
     pub(super) moved: BTreeMap<Timestamp, Timestamp>,
-    /// How often it was fired by its schedule.
+    /// How often it was fired by events, by the place of the definition that listened.
+    pub(super) heard: BTreeMap<usize, u32>,
+    /// How often it was fired by its schedule, or by an event.
     runs: u32,
 }
 
@@ -150,6 +152,11 @@ fn tell(life: &mut Life, event: &Event, at: u64) {
         Event::TaskDeleted { .. } => life.deleted = Some(at),
         Event::TaskScheduled { occurrence: Occurrence::Scheduled(instant), next, .. } => {
             life.settle(*instant, *instant, 1, *next, at, Fate::Fired);
+        }
+        Event::TaskScheduled { occurrence: Occurrence::Event(_), .. } => {
+            *life.heard.entry(life.segments.len().saturating_sub(1)).or_default() += 1;
+            life.runs += 1;
+            life.let_moved_fall_away();
         }
         Event::TaskSkipped { occurrence: Occurrence::Scheduled(instant), next, .. } => {
             life.settle(*instant, *instant, 1, *next, at, Fate::PassedOver);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use escapement::security::{Principal, Role};
-use escapement::service::validation::{BackfillRange, Checked};
+use escapement::service::validation::{BackfillRange, Checked, Publication};
 use escapement::service::{BulkOutcome, Caller, Consistency, Service, ServiceError, TaskView};
 use escapement_domain::command::{Change, Idempotency};
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use super::World;
 use super::host::Call;
 use crate::chance::Chance;
-use crate::definitions::{Behaviour, CALENDAR, HELD_UP_MS, POOL, draw, draw_calendar};
+use crate::definitions::{Behaviour, CALENDAR, EVENT, HELD_UP_MS, POOL, SIDE, draw, draw_calendar};
 use crate::evidence::{Done, Knowledge, Operation, Seen, Wish};
 
 /// The tenants for whom clients act.
@@ -57,7 +57,7 @@ pub(super) async fn live(world: Rc<World>, number: u64) {
 impl Client {
     async fn turn(&mut self) {
         let (wish, tenant) = self.wish();
-        let keyed = matches!(wish, Wish::Create(_) | Wish::CreateAll(_) | Wish::Run(_));
+        let keyed = matches!(wish, Wish::Create(_) | Wish::CreateAll(_) | Wish::Run(_) | Wish::Publish(_));
         let key =
             self.world.nature.draw(|chance| (keyed && chance.per_mille(400)).then(|| chance.below(u64::MAX)));
         let number = self.world.issue(tenant, wish, key);
@@ -89,8 +89,9 @@ impl Client {
             }
             let which = chance.index(known);
             let (task, tenant) = self.tasks[which];
-            let wish = match chance.below(30) {
+            let wish = match chance.below(33) {
                 24 => Wish::PutCalendar(Box::new(draw_calendar(chance, now))),
+                30..=32 => Wish::Publish(chance.below(SIDE.1)),
                 29 => Wish::PutPool(u32::try_from(chance.between(2, 5)).unwrap_or(2)),
                 25 | 26 => world.some_change(tenant, task, chance, now).unwrap_or(Wish::Read(task)),
                 27 | 28 => world.some_backfill(tenant, task, chance, now).unwrap_or(Wish::Run(task)),
@@ -324,6 +325,11 @@ fn serve(service: Service, operation: Operation) -> LocalBoxFuture<'static, Know
             Wish::PutCalendar(calendar) => {
                 service.put_calendar(&caller, CALENDAR, *calendar).await.map(|_| Done::Changed)
             }
+            Wish::Publish(side) => {
+                let payload = format!("{{\"{}\":{side}.0}}", SIDE.0).into();
+                let event = Publication { name: EVENT.into(), payload };
+                service.publish(&caller, event).await.map(|published| Done::Published(published.id))
+            }
             Wish::PutPool(capacity) => {
                 let gate = Gate::Pool(POOL.into());
                 service.put_gate(&caller, gate, capacity).await.map(|_| Done::Changed)
@@ -357,6 +363,7 @@ fn refused(error: ServiceError) -> Knowledge {
         // The change may stand, and what it was made to may be gone by the time it is looked at.
         ServiceError::NoSuchTask
         | ServiceError::NoSuchExecution
+        | ServiceError::NoSuchRun
         | ServiceError::NoSuchCalendar { .. }
         | ServiceError::NoSuchTenant
         | ServiceError::Unknown

@@ -43,6 +43,11 @@ pub(in crate::http) struct Task {
     trigger: Trigger,
     /// What it does.
     action: Action,
+    /// Values of what made an execution, put into the action's JSON: where they are put, and where in the cause they are,
+    /// both as JSON Pointers. With a trigger of type `event` or `after` only.
+    #[serde(default)]
+    #[schema(example = json!({ "/commit": "/event/payload/commit" }))]
+    inputs: BTreeMap<String, String>,
     /// How long one attempt may take.
     #[serde(default)]
     #[schema(default = "5m")]
@@ -309,6 +314,7 @@ impl From<TaskView> for Task {
             kind: kind_name(definition.kind),
             trigger: definition.trigger.into(),
             action: definition.action.into(),
+            inputs: definition.inputs,
             timeout: definition.timeout.to_string(),
             execution_timeout: definition.execution_timeout.map(|span| span.to_string()),
             queue_timeout: definition.queue_timeout.map(|span| span.to_string()),

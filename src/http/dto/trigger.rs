@@ -41,13 +41,14 @@ pub(in crate::http) enum Trigger {
         #[schema(default = "refuse")]
         if_past: IfPast,
     },
-    /// When an event arrives. Not available yet.
+    /// When an event of this name is published whose payload meets the filter.
     Event {
         /// The event's name.
+        #[schema(max_length = 256, example = "build.finished")]
         name: String,
-        /// JSON Pointers with the values that all must be equal.
+        /// JSON Pointers into the payload with the values that all must be equal; every event of the name if it is left out.
         #[serde(default)]
-        #[schema(value_type = BTreeMap<String, serde_json::Value>)]
+        #[schema(value_type = BTreeMap<String, serde_json::Value>, example = json!({ "/branch": "main" }))]
         filter: BTreeMap<String, Box<serde_json::value::RawValue>>,
     },
     /// When other tasks end.

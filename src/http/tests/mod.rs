@@ -12,6 +12,8 @@ mod gates;
 mod leasing;
 mod occurrences;
 mod openapi;
+mod runs;
+mod publications;
 mod server;
 mod tasks;
 

@@ -140,7 +140,8 @@ fn token(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<u64> {
     Some(text.parse().unwrap_or(NO_TOKEN))
 }
 
-fn read<T>(
+/// Reads an object of which every field is known; `of` says what it is.
+pub(super) fn read<T>(
     node: Node<'_>,
     of: &str,
     read: impl FnOnce(&mut Fields<'_>, &mut Faults) -> Option<T>,

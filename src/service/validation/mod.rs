@@ -7,6 +7,7 @@
 mod action;
 mod calendar;
 mod duration;
+mod event;
 mod fields;
 mod gate;
 mod leasing;
@@ -39,6 +40,7 @@ pub use self::calendar::{
     CALENDAR_MODES, CALENDAR_NAME_BYTES_MAX, calendar, calendar_name, no_such_calendar,
 };
 pub(crate) use self::duration::parse as parse_span;
+pub use self::event::{Publication, publication};
 pub use self::fields::{Fault, Faults};
 pub use self::gate::{breaker_state, capacity, limit, pool, priority, queue, target};
 pub use self::leasing::{Completion, completion, heartbeat, lease_request, progress};
@@ -133,6 +135,7 @@ fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults)
         fields.required("trigger", faults).and_then(|field| trigger::read(&field, surroundings, faults));
     let action =
         fields.required("action", faults).and_then(|field| action::read(&field, surroundings, faults));
+    let inputs = fields.read("inputs", faults, event::inputs);
     let description = fields.read("description", faults, description);
     let kind = fields.read("kind", faults, |field, faults| field.choice(&KINDS, faults));
     let policies = policies(&mut fields, faults);
@@ -147,7 +150,7 @@ fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults)
         kind: kind.unwrap_or_default(),
         trigger: trigger?,
         action: action?,
-        inputs: BTreeMap::new(),
+        inputs: inputs.unwrap_or_default(),
         timeout: policies.timeout,
         execution_timeout: policies.execution_timeout,
         queue_timeout: policies.queue_timeout,
@@ -169,6 +172,7 @@ fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults)
         pause_after_failures: bounds.pause_after_failures,
     };
     fits(&definition, field, faults);
+    event::fits_trigger(&definition, field, faults);
     if faults.is_empty() && surroundings.purpose == Purpose::Create {
         has_instant(&definition, field, surroundings.now, faults);
     }

@@ -1,5 +1,7 @@
 //! What is refused, where, and why; one line a claim.
 
+mod events;
+
 use serde_json::{Value, json};
 
 use escapement_domain::task::retry_on::Numbers;

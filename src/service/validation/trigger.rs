@@ -5,12 +5,12 @@ use escapement_domain::limits::{AWAITED_PER_TASK_MAX, INTERVAL_MIN, SPAN_MAX};
 use escapement_domain::schedule::{EXPRESSION_BYTES_MAX, Schedule};
 use escapement_domain::task::trigger::{AfterCondition, Dst, Fold, Gap, IfPast, Trigger};
 
+use super::event;
 use super::fields::{Faults, Field, Fields};
 use super::nearest::{instead, shown};
 use super::{Purpose, Surroundings};
 
-const AVAILABLE: [&str; 5] = ["cron", "interval", "once", "after", "manual"];
-const LATER: [&str; 1] = ["event"];
+const AVAILABLE: [&str; 6] = ["cron", "interval", "once", "event", "after", "manual"];
 
 /// Reads a trigger.
 pub(super) fn read(
@@ -26,16 +26,9 @@ pub(super) fn read(
         "cron" => cron(&mut fields, faults),
         "interval" => interval(&mut fields, faults),
         "once" => once(&mut fields, surroundings, faults),
+        "event" => event::trigger(&mut fields, faults),
         "after" => after(&mut fields, faults),
         "manual" => Some(Trigger::Manual),
-        later if LATER.contains(&later) => {
-            let available = AVAILABLE.join(", ");
-            faults.add(
-                &kind.pointer,
-                format!("`{later}` triggers are not available in this version; allowed: {available}"),
-            );
-            return None;
-        }
         other => {
             faults.add(
                 &kind.pointer,

@@ -44,11 +44,8 @@ pub fn describe(trigger: &Trigger) -> String {
         Trigger::Event { name, filter } => {
             let conditions: Vec<String> =
                 filter.iter().map(|(pointer, value)| format!("{pointer} is {value}")).collect();
-            let filter = if conditions.is_empty() {
-                String::new()
-            } else {
-                format!(" in which {}", joined(&conditions))
-            };
+            let filter =
+                if conditions.is_empty() { String::new() } else { format!(" whose {}", joined(&conditions)) };
             format!("when an event `{name}` arrives{filter}")
         }
         Trigger::After { tasks, condition } => {

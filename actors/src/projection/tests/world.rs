@@ -177,6 +177,7 @@ impl World {
             scheduled_at: row.scheduled_at,
             status: row.status,
             attempts: row.attempt,
+            cause: None,
             as_of: self.index,
             retry_items: None,
         };
@@ -263,6 +264,7 @@ impl World {
             scheduled_at: open.scheduled_at,
             status: Status::Failed,
             attempts: open.attempts,
+            cause: None,
             as_of: self.index,
             retry_items: None,
         };

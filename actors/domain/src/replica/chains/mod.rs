@@ -113,7 +113,8 @@ impl Replica {
 }
 
 /// The cause of an execution that follows others.
-fn tasks_document<'a>(ends: impl IntoIterator<Item = (TaskId, &'a End)>) -> String {
+#[must_use]
+pub fn tasks_document<'a>(ends: impl IntoIterator<Item = (TaskId, &'a End)>) -> String {
     let told = ends.into_iter().map(|(task, end)| format!(r#""{task}":{}"#, end.told()));
     format!(r#"{{"tasks":{{{}}}}}"#, told.collect::<Vec<_>>().join(","))
 }

@@ -126,6 +126,7 @@ fn a_retry_by_hand_begins_the_whole_time_anew() {
         status: Status::TimedOut,
         attempts: 0,
         retry_items: None,
+        cause: None,
         as_of: u64::MAX,
         run: None,
         cause: None,

@@ -143,6 +143,7 @@ fn the_next_attempt_gets_the_items_that_failed_last() {
         status: Status::Failed,
         attempts: 3,
         retry_items: text("[2]"),
+        cause: None,
         as_of: u64::MAX,
         run: None,
         cause: None,

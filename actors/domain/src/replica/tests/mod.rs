@@ -8,6 +8,7 @@ mod chain_bounds;
 mod chain_runs;
 mod chains;
 mod deadlines;
+mod events;
 mod exactly_once;
 mod failures;
 mod fairness;

@@ -239,6 +239,7 @@ fn an_ended_execution_is_retried_by_hand_as_its_next_attempt() {
         scheduled_at: open.scheduled_at,
         status: Status::Failed,
         attempts: 1,
+        cause: None,
         as_of: 100,
         retry_items: None,
         run: None,
