@@ -12,8 +12,8 @@ mod gates;
 mod leasing;
 mod occurrences;
 mod openapi;
-mod runs;
 mod publications;
+mod runs;
 mod server;
 mod tasks;
 

@@ -10,7 +10,7 @@ use crate::security::Role;
 
 /// A task that runs after others.
 fn after(name: &str, tasks: &[&Value], condition: &str) -> Value {
-    let tasks: Vec<&str> = tasks.iter().map(|task| text(task, "id")).collect();
+    let tasks: Vec<String> = tasks.iter().map(|task| text(task, "id")).collect();
     with(manual(name), json!({ "trigger": { "type": "after", "tasks": tasks, "condition": condition } }))
 }
 
@@ -26,7 +26,7 @@ async fn chain(api: &Api) -> [Value; 4] {
 
 async fn begin(api: &Api, task: &Value) -> String {
     let path = format!("/api/scheduled-tasks/{}/run", text(task, "id"));
-    text(&api.ask(Ask::of(Method::POST, &path)).await.expect(202), "id").to_owned()
+    text(&api.ask(Ask::of(Method::POST, &path)).await.expect(202), "id")
 }
 
 async fn run(api: &Api, id: &str) -> Value {
@@ -44,7 +44,7 @@ fn execution(run: &Value, step: usize) -> ExecutionId {
 
 fn told(run: &Value) -> Vec<(String, Value)> {
     let steps = run["steps"].as_array().expect("a list").iter();
-    steps.map(|step| (text(step, "task_name").to_owned(), step["status"].clone())).collect()
+    steps.map(|step| (text(step, "task_name"), step["status"].clone())).collect()
 }
 
 fn expected(steps: [(&str, Option<&str>); 4]) -> Vec<(String, Value)> {
@@ -83,7 +83,8 @@ async fn a_run_is_told_with_its_steps_in_order_and_those_not_reached() {
     assert_eq!(ids.len(), 2, "{listed}");
     assert!(ids.contains(&&test["id"]) && ids.contains(&&build["id"]));
 
-    let explained = api.get(&format!("/api/scheduled-tasks/{}/explain", text(&deploy, "id"))).await.expect(200);
+    let explained =
+        api.get(&format!("/api/scheduled-tasks/{}/explain", text(&deploy, "id"))).await.expect(200);
     assert_eq!(explained["schedule"], "after test has succeeded");
     assert_eq!(explained["waits_for"][0]["reason"], "after", "{explained}");
 }
@@ -101,7 +102,7 @@ async fn a_run_goes_on_from_its_failed_step() {
         let steps = run["steps"].as_array().expect("a list").iter();
         steps.filter(|step| step["task_name"] == name).cloned().next().expect("a step")
     };
-    let reason = text(&step(&failed, "deploy"), "reason").to_owned();
+    let reason = text(&step(&failed, "deploy"), "reason");
     assert!(reason.starts_with("its condition cannot be met:") && reason.ends_with("failed"), "{reason}");
     assert_eq!(post(&api, &id, "retry").await.expect(409)["code"], "run_open");
     let alarm: ExecutionId = text(&step(&failed, "alarm"), "execution_id").parse().expect("a UUID");
@@ -170,14 +171,15 @@ async fn chains_that_cannot_be_are_refused_with_the_tasks() {
     let api = Api::start();
     let [build, test, ..] = chain(&api).await;
     let path = format!("/api/scheduled-tasks/{}", text(&build, "id"));
-    let cycle = api.put(&path, &after("build", &[&test], "all_done")).await.expect(422);
+    let cycle =
+        api.ask(Ask::of(Method::PUT, &path).json(&after("build", &[&test], "all_done"))).await.expect(422);
     assert_eq!(cycle["code"], "chain_cycle");
     let way = [&build, &test, &build].map(|task| text(task, "id")).join(" → ");
     assert!(text(&cycle, "detail").contains(&way), "{cycle}");
     let gone = json!({ "id": "0195a0c0-0000-7000-8000-000000000001" });
     let missing = api.post("/api/scheduled-tasks/", &after("lost", &[&gone], "all_done")).await.expect(422);
-    assert!(text(&missing, "detail").contains(text(&gone, "id")), "{missing}");
+    assert!(text(&missing, "detail").contains(&text(&gone, "id")), "{missing}");
     let awaited = api.ask(Ask::of(Method::DELETE, &path)).await.expect(409);
     assert_eq!(awaited["code"], "task_awaited");
-    assert!(text(&awaited, "detail").contains(text(&test, "id")), "{awaited}");
+    assert!(text(&awaited, "detail").contains(&text(&test, "id")), "{awaited}");
 }
