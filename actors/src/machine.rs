@@ -173,7 +173,7 @@ mod tests {
         let offers = Offers { http: true, builtin: true, programs: Programs::Any };
         let (node, incarnation) = (NodeId(1), Incarnation(1));
         let request = Request::JoinWorker { node, incarnation, slots: 4, offers };
-        Bytes::from(Command { at: Timestamp(1_000), origin: Origin::Scheduler, request }.encode())
+        Bytes::from(Command { stamp: Timestamp(1_000).into(), origin: Origin::Scheduler, request }.encode())
     }
 
     /// A command that is cut off, that is changed, and none at all: each is answered, on every replica alike, and the next one

@@ -67,7 +67,7 @@ impl World {
 
     /// A command of the scheduler.
     pub(crate) fn scheduler(&self, request: Request) -> Command {
-        Command { at: Timestamp(self.now), origin: Origin::Scheduler, request }
+        Command { stamp: Timestamp(self.now).into(), origin: Origin::Scheduler, request }
     }
 
     /// A command that creates no-op tasks, numbered from `first`.
@@ -83,7 +83,7 @@ impl World {
         };
         let tasks = (first..first + count).map(|number| new_task(number, BEGIN + 1_000)).collect();
         Command {
-            at: Timestamp(self.now),
+            stamp: Timestamp(self.now).into(),
             origin: Origin::Client(client),
             request: Request::CreateTasks(tasks),
         }

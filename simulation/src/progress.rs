@@ -1,6 +1,7 @@
 //! How far the seeds are, and what they came to.
 //!
-//! The bar goes to the standard error and only to a terminal, so that the output of a script stays readable.
+//! The bar goes to the standard error of a terminal. Elsewhere a line goes there at every tenth of the way, so that the output of a
+//! script stays readable and a long run shows that it lives.
 
 use std::fmt;
 use std::io::{IsTerminal, Write, stderr};
@@ -10,6 +11,8 @@ use crate::run::Verdict;
 
 /// Cells of the bar.
 const WIDTH: u64 = 40;
+/// Seeds from which on a run is long enough to be followed without a terminal.
+const LONG: u64 = 100;
 
 /// A bar that fills.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ impl Progress {
             let bar = format!("{}{}", "#".repeat(full), "-".repeat(empty));
             // A bar that cannot be shown is no reason to stop.
             let _ = write!(stderr(), "\r[{bar}] {}/{} seeds, {failed} failed ", self.done, self.total);
+        } else if self.total >= LONG && self.done * 10 / self.total > (self.done - 1) * 10 / self.total {
+            let _ = writeln!(stderr(), "{}/{} seeds, {failed} failed", self.done, self.total);
         }
     }
 

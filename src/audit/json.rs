@@ -26,6 +26,9 @@ pub struct AuditEvent {
     pub log_index: u64,
     /// When the leader stamped the command.
     pub at: String,
+    /// Milliseconds by which its clock was then ahead of most voters', as far as it knew; left out if nothing was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_ms: Option<i32>,
     /// The tenant's name.
     pub tenant: String,
     /// Who wanted it; `scheduler` for the scheduler itself.
@@ -57,6 +60,7 @@ impl AuditEvent {
             seq: header.sequence,
             log_index: header.log_index,
             at: header.at.to_string(),
+            clock_ahead_ms: Some(header.ahead_ms).filter(|ahead| *ahead != 0),
             tenant: tenant.to_owned(),
             actor: actor.to_owned(),
             correlation_id,

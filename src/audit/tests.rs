@@ -60,7 +60,7 @@ impl Player {
     fn apply(&mut self, origin: Origin, request: Request) {
         self.index += 1;
         let at = Timestamp(NOW + 1_000 * i64::try_from(self.index).expect("few"));
-        let command = Command { at, origin, request };
+        let command = Command { stamp: at.into(), origin, request };
         self.machine.apply(self.index, &[Bytes::from(command.encode())]).expect("of this version");
     }
 

@@ -332,6 +332,9 @@ fn sheet(execution: &Value, zone: Zone) -> String {
     }
     let lateness = optional(execution, "/lateness_ms");
     sheet.line("late by", if lateness.is_empty() { lateness } else { format!("{lateness} ms") });
+    let ahead = optional(execution, "/clock_ahead_ms");
+    let ahead = if ahead.is_empty() { ahead } else { format!("{ahead} ms ahead of most nodes' clocks") };
+    sheet.line("leader's clock", ahead);
     for (label, name) in [
         ("attempt", "attempt"),
         ("progress", "progress"),

@@ -351,6 +351,7 @@ fn sheet(task: &Value, zone: Zone) -> String {
     {
         sheet.line(name, optional(task, &format!("/{name}")));
     }
+    sheet.line("inputs", pairs(task, "/inputs"));
     sheet.line("resources", pairs(task, "/resources"));
     sheet.line("calendars", optional(task, "/calendars"));
     sheet.line("labels", pairs(task, "/labels"));

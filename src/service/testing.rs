@@ -88,7 +88,7 @@ impl TestLog {
         let answers = self.machine.apply(index, &[Bytes::from(command)]).expect("of this version");
         while self.machine.read(|replica| replica.left_over()) {
             let at = self.clock.now();
-            let more = Command { at, origin: Origin::Scheduler, request: Request::Continue };
+            let more = Command { stamp: at.into(), origin: Origin::Scheduler, request: Request::Continue };
             let index = self.index.fetch_add(1, Ordering::SeqCst) + 1;
             self.machine.apply(index, &[Bytes::from(more.encode())]).expect("of this version");
         }
@@ -313,7 +313,8 @@ impl TestNode {
     }
 
     pub(crate) fn scheduler(&self, request: Request) -> Answer {
-        self.log.append(Command { at: self.clock.now(), origin: Origin::Scheduler, request }.encode())
+        self.log
+            .append(Command { stamp: self.clock.now().into(), origin: Origin::Scheduler, request }.encode())
     }
 
     /// Somebody wants something, past what the service checks.

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::campaign::{Campaign, await_calls, skip};
+use crate::harness::api::text;
 use crate::harness::cluster::{Cluster, Hosts, Settings};
 use crate::harness::definitions::{every_second, executions, noop};
 use crate::harness::program::ask;
@@ -127,4 +128,33 @@ fn a_node_whose_clock_is_off_is_shown_and_leads_nothing_while_another_can() {
         executions(&api, &beat).iter().map(|one| one["scheduled_at"].to_string()).collect();
     instants.sort_unstable();
     assert!(instants.windows(2).all(|pair| pair[0] != pair[1]), "nothing fires twice: {instants:?}");
+}
+
+#[test]
+fn fires_of_a_leader_whose_clock_is_ahead_by_less_than_a_second_say_so() {
+    let clocks = match Clocks::new() {
+        Ok(clocks) => Arc::new(clocks),
+        Err(reason) => return skip("a clock that is a little ahead", &reason),
+    };
+    let settings = Settings { hosts: Some(clocks.clone()), ..Settings::default() };
+    let cluster = Cluster::start_with(3, settings);
+    let (leader, api) = (cluster.leader(), cluster.any());
+    let beat = api.create_id(&noop("beat", &every_second()));
+    until("it fires in time", || executions(&api, &beat).iter().any(|one| one["clock_ahead_ms"].is_null()));
+    clocks.set(leader, "+0.7");
+    let early =
+        |one: &Value| one["clock_ahead_ms"].as_i64().is_some_and(|ahead| (500..=750).contains(&ahead));
+    let said = || executions(&api, &beat).into_iter().find(early);
+    until("a fire says that it came early", || said().is_some());
+    let said = said().expect("just seen");
+    let (id, at) = (text(&said, "id"), text(&said, "scheduled_at"));
+    let told = api.get(&format!("/api/scheduled-tasks/{beat}/explain?at={at}"));
+    let words = "early by most nodes' clocks";
+    assert!(text(&told["instant"], "explanation").contains(words), "{told}");
+    let shown = ask(&api, &["execution", "show", &id], None).expect(0).out;
+    assert!(shown.contains("ms ahead of most nodes' clocks"), "{shown}");
+    assert_eq!(cluster.leader(), leader, "less than a second is no reason to go");
+    clocks.set(leader, "+0");
+    let in_time = || executions(&api, &beat).first().is_some_and(|last| last["clock_ahead_ms"].is_null());
+    until("its fires are in time again", in_time);
 }

@@ -21,13 +21,13 @@ use crate::replica::placement::Gate;
 use crate::schedule::calendar::Calendar;
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
-use crate::timestamp::{Span, Timestamp};
+use crate::timestamp::{Span, Stamp, Timestamp};
 
 /// One proposal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     /// When the leader stamped it.
-    pub at: Timestamp,
+    pub stamp: Stamp,
     /// Who wants it.
     pub origin: Origin,
     /// What is wanted.

@@ -134,7 +134,7 @@ pub const LISTENERS_PER_COMMAND_MAX: usize = 512;
 /// Events of one tenant that are being handed out or have open executions.
 pub const EVENTS_KEPT_MAX: usize = 10_000;
 /// Executions of an event that the answer to its publisher names.
-pub const EVENT_EXECUTIONS_TOLD_MAX: usize = 100;
+pub const EVENT_EXECUTIONS_TOLD_MAX: usize = 20;
 /// Values of its cause that an execution takes over.
 pub const INPUTS_MAX: usize = 64;
 /// Bytes of an action's JSON with the values of its cause in it.

@@ -77,6 +77,8 @@ pub struct RecordHeader {
     pub ordinal: u32,
     /// When the leader stamped the command.
     pub at: Timestamp,
+    /// Milliseconds by which its clock was then ahead of most voters', as far as it knew; below zero if behind.
+    pub ahead_ms: i32,
     /// Who wanted it; empty for the scheduler itself.
     pub actor: Arc<str>,
     /// The request that it goes back to; empty where the execution's own id serves.
@@ -157,6 +159,7 @@ mod tests {
             log_index: 9,
             ordinal: 0,
             at: Timestamp(5),
+            ahead_ms: 0,
             actor: "ann".into(),
             correlation_id: "c".into(),
             command: None,

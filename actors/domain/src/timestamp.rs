@@ -57,6 +57,23 @@ impl Timestamp {
     }
 }
 
+/// What a leader's clock showed, and what it knew of its clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Stamp {
+    /// The instant.
+    pub at: Timestamp,
+    /// Milliseconds by which most voters' clocks were behind this one, as far as could be told; below zero if they were
+    /// ahead of it, and zero where nothing of the kind is known.
+    pub ahead_ms: i32,
+}
+
+impl From<Timestamp> for Stamp {
+    /// An instant by a clock of which nothing is known.
+    fn from(at: Timestamp) -> Self {
+        Self { at, ahead_ms: 0 }
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.to_utc() {

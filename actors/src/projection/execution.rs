@@ -42,6 +42,9 @@ pub struct ExecutionRow {
     pub scheduled_at: Timestamp,
     /// When it was queued, as the leader stamped it: before the commit, which no replica can know. None if it was skipped.
     pub fired_at: Option<Timestamp>,
+    /// Milliseconds by which the leader's clock was ahead of most voters' when it stamped that, as far as it knew: by theirs, the
+    /// fire came so much earlier. Below zero if it came later.
+    pub clock_ahead_ms: i32,
     /// When its first attempt was granted.
     pub started_at: Option<Timestamp>,
     /// When it ended, or was skipped.
@@ -266,6 +269,7 @@ impl ExecutionRow {
             } => {
                 let mut row = Self::new(header, *execution, *task, *task_version, *occurrence, *scheduled_at);
                 row.fired_at = Some(header.at);
+                row.clock_ahead_ms = header.ahead_ms;
                 row.reason = held.then_some(Reason::Held);
                 Some(row)
             }
@@ -316,6 +320,7 @@ impl ExecutionRow {
             status: Status::Queued,
             scheduled_at,
             fired_at: None,
+            clock_ahead_ms: 0,
             started_at: None,
             finished_at: None,
             attempt: 0,

@@ -102,11 +102,11 @@ fn quick(proposer: &Proposer, client: &Client, intent: &Intent) -> Option<Answer
 }
 
 async fn propose(proposer: &Proposer, client: &Client, intent: &Intent) -> Result<Answer, SubmitError> {
-    let mut at = proposer.stamp()?;
+    let mut stamp = proposer.stamp()?;
     let request = match intent {
         Intent::CreateTasks(drafts) if drafts.len() == 1 => {
             let tasks = drafts.iter().cloned();
-            let moments = Moments { issued_at: client.issued_at, at };
+            let moments = Moments { issued_at: client.issued_at, at: stamp.at };
             Request::CreateTasks(tasks.map(|draft| new_task(draft, moments)).collect::<Result<_, _>>()?)
         }
         Intent::UpdateTask { task, expected_version, definition } => {
@@ -115,24 +115,25 @@ async fn propose(proposer: &Proposer, client: &Client, intent: &Intent) -> Resul
                 // This node may not have applied yet what another leader acknowledged.
                 proposer.catch_up().await?;
                 present = self::present(proposer, client, *task);
-                at = proposer.stamp()?;
+                stamp = proposer.stamp()?;
             }
             update(
                 *task,
                 *expected_version,
                 definition,
                 present,
-                Moments { issued_at: client.issued_at, at },
+                Moments { issued_at: client.issued_at, at: stamp.at },
             )?
         }
         Intent::ChangeOccurrence { task, at: instant, change } => {
             let planned = planned(proposer, client, *task).await?;
-            planned.map_or(Ok(()), |planned| planned.can_change(*instant, *change, at))?;
+            planned.map_or(Ok(()), |planned| planned.can_change(*instant, *change, stamp.at))?;
             Request::ChangeOccurrence { task: *task, at: *instant, change: *change }
         }
         Intent::Backfill { task, from, to, concurrency } => {
             let planned = planned(proposer, client, *task).await?;
-            let instants = planned.map_or(Ok(Vec::new()), |planned| planned.backfill(*from, *to, at))?;
+            let instants =
+                planned.map_or(Ok(Vec::new()), |planned| planned.backfill(*from, *to, stamp.at))?;
             Request::Backfill { task: *task, instants, concurrency: *concurrency }
         }
         plain => match as_it_is(plain) {
@@ -140,7 +141,7 @@ async fn propose(proposer: &Proposer, client: &Client, intent: &Intent) -> Resul
             None => return Err(SubmitError::Stopped { reason: "the request went astray".into() }),
         },
     };
-    proposer.propose_at(at, Origin::Client(client.clone()), request).await
+    proposer.propose_at(stamp, Origin::Client(client.clone()), request).await
 }
 
 /// What needs nothing of the state; `None` if it is not about one task.

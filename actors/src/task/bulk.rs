@@ -14,7 +14,7 @@ use escapement_domain::identifier::CommandId;
 use escapement_domain::limits::CREATES_PER_COMMAND_MAX;
 use escapement_domain::record::Hash;
 use escapement_domain::task::sealed::Sealed;
-use escapement_domain::timestamp::Timestamp;
+use escapement_domain::timestamp::Stamp;
 
 use super::drafting::{Moments, new_tasks, unschedulable};
 use super::parts;
@@ -90,7 +90,7 @@ enum Part {
 async fn create(proposer: &Proposer, client: &Client, drafts: Vec<Draft>) -> Result<Answer, SubmitError> {
     let cut = parts::split(drafts);
     let alone = cut.len() <= 1;
-    let at = proposer.stamp()?;
+    let stamp = proposer.stamp()?;
     // Every part is prepared before the first is proposed, so that a fault in the last one refuses them all.
     let mut ready = VecDeque::with_capacity(cut.len());
     let mut first = 0;
@@ -100,7 +100,7 @@ async fn create(proposer: &Proposer, client: &Client, drafts: Vec<Draft>) -> Res
         ready.push_back(match proposer.recall(&client) {
             Some(answer) => Part::Answered(answer),
             None => {
-                let moments = Moments { issued_at: client.issued_at, at };
+                let moments = Moments { issued_at: client.issued_at, at: stamp.at };
                 Part::Ready(client, new_tasks(drafts, first, moments)?)
             }
         });
@@ -111,12 +111,12 @@ async fn create(proposer: &Proposer, client: &Client, drafts: Vec<Draft>) -> Res
         return Ok(Answer { index: proposer.machine().applied(), outcome: Ok(Accepted::Tasks(Vec::new())) });
     };
     // Alone, since it tells whether the client's key and age allow the others.
-    let Answer { mut index, outcome } = create_part(proposer, at, head).await?;
+    let Answer { mut index, outcome } = create_part(proposer, stamp, head).await?;
     let mut created = match outcome {
         Ok(Accepted::Tasks(created)) => created,
         outcome => return Ok(Answer { index, outcome }),
     };
-    let others = ready.into_iter().map(|part| create_part(proposer, at, part));
+    let others = ready.into_iter().map(|part| create_part(proposer, stamp, part));
     for answer in futures::future::join_all(others).await {
         let answer = answer?;
         index = index.max(answer.index);
@@ -128,11 +128,11 @@ async fn create(proposer: &Proposer, client: &Client, drafts: Vec<Draft>) -> Res
     Ok(Answer { index, outcome: Ok(Accepted::Tasks(created)) })
 }
 
-async fn create_part(proposer: &Proposer, at: Timestamp, part: Part) -> Result<Answer, SubmitError> {
+async fn create_part(proposer: &Proposer, stamp: Stamp, part: Part) -> Result<Answer, SubmitError> {
     match part {
         Part::Answered(answer) => Ok(answer),
         Part::Ready(client, tasks) => {
-            proposer.propose_at(at, Origin::Client(client), Request::CreateTasks(tasks)).await
+            proposer.propose_at(stamp, Origin::Client(client), Request::CreateTasks(tasks)).await
         }
     }
 }
@@ -170,9 +170,9 @@ async fn stage(
     if let Some(answer) = proposer.recall(&client) {
         return Ok(answer);
     }
-    let at = proposer.stamp()?;
-    let tasks = new_tasks(drafts, 0, Moments { issued_at: client.issued_at, at })?;
-    proposer.propose_at(at, Origin::Client(client), Request::StageTasks { bulk, part, tasks }).await
+    let stamp = proposer.stamp()?;
+    let tasks = new_tasks(drafts, 0, Moments { issued_at: client.issued_at, at: stamp.at })?;
+    proposer.propose_at(stamp, Origin::Client(client), Request::StageTasks { bulk, part, tasks }).await
 }
 
 async fn commit(

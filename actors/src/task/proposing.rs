@@ -12,7 +12,7 @@ use escapement_domain::replica::Replica;
 use escapement_domain::replica::window::Recalled;
 use escapement_domain::task::plan::{self, Delay, Timetable};
 use escapement_domain::task::state::{Phase, Task};
-use escapement_domain::timestamp::Timestamp;
+use escapement_domain::timestamp::{Stamp, Timestamp};
 
 use super::drafting::unschedulable;
 use crate::intent::SubmitError;
@@ -38,7 +38,7 @@ impl Proposer {
     }
 
     /// The instant to stamp, never before what was logged.
-    pub(super) fn stamp(&self) -> Result<Timestamp, SubmitError> {
+    pub(super) fn stamp(&self) -> Result<Stamp, SubmitError> {
         self.clocks.stamp(self.machine.read(|replica| replica.logged()))
     }
 
@@ -49,18 +49,18 @@ impl Proposer {
 
     /// Stamps and proposes.
     pub(super) async fn propose(&self, origin: Origin, request: Request) -> Result<Answer, SubmitError> {
-        let at = self.stamp()?;
-        self.propose_at(at, origin, request).await
+        let stamp = self.stamp()?;
+        self.propose_at(stamp, origin, request).await
     }
 
     /// Proposes with a stamp that was used to compute instants.
     pub(super) async fn propose_at(
         &self,
-        at: Timestamp,
+        stamp: Stamp,
         origin: Origin,
         request: Request,
     ) -> Result<Answer, SubmitError> {
-        let command = Command { at, origin, request }.encode();
+        let command = Command { stamp, origin, request }.encode();
         if command.len() > COMMAND_BYTES_MAX {
             let detail =
                 format!("the request takes {} bytes; at most {COMMAND_BYTES_MAX} are allowed", command.len());
@@ -83,13 +83,13 @@ impl Proposer {
 
     /// Proposes what is overdue of a task; says whether anything was.
     pub(super) async fn settle(&self, tenant: &str, task: TaskId) -> Result<bool, SubmitError> {
-        let at = self.stamp()?;
+        let stamp = self.stamp()?;
         let overdue = self.machine.read(|replica| {
             let task = replica.task(replica.tenant_number(tenant)?, task)?;
-            overdue_instants(task, replica, at).or_else(|| overdue_moved(task, at))
+            overdue_instants(task, replica, stamp.at).or_else(|| overdue_moved(task, stamp.at))
         });
         let Some(request) = overdue else { return Ok(false) };
-        self.propose_at(at, Origin::Scheduler, request).await?;
+        self.propose_at(stamp, Origin::Scheduler, request).await?;
         Ok(true)
     }
 }

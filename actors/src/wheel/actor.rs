@@ -242,7 +242,9 @@ impl WheelActor {
         let epoch = self.epoch;
         let logged = self.parts.machine.read(|replica| replica.logged());
         let proposed = match self.parts.clocks.stamp(logged) {
-            Ok(at) => self.parts.log.propose(Command { at, origin: Origin::Scheduler, request }.encode()),
+            Ok(stamp) => {
+                self.parts.log.propose(Command { stamp, origin: Origin::Scheduler, request }.encode())
+            }
             Err(error) => Box::pin(std::future::ready(Err(error))),
         };
         ctx.spawn(wrap_future(proposed).map(move |answer, actor: &mut Self, ctx| {

@@ -83,8 +83,8 @@ fn anew(task: &Task, replica: &Replica) -> Option<Replanned> {
 async fn proposed(parts: &WheelParts, request: &Request, leads: &impl Fn() -> bool) -> bool {
     while leads() {
         let logged = parts.machine.read(Replica::logged);
-        if let Ok(at) = parts.clocks.stamp(logged) {
-            let command = Command { at, origin: Origin::Scheduler, request: request.clone() };
+        if let Ok(stamp) = parts.clocks.stamp(logged) {
+            let command = Command { stamp, origin: Origin::Scheduler, request: request.clone() };
             if parts.log.propose(command.encode()).await.is_ok() {
                 return true;
             }

@@ -158,8 +158,8 @@ fn leads(parts: &LeasesParts, term: u64) -> bool {
 
 async fn propose(parts: LeasesParts, request: Request) -> Result<Result<Accepted, Rejection>, SubmitError> {
     let logged = parts.machine.read(|replica| replica.logged());
-    let at = parts.clocks.stamp(logged)?;
-    let command = Command { at, origin: Origin::Scheduler, request }.encode();
+    let stamp = parts.clocks.stamp(logged)?;
+    let command = Command { stamp, origin: Origin::Scheduler, request }.encode();
     Ok(parts.log.propose(command).await?.outcome)
 }
 

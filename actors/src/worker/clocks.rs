@@ -6,6 +6,7 @@
 //! jumps against the monotonic clock, everything that was heard no longer counts and is asked for anew. Absent on
 //! purpose: asking, which the node's assembly does, and mending clocks.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use escapement_domain::identifier::NodeId;
 use escapement_domain::planted::{self, Bug};
-use escapement_domain::timestamp::Timestamp;
+use escapement_domain::timestamp::{Stamp, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -22,6 +23,8 @@ use crate::ports::Clock;
 
 /// How far a clock may be off, in milliseconds.
 pub const TOLERANCE_MS: i64 = 1_000;
+/// How far a clock must be off for a stamp to tell it, in milliseconds.
+const TOLD_MS: i64 = 50;
 /// The longest that reading both clocks may take to count as one moment.
 const READING_MAX: Duration = Duration::from_millis(100);
 /// How long what a peer said of its clock counts.
@@ -57,8 +60,25 @@ struct Heard {
     /// Wall time less monotonic time at the last look.
     baseline: Option<i64>,
     voters: BTreeSet<NodeId>,
-    /// How far each peer's wall clock is ahead of this one, and when that was heard.
-    offsets: BTreeMap<NodeId, (i64, Duration)>,
+    others: BTreeMap<NodeId, Shown>,
+}
+
+/// What a peer's wall clock showed.
+struct Shown {
+    /// Its wall time less this node's monotonic time, in milliseconds: what this node's wall clock does since changes nothing
+    /// of it.
+    wall_less_monotonic: i64,
+    /// How far that may be wrong, in milliseconds.
+    error: i64,
+    /// When it was heard.
+    at: Duration,
+}
+
+impl Shown {
+    /// How far it is ahead of a clock that shows `own` more than the monotonic time.
+    fn ahead_of(&self, own: i64) -> i64 {
+        self.wall_less_monotonic.saturating_sub(own)
+    }
 }
 
 impl fmt::Debug for ClockWatch {
@@ -75,13 +95,14 @@ impl ClockWatch {
         Arc::new(Self { own, clock, heard: Mutex::default(), trouble, jumps })
     }
 
-    /// The instant to stamp on a command: this node's, never before what was logged.
+    /// The stamp of a command: this node's clock, never before what was logged.
     ///
     /// # Errors
     /// [`SubmitError::NotLeader`] while no majority is known to agree with this node's clock.
-    pub fn stamp(&self, logged: Timestamp) -> Result<Timestamp, SubmitError> {
-        let (now, agreed) = self.look();
-        if agreed { Ok(now.max(logged)) } else { Err(SubmitError::NotLeader { leader: None }) }
+    pub fn stamp(&self, logged: Timestamp) -> Result<Stamp, SubmitError> {
+        let Look { now, agreed, ahead_ms } = self.look();
+        let stamp = Stamp { at: now.max(logged), ahead_ms };
+        if agreed { Ok(stamp) } else { Err(SubmitError::NotLeader { leader: None }) }
     }
 
     /// Says whose clocks count.
@@ -97,21 +118,23 @@ impl ClockWatch {
         }
         // A jump of this node's clock since the question was asked is noticed first.
         self.look();
-        let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
-        let offset = wall_clock.0.saturating_add(ago).saturating_sub(self.clock.now().0);
-        self.heard.lock().offsets.insert(node, (offset, self.clock.monotonic()));
+        let at = self.clock.monotonic();
+        let error = millis(ago);
+        let wall_less_monotonic = wall_clock.0.saturating_add(error).saturating_sub(millis(at));
+        self.heard.lock().others.insert(node, Shown { wall_less_monotonic, error, at });
         self.look();
     }
 
-    /// How far each node's wall clock was ahead of this one, in milliseconds, when it was last heard.
+    /// How far each node's wall clock is ahead of this one, in milliseconds, by what was last heard of it.
     #[must_use]
     pub fn offsets(&self) -> BTreeMap<NodeId, i64> {
-        self.heard.lock().offsets.iter().map(|(node, (offset, _))| (*node, *offset)).collect()
+        let own = self.clock.now().0.saturating_sub(millis(self.clock.monotonic()));
+        self.heard.lock().others.iter().map(|(node, shown)| (*node, shown.ahead_of(own))).collect()
     }
 
     /// Whether a majority is known to agree with this node's clock.
     pub fn is_agreed(&self) -> bool {
-        self.look().1
+        self.look().agreed
     }
 
     /// Tells when no majority can agree with this node's clock: whoever hears it lets another node lead.
@@ -127,21 +150,22 @@ impl ClockWatch {
     }
 
     /// Reads the clock, and says whether a majority agrees with it.
-    fn look(&self) -> (Timestamp, bool) {
+    fn look(&self) -> Look {
         let mut heard = self.heard.lock();
         let before = self.clock.monotonic();
         let now = self.clock.now();
         let monotonic = self.clock.monotonic();
-        let ahead = now.0.saturating_sub(i64::try_from(monotonic.as_millis()).unwrap_or(i64::MAX));
+        let own = now.0.saturating_sub(millis(monotonic));
         // Two readings that the thread was stopped between say nothing of a jump.
         let together = monotonic.saturating_sub(before) < READING_MAX;
-        let baseline = if together { heard.baseline.replace(ahead) } else { None };
-        let jump = baseline.map_or(0, |before| ahead.saturating_sub(before));
+        let baseline = if together { heard.baseline.replace(own) } else { None };
+        let jump = baseline.map_or(0, |before| own.saturating_sub(before));
         let jumped = jump.abs() > TOLERANCE_MS && !planted::has(Bug::WildClock);
         if jumped {
-            heard.offsets.clear();
+            heard.others.clear();
         }
-        let (agreeing, elsewhere) = heard.voices(self.own, monotonic);
+        let voices = heard.voices(self.own, own, monotonic);
+        let (agreeing, elsewhere) = voices.counted();
         let voters = heard.voters.len();
         drop(heard);
         if jumped {
@@ -162,28 +186,64 @@ impl ClockWatch {
             *trouble = found;
             news
         });
-        (now, agreeing >= majority || planted::has(Bug::WildClock))
+        let ahead_ms = if together { voices.ahead(majority) } else { 0 };
+        Look { now, agreed: agreeing >= majority || planted::has(Bug::WildClock), ahead_ms }
     }
 }
 
+/// What a look at the clocks found.
+struct Look {
+    now: Timestamp,
+    agreed: bool,
+    /// As in a [`Stamp`].
+    ahead_ms: i32,
+}
+
 impl Heard {
-    /// How many voters were heard lately, this node included, that agree with its clock, and how many that do not.
-    fn voices(&self, own: NodeId, now: Duration) -> (usize, usize) {
-        let mut voices = (0, 0);
-        for voter in &self.voters {
-            let offset = match self.offsets.get(voter) {
-                _ if *voter == own => Some(0),
-                Some((offset, at)) if now.saturating_sub(*at) <= MEMORY => Some(*offset),
-                _ => None,
-            };
-            match offset {
-                Some(offset) if offset.abs() <= TOLERANCE_MS => voices.0 += 1,
-                Some(_) => voices.1 += 1,
-                None => {}
-            }
-        }
-        voices
+    /// The voters that were heard lately, this node included. `own` is its wall time less its monotonic time `now`.
+    fn voices(&self, node: NodeId, own: i64, now: Duration) -> Voices {
+        let lately = |shown: &&Shown| now.saturating_sub(shown.at) <= MEMORY;
+        let voice = |voter: &NodeId| match self.others.get(voter).filter(lately) {
+            _ if *voter == node => Some((0, 0)),
+            shown => shown.map(|shown| (shown.ahead_of(own), shown.error)),
+        };
+        Voices(self.voters.iter().filter_map(voice).collect())
     }
+}
+
+/// How far voters' clocks are ahead of this node's, in milliseconds, and how far that may be wrong.
+struct Voices(Vec<(i64, i64)>);
+
+impl Voices {
+    /// How many agree with this node's clock, and how many do not.
+    fn counted(&self) -> (usize, usize) {
+        let agreeing = self.0.iter().filter(|(offset, _)| offset.abs() <= TOLERANCE_MS).count();
+        (agreeing, self.0.len() - agreeing)
+    }
+
+    /// The milliseconds by which at least `majority` clocks are behind this node's for sure, or ahead of it (below zero); zero
+    /// where that is too little to tell.
+    fn ahead(&self, majority: usize) -> i32 {
+        // The nearest bounds that a majority keeps: what it may be wrong by is taken off each.
+        let shared = |mut sure: Vec<i64>| {
+            sure.sort_unstable_by_key(|sure| Reverse(*sure));
+            sure.get(majority.saturating_sub(1)).copied().unwrap_or(0)
+        };
+        let behind = shared(self.0.iter().map(|(offset, error)| -offset - error).collect());
+        let ahead = shared(self.0.iter().map(|(offset, error)| offset - error).collect());
+        let told = if behind >= TOLD_MS {
+            behind
+        } else if ahead >= TOLD_MS {
+            -ahead
+        } else {
+            0
+        };
+        i32::try_from(told).unwrap_or(0)
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -255,6 +315,27 @@ mod tests {
     #[test]
     fn a_stamp_is_never_before_what_was_logged_and_a_lone_voter_agrees_with_itself() {
         let (_hands, clocks) = watch(1);
-        assert_eq!(clocks.stamp(Timestamp(2_000_000)), Ok(Timestamp(2_000_000)));
+        assert_eq!(clocks.stamp(Timestamp(2_000_000)), Ok(Timestamp(2_000_000).into()));
+    }
+
+    #[test]
+    fn a_stamp_tells_how_far_most_clocks_are_behind_this_one_or_ahead_of_it() {
+        let (hands, clocks) = watch(3);
+        let ahead_ms = || clocks.stamp(Timestamp(0)).map(|stamp| stamp.ahead_ms);
+        clocks.heard(NodeId(2), Timestamp(999_380), Duration::from_millis(10));
+        assert_eq!(ahead_ms(), Ok(0), "one of three says so, and nobody else");
+        clocks.heard(NodeId(3), Timestamp(999_300), Duration::from_millis(10));
+        assert_eq!(
+            ahead_ms(),
+            Ok(600),
+            "at least so much, by two of three, whatever the way of the answers was"
+        );
+        hands.wall.fetch_sub(1_000, Ordering::Relaxed);
+        assert_eq!(ahead_ms(), Ok(-300), "a small step is known at once, before anybody is asked again");
+        hands.wall.fetch_add(400, Ordering::Relaxed);
+        assert_eq!(ahead_ms(), Ok(0), "too little to tell");
+        clocks.heard(NodeId(2), Timestamp(998_700), Duration::from_millis(400));
+        clocks.heard(NodeId(3), Timestamp(998_700), Duration::from_millis(400));
+        assert_eq!(ahead_ms(), Ok(0), "an answer that was long under way says nothing of it");
     }
 }

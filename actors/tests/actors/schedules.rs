@@ -128,7 +128,7 @@ fn a_leader_with_newer_zone_data_plans_every_task_anew_also_what_one_with_older_
         };
         let create = |id: u128| {
             let request = Request::CreateTasks(vec![misplanned(id)]);
-            let command = Command { at: BEGIN, origin: Origin::Client(cast.client()), request };
+            let command = Command { stamp: BEGIN.into(), origin: Origin::Client(cast.client()), request };
             assert!(cast.shared.apply(&command.encode()).outcome.is_ok());
         };
         (1..=600).for_each(create);

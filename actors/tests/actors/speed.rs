@@ -88,7 +88,7 @@ fn filled(definition: &Definition, next: Timestamp) -> Arc<Machine> {
             correlation_id: "c".into(),
         };
         let request = Request::CreateTasks(ids.iter().copied().map(new).collect());
-        let command = Command { at: BEGIN, origin: Origin::Client(client), request }.encode();
+        let command = Command { stamp: BEGIN.into(), origin: Origin::Client(client), request }.encode();
         machine.apply(index as u64 + 1, &[Bytes::from(command)]).expect("of this version");
     }
     machine

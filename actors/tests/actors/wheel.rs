@@ -192,7 +192,7 @@ fn a_task_that_cannot_be_planned_holds_up_nobody() {
             paused: false,
         };
         let request = Request::CreateTasks(vec![broken]);
-        let command = Command { at: BEGIN, origin: Origin::Client(cast.client()), request };
+        let command = Command { stamp: BEGIN.into(), origin: Origin::Client(cast.client()), request };
         assert!(cast.shared.apply(&command.encode()).outcome.is_ok());
         until(|| fires(&cast) == 1).await;
         assert_eq!(cast.task(TaskId(6)).map(|task| task.settled < at(9)), Some(true));

@@ -17,6 +17,8 @@ use crate::profile::{Profile, RECOVERY_MS};
 
 /// The first fault, in ms: the cluster forms undisturbed.
 const FIRST_MS: u64 = 4_000;
+/// How long nodes remember, in ms, what a clock showed.
+const CLOCK_REMEMBERED_MS: u64 = 10_000;
 
 /// What breaks something about one of the machines.
 type Fault = fn(&Rc<World>, NodeId);
@@ -224,10 +226,17 @@ impl World {
             (chance.around(reach), chance.pick(&[1_000, 6_000, 20_000]))
         });
         // Who cannot be told from a majority of wrong clocks cannot be helped.
-        if self.wrong_clocks.borrow().iter().any(|wrong| *wrong != host) {
+        let now = self.nature.now();
+        if self.wrong_clocks.borrow().iter().any(|(wrong, until)| *wrong != host && *until > now) {
             return;
         }
-        self.wrong_clocks.borrow_mut().insert(host);
+        // What it says while it is wrong is remembered for a while.
+        let until = now + span + CLOCK_REMEMBERED_MS;
+        self.wrong_clocks
+            .borrow_mut()
+            .entry(host)
+            .and_modify(|last| *last = until.max(*last))
+            .or_insert(until);
         self.disturb(span);
         self.counts.borrow_mut().jumps += 1;
         self.nature.note(&[13, host.0, by.cast_unsigned()], || {
@@ -237,10 +246,6 @@ impl World {
         self.later(span, move |world| {
             world.nature.note(&[14, host.0], || format!("the clock of node {host} is set right"));
             world.with_host(host, |host| host.clock.set_right());
-            // What it said while it was wrong is remembered for a while.
-            world.later(10_000, move |world| {
-                world.wrong_clocks.borrow_mut().remove(&host);
-            });
         });
     }
 

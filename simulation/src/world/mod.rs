@@ -23,7 +23,7 @@ mod watch;
 mod weather;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +66,8 @@ pub struct World {
     operations: RefCell<Vec<Operation>>,
     disturbances: RefCell<Vec<(u64, u64)>>,
     frozen: RefCell<Vec<(NodeId, u64, u64)>>,
-    wrong_clocks: RefCell<BTreeSet<NodeId>>,
+    /// Clocks that are or were wrong, each with when that is forgotten.
+    wrong_clocks: RefCell<BTreeMap<NodeId, u64>>,
     /// Whether the operator changes the members right now, and what else is wanted.
     changing: Cell<bool>,
     wanted_change: Cell<Option<(u64, NodeId)>>,

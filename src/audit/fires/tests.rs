@@ -62,6 +62,7 @@ impl Story {
     fn add(&mut self, at: Timestamp, event: Event) {
         self.sequence += 1;
         let header = RecordHeader {
+            ahead_ms: 0,
             tenant: TenantId(1),
             sequence: self.sequence,
             log_index: 10 * self.sequence,

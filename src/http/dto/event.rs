@@ -15,6 +15,10 @@ pub(in crate::http) struct Event {
     log_index: u64,
     /// When the leader stamped it.
     at: String,
+    /// By how many milliseconds its clock was then ahead of most nodes', below zero if behind; absent where nothing of the kind
+    /// was known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock_ahead_ms: Option<i32>,
     /// Whose it is.
     tenant: String,
     /// Who wanted it.
@@ -38,6 +42,7 @@ impl From<AuditEvent> for Event {
             seq: event.seq,
             log_index: event.log_index,
             at: event.at,
+            clock_ahead_ms: event.clock_ahead_ms,
             tenant: event.tenant,
             actor: event.actor,
             correlation_id: event.correlation_id,

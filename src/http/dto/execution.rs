@@ -51,6 +51,10 @@ pub(in crate::http) struct Execution {
     /// commit.
     #[schema(required = true)]
     lateness_ms: Option<u64>,
+    /// By how many milliseconds the leader's clock was ahead of most nodes' when it fired: by theirs it came so much earlier.
+    /// Below zero if it came later; null where nothing of the kind was known.
+    #[schema(required = true)]
+    clock_ahead_ms: Option<i32>,
     /// The number of its latest attempt; 0 before the first.
     attempt: u32,
     /// Its latest attempts, oldest first.
@@ -281,6 +285,7 @@ impl Execution {
             started_at: row.started_at.map(|instant| instant.to_string()),
             finished_at: row.finished_at.map(|instant| instant.to_string()),
             lateness_ms: row.lateness_ms(),
+            clock_ahead_ms: Some(row.clock_ahead_ms).filter(|ahead| *ahead != 0),
             attempt: row.attempt,
             attempts: row.attempts.iter().map(Attempt::from).collect(),
             progress: row.progress.as_ref().map(|progress| Progress {

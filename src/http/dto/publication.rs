@@ -31,7 +31,7 @@ pub(in crate::http) struct Published {
     at: String,
     /// How many tasks it has met so far: each has an execution, or a skip by its overlap policy.
     matched: u32,
-    /// The executions that it has opened so far, the first 100 of them.
+    /// The executions that it has opened so far, the first 20 of them.
     executions: Vec<String>,
     /// Whether it was held against every task that listens to it. If not, the rest follows without another call.
     complete: bool,

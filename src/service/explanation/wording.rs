@@ -69,7 +69,8 @@ fn became(fire: &Fire, told: &Told, execution: Option<&ExecutionRow>, now: Times
     let due =
         if jitter == Span::ZERO { String::new() } else { format!("; its jitter made it due {jitter} later") };
     let late = rounded(fire.lateness().unwrap_or_default());
-    let became = execution.map_or_else(String::new, |row| format!("; its {}", execution_became(row)));
+    let became = execution
+        .map_or_else(String::new, |row| format!("{}; its {}", by_other_clocks(row), execution_became(row)));
     let reason = fire.reason.as_ref().map(FireReason::explanation);
     match fire.status {
         FireStatus::OnTime => format!("it fired on time, {late} after its instant{due}{became}"),
@@ -108,6 +109,16 @@ fn pending(fire: &Fire, due: &str, now: Timestamp) -> String {
         Some(reason) => format!("it is to come, and will not run: {}", reason.explanation()),
         None if fire.at > now => format!("it is to come, in {}{due}", rounded(fire.at.since(now))),
         None => format!("it is due and not settled yet{due}"),
+    }
+}
+
+/// Whether the leader's clock was off when it fired, as far as anybody knew.
+fn by_other_clocks(row: &ExecutionRow) -> String {
+    let off = Span(row.clock_ahead_ms.unsigned_abs().into());
+    match row.clock_ahead_ms {
+        0 => String::new(),
+        1.. => format!("; it came {off} early by most nodes' clocks, which the leader's was ahead of"),
+        _ => format!("; it came {off} late by most nodes' clocks, which the leader's was behind"),
     }
 }
 

@@ -118,7 +118,7 @@ pub(super) fn inputs(field: &Field<'_>, faults: &mut Faults) -> Option<BTreeMap<
         is_pointer(&text, &source.pointer, faults);
         inputs.insert(target, text);
     }
-    for (target, _) in &inputs {
+    for target in inputs.keys() {
         if let Some(other) = inputs.keys().find(|other| lies_above(other, target)) {
             let place = format!("{}/{}", field.pointer, escaped(target));
             faults.add(place, format!("it lies within `{other}`, which is an input too"));

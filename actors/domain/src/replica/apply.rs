@@ -12,7 +12,7 @@ use crate::execution::state::{Holder, Occurrence};
 use crate::identifier::TenantId;
 use crate::limits::{GRANTS_PER_COMMAND_MAX, TENANTS_MAX};
 use crate::record::{Record, RecordHeader, StreamLink};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Stamp, Timestamp};
 
 impl Replica {
     /// Applies one committed command of the entry at `index` and appends its records to those of the entry.
@@ -20,10 +20,10 @@ impl Replica {
     /// Everything that a command can ask for has an answer; bytes that are no command are refused with
     /// [`Rejection::Unreadable`] by [`Replica::refuse_unreadable`].
     pub fn apply(&mut self, index: u64, command: &Command, records: &mut Vec<Record>) -> Answer {
-        let at = self.logged.max(command.at);
+        let stamp = Stamp { at: self.logged.max(command.stamp.at), ..command.stamp };
         match &command.origin {
             Origin::Scheduler => {
-                let mut step = Step::new(self, index, at, None, records);
+                let mut step = Step::new(self, index, stamp, None, records);
                 let outcome = step.carry_out(&command.request);
                 step.follow();
                 step.grant();
@@ -36,7 +36,7 @@ impl Replica {
                     Some(Recalled::Refused(rejection)) => return Answer { index, outcome: Err(rejection) },
                     None => {}
                 }
-                let mut step = Step::new(self, index, at, Some(client), records);
+                let mut step = Step::new(self, index, stamp, Some(client), records);
                 let outcome =
                     step.admit(&client.tenant, known).and_then(|()| step.carry_out(&command.request));
                 // What can go now may be of another tenant, even.
@@ -64,6 +64,7 @@ pub(super) struct Step<'a> {
     pub(super) replica: &'a mut Replica,
     index: u64,
     pub(super) at: Timestamp,
+    ahead_ms: i32,
     pub(super) client: Option<&'a Client>,
     pub(super) tenant: TenantId,
     records: &'a mut Vec<Record>,
@@ -73,11 +74,12 @@ impl<'a> Step<'a> {
     fn new(
         replica: &'a mut Replica,
         index: u64,
-        at: Timestamp,
+        stamp: Stamp,
         client: Option<&'a Client>,
         records: &'a mut Vec<Record>,
     ) -> Self {
-        Self { replica, index, at, client, tenant: TenantId::CLUSTER, records }
+        let Stamp { at, ahead_ms } = stamp;
+        Self { replica, index, at, ahead_ms, client, tenant: TenantId::CLUSTER, records }
     }
 
     /// Chains an event to its tenant's records and lets it change the state.
@@ -99,6 +101,7 @@ impl<'a> Step<'a> {
             log_index: self.index,
             ordinal: u32::try_from(self.records.len()).unwrap_or(u32::MAX),
             at: self.at,
+            ahead_ms: self.ahead_ms,
             actor,
             correlation_id,
             command: self.client.map(|client| client.command),

@@ -73,7 +73,7 @@ impl World {
     }
 
     pub(in super::super) fn scheduler(&mut self, request: Request) -> Result<Accepted, Rejection> {
-        let command = Command { at: Timestamp(self.now), origin: Origin::Scheduler, request };
+        let command = Command { stamp: Timestamp(self.now).into(), origin: Origin::Scheduler, request };
         self.apply(&command).outcome
     }
 
@@ -87,7 +87,7 @@ impl World {
             subject: "ann".into(),
             correlation_id: "request".into(),
         };
-        let command = Command { at: Timestamp(self.now), origin: Origin::Client(client), request };
+        let command = Command { stamp: Timestamp(self.now).into(), origin: Origin::Client(client), request };
         self.apply(&command).outcome
     }
 

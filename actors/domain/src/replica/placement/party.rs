@@ -54,7 +54,7 @@ impl Party {
             && self.gates.is_empty()
             && self.breakers.is_empty()
             && self.paused.is_empty()
-            && self.shares.iter().all(|share| share.running == 0)
+            && self.running.is_empty()
     }
 
     /// The gates that an execution must pass, in order, as far as there are any.

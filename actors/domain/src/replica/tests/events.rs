@@ -5,9 +5,14 @@ use crate::command::Reopening;
 use crate::execution::state::Occurrence;
 use crate::limits::LISTENERS_PER_COMMAND_MAX;
 
-fn listener(filter: &[(&str, &str)]) -> Definition {
+/// When a build has finished of which this is true.
+pub(super) fn on_finished(filter: &[(&str, &str)]) -> Trigger {
     let filter = filter.iter().map(|(pointer, value)| ((*pointer).into(), (*value).into())).collect();
-    Definition { trigger: Trigger::Event { name: "build.finished".into(), filter }, ..definition() }
+    Trigger::Event { name: "build.finished".into(), filter }
+}
+
+fn listener(filter: &[(&str, &str)]) -> Definition {
+    Definition { trigger: on_finished(filter), ..definition() }
 }
 
 fn event(name: &str, payload: &str) -> Request {

@@ -337,3 +337,11 @@ fn what_workers_outside_have_costs_a_tenant_none_of_its_share_of_the_nodes() {
     let runs = world.open().into_iter().any(|open| open.task == own && open.grant().is_some());
     assert!(runs, "it has nothing else on the nodes");
 }
+
+#[test]
+fn what_runs_outside_counts_for_its_task_when_nothing_of_its_tenant_waits() {
+    let (mut world, task) = world_with(&Definition { max_concurrent: Some(1), ..queued() }, 1);
+    assert_eq!(lease(&mut world, "suites", "w", 5).len(), 1);
+    world.client(Request::RunTask { task }).expect("run");
+    assert_eq!(lease(&mut world, "suites", "w", 5), [], "one of one runs");
+}

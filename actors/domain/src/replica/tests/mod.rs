@@ -83,7 +83,7 @@ impl World {
     }
 
     pub(super) fn scheduler(&mut self, request: Request) -> Result<Accepted, Rejection> {
-        let command = Command { at: Timestamp(self.now), origin: Origin::Scheduler, request };
+        let command = Command { stamp: Timestamp(self.now).into(), origin: Origin::Scheduler, request };
         self.apply(&command).outcome
     }
 
@@ -97,7 +97,7 @@ impl World {
             subject: "ann".into(),
             correlation_id: "request".into(),
         };
-        Command { at: Timestamp(self.now), origin: Origin::Client(client), request }
+        Command { stamp: Timestamp(self.now).into(), origin: Origin::Client(client), request }
     }
 
     pub(super) fn client(&mut self, request: Request) -> Result<Accepted, Rejection> {

@@ -36,6 +36,7 @@ enum Move {
     MissMoved(u8),
     Backfill(u8, u8),
     CancelBackfill(u8),
+    Publish(u8),
     PutGate(u8, u8),
     DeleteGate(u8),
     SetPriority(u8, u8),
@@ -67,6 +68,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (0..6_u8).prop_map(Move::MissMoved),
         1 => (0..6_u8, 1..6_u8).prop_map(|(id, many)| Move::Backfill(id, many)),
         1 => (0..6_u8).prop_map(Move::CancelBackfill),
+        2 => (0..2_u8).prop_map(Move::Publish),
         3 => (0..3_u8, 0..4_u8).prop_map(|(which, capacity)| Move::PutGate(which, capacity)),
         1 => (0..3_u8).prop_map(Move::DeleteGate),
         1 => (any::<u8>(), 0..10_u8).prop_map(|(which, priority)| Move::SetPriority(which, priority)),
@@ -81,7 +83,12 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
 fn kind(kind: u8) -> Definition {
     let overlaps =
         [Overlap::Skip, Overlap::QueueOne, Overlap::QueueAll, Overlap::CancelRunning, Overlap::Allow];
+    let trigger = match kind & 12 {
+        12 => super::events::on_finished(&[("/n", if kind & 2 == 0 { "0" } else { "1.0" })]),
+        _ => definition().trigger,
+    };
     Definition {
+        trigger,
         overlap: overlaps[kind as usize % 5],
         delivery: if kind & 8 == 0 { Delivery::AtLeastOnce } else { Delivery::AtMostOnce },
         retry: Retry { max_attempts: 1 + u32::from(kind % 3), ..Retry::DEFAULT },
@@ -99,6 +106,11 @@ fn kind(kind: u8) -> Definition {
         pause_after_failures: (kind & 64 != 0).then_some(2),
         ..definition()
     }
+}
+
+/// The first instant of a task that has instants.
+fn first(definition: &Definition, at: i64) -> Option<i64> {
+    Rules::of(definition).listens.is_none().then_some(at)
 }
 
 fn gate(which: u8) -> Gate {
@@ -130,7 +142,7 @@ impl Player {
     }
 
     fn scheduler(&self, request: Request) -> Option<Command> {
-        Some(Command { at: Timestamp(self.world.now), origin: Origin::Scheduler, request })
+        Some(Command { stamp: Timestamp(self.world.now).into(), origin: Origin::Scheduler, request })
     }
 
     fn pick(&self, which: u8) -> Option<Arc<Execution>> {
@@ -150,7 +162,8 @@ impl Player {
         let id = |id: u8| TaskId(u128::from(id) + 1);
         match step {
             Move::Create(task, how) => {
-                let new = new_task(id(*task).0, &kind(*how), Some(now + 100));
+                let definition = kind(*how);
+                let new = new_task(id(*task).0, &definition, first(&definition, now + 100));
                 Some(self.world.client_command("acme", Request::CreateTasks(vec![new])))
             }
             Move::Pause(task) => {
@@ -166,7 +179,7 @@ impl Player {
                     expected_version: None,
                     rules: Box::new(Rules::of(&definition)),
                     definition: Sealed::definition(&definition),
-                    next: Some(Timestamp(now + 50)),
+                    next: first(&definition, now + 50).map(Timestamp),
                 };
                 Some(self.world.client_command("acme", request))
             }
@@ -190,6 +203,11 @@ impl Player {
                 let instants = (0..i64::from(*many)).map(|nth| Timestamp(nth * 1_000)).collect();
                 let concurrency = u32::from(*many).div_ceil(2);
                 let request = Request::Backfill { task: id(*task), instants, concurrency };
+                Some(self.world.client_command("acme", request))
+            }
+            Move::Publish(n) => {
+                let payload = Sealed::in_clear(format!(r#"{{"n":{n}}}"#).into_bytes());
+                let request = Request::PublishEvent { name: "build.finished".into(), payload };
                 Some(self.world.client_command("acme", request))
             }
             Move::CancelBackfill(task) => {
@@ -399,6 +417,15 @@ fn backfilled_in_bounds(world: &World) {
     }
 }
 
+/// What an open execution was made by is there, and nothing is kept of an event that is done with.
+fn events_are_kept(world: &World) {
+    let of_event = |open: &&Arc<Execution>| matches!(open.occurrence, Occurrence::Event(_));
+    let open = world.open();
+    assert!(open.iter().filter(of_event).all(|open| world.replica.cause_of(open).is_some()));
+    let kept = world.replica.publications.kept().count();
+    assert!(kept <= open.iter().filter(of_event).count(), "{kept} events are kept");
+}
+
 /// A task that was deleted and created again under the same name is another task.
 fn world_life(world: &World, record: &Record) -> usize {
     world
@@ -455,6 +482,7 @@ proptest! {
                 next_grant(player.world.replica.queue(), player.world.replica.workers())
             );
             backfilled_in_bounds(&player.world);
+            events_are_kept(&player.world);
         }
         player.drain();
         held_in_bounds(&player.world, &held);
