@@ -5,6 +5,7 @@ mod events;
 use serde_json::{Value, json};
 
 use escapement_domain::task::retry_on::Numbers;
+use escapement_domain::task::trigger::{AfterCondition, Trigger};
 
 use super::*;
 use crate::service::json;

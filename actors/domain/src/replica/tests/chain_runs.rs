@@ -3,12 +3,13 @@
 use super::chains::{chain, unsuccessful};
 use super::*;
 use crate::command::{RecalledRun, RecalledStep, Reopening};
+use crate::event::Chaining;
 use crate::execution::state::Occurrence;
 use crate::task::trigger::AfterCondition::{self, AllDone, AllSucceeded, AnyFailed};
 
 impl World {
     /// A run as the read models tell of it.
-    fn recalled(&self, run: ExecutionId) -> RecalledRun {
+    pub(super) fn recalled(&self, run: ExecutionId) -> RecalledRun {
         let mut steps = std::collections::BTreeMap::<TaskId, RecalledStep>::new();
         let mut cancelled = false;
         for record in &self.records {
@@ -31,7 +32,9 @@ impl World {
                     };
                     steps.insert(*task, RecalledStep { ended, result: None });
                 }
-                Event::Chain(crate::event::Chaining::RunCancelled { .. }) => cancelled = true,
+                Event::Chain(chaining) if chaining.run() == run => {
+                    cancelled = matches!(chaining, Chaining::RunCancelled { .. });
+                }
                 event => {
                     let status = match event {
                         Event::TaskCompleted { .. } => Status::Succeeded,
@@ -60,12 +63,12 @@ impl World {
         }
     }
 
-    fn retry_run(&mut self, run: ExecutionId) -> Result<Accepted, Rejection> {
+    pub(super) fn retry_run(&mut self, run: ExecutionId) -> Result<Accepted, Rejection> {
         let recalled = self.recalled(run);
         self.client(Request::RetryRun(Box::new(recalled)))
     }
 
-    fn retry(&mut self, run: ExecutionId, task: u128, known: bool) -> Result<Accepted, Rejection> {
+    pub(super) fn retry(&mut self, run: ExecutionId, task: u128, known: bool) -> Result<Accepted, Rejection> {
         let recalled = self.recalled(run);
         let step = recalled.steps.iter().find(|step| step.ended.task == TaskId(task)).expect("in the run");
         let ended = Reopening { run: known.then(|| Box::new(recalled.clone())), ..step.ended.clone() };

@@ -5,6 +5,7 @@ mod bounds;
 mod breakers;
 mod calendars;
 mod chain_bounds;
+mod chain_properties;
 mod chain_runs;
 mod chains;
 mod deadlines;
