@@ -37,7 +37,7 @@ async fn a_task_is_answered_in_the_contracts_shape() {
                    "retry_on": null },
         "circuit_breaker": null,
         "misfire": { "policy": "run_latest", "grace": "1m", "window": "1h" },
-        "overlap": "skip", "delivery": "at_least_once", "priority": 5, "resources": {}, "max_concurrent": null, "jitter": "0s",
+        "overlap": "skip", "delivery": "at_least_once", "priority": 5, "resources": {}, "max_concurrent": null, "jitter": "0s", "inputs": {},
         "calendars": [], "labels": { "team": "qa" }, "start_at": null, "end_at": null, "max_runs": null,
         "pause_after_failures": null, "state": "active", "pause_reason": null, "failures_in_a_row": 0, "created_at": NOW.to_string(), "updated_at": NOW.to_string(),
         "next_fire_at": "2026-03-02T01:00:00.000Z", "last_execution": null

@@ -111,6 +111,7 @@ pub(super) fn inputs(field: &Field<'_>, faults: &mut Faults) -> Option<BTreeMap<
         );
         return None;
     }
+    let before = faults.len();
     let mut inputs = BTreeMap::new();
     for (target, source) in entries {
         is_pointer(&target, &source.pointer, faults);
@@ -124,7 +125,7 @@ pub(super) fn inputs(field: &Field<'_>, faults: &mut Faults) -> Option<BTreeMap<
             faults.add(place, format!("it lies within `{other}`, which is an input too"));
         }
     }
-    Some(inputs)
+    (faults.len() == before).then_some(inputs)
 }
 
 fn lies_above(other: &str, target: &str) -> bool {
@@ -172,8 +173,7 @@ pub(super) fn fits_trigger(definition: &Definition, field: &Field<'_>, faults: &
         Ok(misplaced) => {
             for (target, cause) in misplaced {
                 let allowed = match cause {
-                    // That was said when it was read.
-                    NoPlace::NoPointer => continue,
+                    NoPlace::NoPointer => POINTER,
                     NoPlace::Scalar => "a place in an object or a list of the action's JSON is allowed",
                     NoPlace::NoElement => "an element that the list has is allowed",
                 };
