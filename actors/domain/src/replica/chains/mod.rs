@@ -88,7 +88,7 @@ impl Chains {
                 let after = execution.rules.after.as_ref()?;
                 after.tasks.iter().filter_map(|task| Some((*task, run.end_of(*task)?))).collect()
             }
-            Occurrence::Joined { .. } => run.causes().map(|(task, end)| (task, end)).collect(),
+            Occurrence::Joined { .. } => run.causes().collect(),
             _ => return None,
         };
         Some(tasks_document(ends))

@@ -113,8 +113,8 @@ impl Step<'_> {
                     return Err(Rejection::Outdated);
                 }
                 self.still_holds(recalled)?;
-                let steps = recalled.steps.iter().map(|step| &step.ended);
-                steps.filter(|ended| ended.task == reopening.task).map(|ended| ended.execution).last()
+                let mut steps = recalled.steps.iter().map(|step| &step.ended);
+                steps.find(|ended| ended.task == reopening.task).map(|ended| ended.execution)
             }
             (None, None) => {
                 let graph = &self.replica.chains.graph;

@@ -129,7 +129,6 @@ fn a_retry_by_hand_begins_the_whole_time_anew() {
         cause: None,
         as_of: u64::MAX,
         run: None,
-        cause: None,
     };
     world.client(Request::RetryExecution(Box::new(reopening))).expect("reopened");
     world.now += 1_999;

@@ -243,7 +243,6 @@ fn an_ended_execution_is_retried_by_hand_as_its_next_attempt() {
         as_of: 100,
         retry_items: None,
         run: None,
-        cause: None,
     };
     let retry = |reopening: &crate::command::Reopening| Request::RetryExecution(Box::new(reopening.clone()));
     world.client(retry(&reopening)).expect("reopened");
