@@ -316,6 +316,9 @@ pub enum Renewed {
     Until {
         /// Milliseconds.
         lease_millis: u64,
+        /// The index of the log that the leader had applied then: only a state that has come as far is fresh enough to start
+        /// something by.
+        applied: u64,
     },
     /// This incarnation is lost: kill what it runs and come back as a new one.
     Lost,

@@ -7,17 +7,20 @@
 
 mod creates;
 mod fires;
+mod idle;
 mod lateness;
 mod limit;
 mod load;
 mod memory;
 mod nodes;
 mod report;
+mod running;
 mod statistics;
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use escapement_domain::limits::SLOTS_MAX;
 
 use self::limit::Limit;
 use self::load::Load;
@@ -35,7 +38,7 @@ const RATE_MAX: u64 = 1_000_000;
 /// Seconds of one measurement at most.
 const SECONDS_MAX: u64 = 86_400;
 /// Connections at most.
-const CLIENTS_MAX: u64 = 4_096;
+const CLIENTS_MAX: u64 = 15_000;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -44,6 +47,8 @@ Examples:
   escapement bench lateness --rate 1000 --seconds 30
   escapement bench memory --tasks 1000000
   escapement bench restart --tasks 1000000
+  escapement bench running --tasks 5000
+  escapement bench idle --clients 10000 --seconds 30
 
 Prints one JSON object. `limit` is what the machine allows, measured in the same run on the same data directory: how long \
 a 256-byte write and its fdatasync take, and a round trip over loopback. `ratio` is `per_second` divided by what this disk \
@@ -66,16 +71,16 @@ pub struct BenchCommand {
     /// How many nodes to start
     #[arg(long, default_value = "1", value_parser = parse_nodes)]
     nodes: u64,
-    /// How many tasks to create [fires, memory, restart]
+    /// How many tasks to create [fires, memory, restart, running]
     #[arg(long, default_value = "100000", value_parser = clap::value_parser!(u64).range(1..=TASKS_MAX))]
     tasks: u64,
-    /// How many connections to create tasks over [creates]
+    /// How many connections to create tasks over, or to wait on [creates, idle]
     #[arg(long, default_value = "64", value_parser = clap::value_parser!(u64).range(1..=CLIENTS_MAX))]
     clients: u64,
     /// How many fires a second [lateness]
     #[arg(long, default_value = "1000", value_parser = clap::value_parser!(u64).range(1..=RATE_MAX))]
     rate: u64,
-    /// For how long [creates, lateness]
+    /// For how long [creates, lateness, idle]
     #[arg(long, default_value = "10", value_parser = clap::value_parser!(u64).range(1..=SECONDS_MAX))]
     seconds: u64,
     /// Where the nodes keep their data [default: a temporary directory]
@@ -96,6 +101,10 @@ enum Bench {
     Memory,
     /// From kill -9 to readiness and the first answer
     Restart,
+    /// Attempts at once, each a call that takes ten seconds, and the memory they take
+    Running,
+    /// Workers outside that wait for an empty queue, and what they cost
+    Idle,
 }
 
 fn parse_nodes(text: &str) -> Result<u64, String> {
@@ -143,7 +152,9 @@ impl BenchCommand {
             };
             return self.measure_on(&load, None, limit).await;
         }
-        let mut nodes = Nodes::prepare(self.nodes, self.data.as_deref())?;
+        // What runs at once must find a slot.
+        let slots = matches!(self.bench, Bench::Running).then_some(self.tasks.min(SLOTS_MAX.into()));
+        let mut nodes = Nodes::prepare(self.nodes, slots, self.data.as_deref())?;
         let limit = Limit::measure(nodes.directory()).await?;
         note(&format!("starting {} node(s) in {}", self.nodes, nodes.directory().display()));
         nodes.start().await?;
@@ -164,6 +175,10 @@ impl BenchCommand {
             Bench::Fires => fires::measure(load, self.tasks, &mut report).await?,
             Bench::Creates => creates::measure(load, self.clients, self.seconds, &mut report).await?,
             Bench::Lateness => lateness::measure(load, self.rate, self.seconds, &mut report).await?,
+            Bench::Running => running::measure(load, self.tasks, own.as_deref(), &mut report).await?,
+            Bench::Idle => {
+                idle::measure(load, self.clients, self.seconds, own.as_deref(), &mut report).await?;
+            }
             Bench::Memory => memory::fill(load, self.tasks, own.as_deref(), &mut report).await?,
             Bench::Restart => {
                 memory::fill(load, self.tasks, own.as_deref(), &mut report).await?;
@@ -173,7 +188,7 @@ impl BenchCommand {
             }
         }
         if let Some(nodes) = own {
-            report.memory_mib = nodes.memory_mib();
+            report.memory_mib = report.memory_mib.or_else(|| nodes.memory_mib());
         }
         report.settle();
         Ok(report)

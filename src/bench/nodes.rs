@@ -25,6 +25,8 @@ const POLL: Duration = Duration::from_millis(10);
 const LOG_TAIL_BYTES: usize = 2_000;
 /// For how long the token of a run is good.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(2 * 86_400);
+/// Clock ticks a second, in which Linux tells processor times on every architecture that it runs on.
+const TICKS_PER_SECOND: f64 = 100.0;
 /// Whose tasks they are.
 const TENANT: &str = "bench";
 
@@ -46,8 +48,8 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// Lays out directories, ports and the configuration of `count` nodes.
-    pub(super) fn prepare(count: u64, data: Option<&Path>) -> Result<Self, Failure> {
+    /// Lays out directories, ports and the configuration of `count` nodes, with so many slots each if it is not left to them.
+    pub(super) fn prepare(count: u64, slots: Option<u64>, data: Option<&Path>) -> Result<Self, Failure> {
         let made = match data {
             Some(data) => data.to_owned(),
             None => std::env::temp_dir().join(format!("escapement-bench-{}", system::fresh_id())),
@@ -56,9 +58,9 @@ impl Nodes {
         let directory = fs::canonicalize(&made).map_err(|error| Failure::file("find", &made, &error))?;
         let mut nodes = Self { directory, temporary: data.is_none(), nodes: Vec::new() };
         let ports = free_ports(usize::try_from(count * 2).unwrap_or(2))?;
-        match count {
-            1 => nodes.lay_out_dev(ports[0]),
-            _ => nodes.lay_out_cluster(&ports)?,
+        match (count, slots) {
+            (1, None) => nodes.lay_out_dev(ports[0]),
+            _ => nodes.lay_out_cluster(&ports, slots)?,
         }
         Ok(nodes)
     }
@@ -72,7 +74,7 @@ impl Nodes {
         );
     }
 
-    fn lay_out_cluster(&mut self, ports: &[u16]) -> Result<(), Failure> {
+    fn lay_out_cluster(&mut self, ports: &[u16], slots: Option<u64>) -> Result<(), Failure> {
         let quoted = |path: &Path| toml::Value::String(path.display().to_string()).to_string();
         let key = self.key_file();
         let secret = random_secret(&system::RandomBits);
@@ -80,6 +82,9 @@ impl Nodes {
         let config = self.directory.join("cluster.toml");
         let mut text =
             format!("[cluster]\nname = \"bench\"\n\n[security]\njwt_key_file = {}\n", quoted(&key));
+        if let Some(slots) = slots {
+            text.push_str(&format!("\n[execution]\nslots = {slots}\negress_allow = [\"127.0.0.0/8\"]\n"));
+        }
         for (id, pair) in (1..).zip(ports.chunks_exact(2)) {
             let data = quoted(&self.directory.join(id.to_string()));
             text.push_str(&format!(
@@ -137,7 +142,7 @@ impl Nodes {
     }
 
     fn token(&self) -> Result<String, Failure> {
-        if self.nodes.len() == 1 {
+        if !self.key_file().exists() {
             let path = self.directory.join("1").join("admin.token");
             let token = fs::read_to_string(&path)
                 .map_err(|error| Failure::file("read the token in", &path, &error))?;
@@ -152,6 +157,12 @@ impl Nodes {
     pub(super) fn memory_mib(&self) -> Option<f64> {
         let processes = self.nodes.iter().map(|node| node.process.as_ref());
         processes.map(|process| resident_mib(process?.id())).sum()
+    }
+
+    /// Returns the processor time that all nodes have used.
+    pub(super) fn cpu_seconds(&self) -> Option<f64> {
+        let processes = self.nodes.iter().map(|node| node.process.as_ref());
+        processes.map(|process| cpu_seconds(process?.id())).sum()
     }
 }
 
@@ -219,6 +230,15 @@ fn free_ports(count: usize) -> Result<Vec<u16>, Failure> {
     ports.map_err(|error| Failure::stopped(format!("no free port on loopback: {error}")))
 }
 
+/// Reads a process's time in user and system mode from /proc (proc_pid_stat(5), fields 14 and 15).
+fn cpu_seconds(process: u32) -> Option<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name before it may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
+    Some(ticks / TICKS_PER_SECOND)
+}
+
 /// Reads a process's resident set from /proc.
 fn resident_mib(process: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
@@ -240,7 +260,9 @@ mod tests {
     }
 
     #[test]
-    fn this_process_takes_memory() {
+    fn this_process_takes_memory_and_time() {
+        assert!(cpu_seconds(std::process::id()).is_some_and(|seconds| seconds >= 0.0));
+        assert_eq!(cpu_seconds(u32::MAX), None);
         assert!(resident_mib(std::process::id()).expect("a figure") > 0.5);
         assert_eq!(resident_mib(u32::MAX), None);
     }
@@ -248,7 +270,7 @@ mod tests {
     #[test]
     fn three_nodes_get_one_configuration_and_a_key() {
         let directory = tempfile::tempdir().expect("temporary directory");
-        let nodes = Nodes::prepare(3, Some(directory.path())).expect("prepared");
+        let nodes = Nodes::prepare(3, None, Some(directory.path())).expect("prepared");
         let text = fs::read_to_string(directory.path().join("cluster.toml")).expect("written");
         let config: toml::Table = text.parse().expect("TOML");
         assert_eq!(config["node"].as_array().map(Vec::len), Some(3));
@@ -262,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_temporary_directory_goes_with_its_nodes() {
-        let nodes = Nodes::prepare(1, None).expect("prepared");
+        let nodes = Nodes::prepare(1, None, None).expect("prepared");
         let directory = nodes.directory().to_owned();
         assert!(directory.exists());
         drop(nodes);

@@ -32,7 +32,12 @@ pub(super) struct Report {
     pub(super) ready_ms: Option<f64>,
     /// From the start of the processes until a linearizable read is answered.
     pub(super) first_answer_ms: Option<f64>,
-    /// Resident memory of all nodes.
+    /// Attempts that ran at once, at most.
+    pub(super) at_once: Option<u64>,
+    pub(super) bytes_per_client: Option<f64>,
+    /// Processor time of all nodes, in percent of one core.
+    pub(super) cpu_percent: Option<f64>,
+    /// Resident memory of all nodes: at the end, or while everything ran or waited at once.
     pub(super) memory_mib: Option<f64>,
     pub(super) limit: Option<Limit>,
     /// `per_second` divided by the syncs a second that the disk allows one after the other.
@@ -55,6 +60,8 @@ impl Report {
             &mut self.bulk_per_second,
             &mut self.completed_per_second,
             &mut self.bytes_per_task,
+            &mut self.bytes_per_client,
+            &mut self.cpu_percent,
             &mut self.ready_ms,
             &mut self.first_answer_ms,
             &mut self.memory_mib,

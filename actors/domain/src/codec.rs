@@ -104,7 +104,8 @@ mod tests {
     #[test]
     fn an_unknown_version_is_refused_by_name() {
         let error = decode::<u32, 16>("command", &[9, 1]).expect_err("version 9 is unknown");
-        assert_eq!(error.to_string(), "the command has format version 9; this program reads version 3");
+        let expected = format!("the command has format version 9; this program reads version {VERSION}");
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

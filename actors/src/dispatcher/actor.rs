@@ -124,8 +124,8 @@ impl DispatcherActor {
             // An answer to an incarnation that is over says nothing of the present one.
             let current = !actor.retiring && actor.incarnation == incarnation;
             let sooner = match renewed {
-                Ok(Renewed::Until { lease_millis }) if current => {
-                    actor.lease.renewed(sent, Duration::from_millis(lease_millis));
+                Ok(Renewed::Until { lease_millis, applied }) if current => {
+                    actor.lease.renewed(sent, Duration::from_millis(lease_millis), applied);
                     actor.start_pending(ctx);
                     let news = actor.draining.is_some() && !said_draining;
                     news.then_some(Duration::ZERO)
@@ -185,11 +185,12 @@ impl DispatcherActor {
         self.go_on_draining(ctx);
     }
 
-    /// Starts what waits for a fresh lease.
+    /// Starts what waits for a fresh lease, and for a state that is as fresh.
     pub(super) fn start_pending(&mut self, ctx: &mut Context<Self>) {
         let stopped = self.draining.as_ref().is_some_and(|draining| draining.stopped);
-        if self.attempts.pending.is_empty() || self.retiring || !(stopped || self.lease.is_fresh(self.now()))
-        {
+        self.lease.caught_up(self.parts.machine.applied());
+        let may_start = stopped || self.lease.may_start(self.now());
+        if self.attempts.pending.is_empty() || self.retiring || !may_start {
             return;
         }
         let (node, incarnation) = (self.parts.node, self.incarnation);

@@ -204,7 +204,7 @@ async fn renew(
     let known = matches!(standing(), Standing::Known { .. });
     if known && table.lock().extend(key, received + parts.lease) {
         let lease_millis = u64::try_from(parts.lease.as_millis()).unwrap_or(u64::MAX);
-        Ok(Renewed::Until { lease_millis })
+        Ok(Renewed::Until { lease_millis, applied: parts.machine.applied() })
     } else {
         Ok(Renewed::Lost)
     }
