@@ -99,8 +99,8 @@ async fn a_run_goes_on_from_its_failed_step() {
     api.node.fail(second);
     let failed = run(&api, &id).await;
     let step = |run: &Value, name: &str| {
-        let steps = run["steps"].as_array().expect("a list").iter();
-        steps.filter(|step| step["task_name"] == name).cloned().next().expect("a step")
+        let mut steps = run["steps"].as_array().expect("a list").iter();
+        steps.find(|step| step["task_name"] == name).expect("a step").clone()
     };
     let reason = text(&step(&failed, "deploy"), "reason");
     assert!(reason.starts_with("its condition cannot be met:") && reason.ends_with("failed"), "{reason}");
