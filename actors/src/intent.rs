@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use escapement_domain::command::{AttemptOutcome, Change, Client, Offers, Reopening};
+use escapement_domain::command::{AttemptOutcome, Change, Client, Offers, RecalledRun, Reopening};
 use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId};
 use escapement_domain::replica::placement::Gate;
 use escapement_domain::schedule::calendar::Calendar;
@@ -201,6 +201,13 @@ pub enum Intent {
         /// JSON text of what there is to say about it.
         payload: Arc<str>,
     },
+    /// What is open of a run of a chain is to stop, and nothing follows in it.
+    CancelRun {
+        /// The run, by the execution that began it.
+        run: ExecutionId,
+    },
+    /// A run of a chain that ended goes on from what failed in it.
+    RetryRun(Box<RecalledRun>),
 }
 
 impl Intent {
@@ -225,7 +232,9 @@ impl Intent {
             | Self::DeleteGate { .. }
             | Self::PauseQueue { .. }
             | Self::SetBreaker { .. }
-            | Self::PublishEvent { .. } => None,
+            | Self::PublishEvent { .. }
+            | Self::CancelRun { .. }
+            | Self::RetryRun(_) => None,
             Self::UpdateTask { task, .. }
             | Self::PauseTask { task }
             | Self::ResumeTask { task }

@@ -103,6 +103,8 @@ pub enum Tree {
     TaskExecutions,
     /// Executions that did not succeed by (tenant, status, execution).
     ExecutionStatuses,
+    /// Executions that follow others in the run of a chain by (tenant, run, execution).
+    RunExecutions,
     /// Counts for the statistics.
     Statistics,
     /// How far each projection has come.
@@ -113,12 +115,13 @@ pub enum Tree {
 
 impl Tree {
     /// Every tree.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::EventBlocks,
         Self::TaskStreams,
         Self::Executions,
         Self::TaskExecutions,
         Self::ExecutionStatuses,
+        Self::RunExecutions,
         Self::Statistics,
         Self::Checkpoints,
         Self::Output,
@@ -133,6 +136,7 @@ impl Tree {
             Self::Executions => "executions",
             Self::TaskExecutions => "task-executions",
             Self::ExecutionStatuses => "execution-statuses",
+            Self::RunExecutions => "run-executions",
             Self::Statistics => "statistics",
             Self::Checkpoints => "checkpoints",
             Self::Output => "output",

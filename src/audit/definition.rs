@@ -7,7 +7,7 @@ use escapement_domain::task::action::{Action, Completion, Operation};
 use escapement_domain::task::definition::{Definition, Delivery, Kind, MisfirePolicy, Overlap, Retry};
 use escapement_domain::task::retry_on::{Numbers, RetryOn};
 use escapement_domain::task::sealed::Sealed;
-use escapement_domain::task::trigger::{AfterCondition, Dst, Fold, Gap, IfPast, Trigger};
+use escapement_domain::task::trigger::{Dst, Fold, Gap, IfPast, Trigger};
 use escapement_domain::timestamp::Timestamp;
 use serde_json::{Value, json};
 
@@ -100,13 +100,8 @@ fn trigger(trigger: &Trigger) -> Value {
             json!({ "type": "event", "name": name, "filter": filter })
         }
         Trigger::After { tasks, condition } => {
-            let condition = match condition {
-                AfterCondition::AllSucceeded => "all_succeeded",
-                AfterCondition::AllDone => "all_done",
-                AfterCondition::AnyFailed => "any_failed",
-            };
             let tasks: Vec<String> = tasks.iter().map(ToString::to_string).collect();
-            json!({ "type": "after", "tasks": tasks, "condition": condition })
+            json!({ "type": "after", "tasks": tasks, "condition": condition.name() })
         }
         Trigger::Manual => json!({ "type": "manual" }),
     }

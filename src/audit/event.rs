@@ -8,6 +8,7 @@ use escapement_domain::event::{AttemptEnded, Event, RequeueCause, SkipReason};
 use escapement_domain::execution::state::{CancelCause, Holder, Occurrence};
 use serde_json::{Map, Value, json};
 
+use super::chaining::chaining_data;
 use super::definition::{calendar_json, instant, sealed_definition, sealed_text};
 use super::placing::placing_data;
 
@@ -51,6 +52,7 @@ pub(super) fn event_data(event: &Event) -> Value {
         }
         Event::CalendarDeleted { name } => json!({ "calendar": name }),
         Event::Placement(placing) => placing_data(placing),
+        Event::Chain(chaining) => chaining_data(chaining),
         Event::ZoneDataAdopted { version } => json!({ "version": version }),
         Event::WorkerJoined { .. }
         | Event::WorkerDraining { .. }
@@ -334,6 +336,7 @@ fn trigger(occurrence: Occurrence) -> &'static str {
         Occurrence::Manual(_) => "manual",
         Occurrence::Backfill { .. } => "backfill",
         Occurrence::Event(_) => "event",
+        Occurrence::After { .. } | Occurrence::Joined { .. } => "after",
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod archive;
 mod blocks;
+mod chaining;
 mod definition;
 mod event;
 mod export;

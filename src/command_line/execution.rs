@@ -132,6 +132,9 @@ pub(super) struct ListOptions {
     /// Only executions of this task
     #[arg(long, value_name = "ID", value_parser = parse_task)]
     task: Option<TaskId>,
+    /// Only executions of this run of a chain
+    #[arg(long, value_name = "ID", value_parser = parse_execution)]
+    run: Option<ExecutionId>,
     /// Only executions with this status
     #[arg(long, value_enum)]
     status: Option<Status>,
@@ -202,6 +205,7 @@ impl ListOptions {
     async fn run(&self, client: &Client, screen: &mut Screen<'_>) -> Result<(), Failure> {
         let request = Request::get(["api", "executions", ""])
             .query("task_id", self.task)
+            .query("run_id", self.run)
             .query("status", self.status.as_ref().map(word))
             .query("from", self.from)
             .query("to", self.to)
@@ -310,6 +314,7 @@ fn sheet(execution: &Value, zone: Zone) -> String {
     for (label, name) in [
         ("id", "id"),
         ("task", "task_id"),
+        ("run", "run_id"),
         ("task version", "task_version"),
         ("tenant", "tenant"),
         ("trigger", "trigger"),

@@ -28,6 +28,7 @@ mod occurrence;
 mod problem;
 pub(crate) mod progress;
 mod publication;
+mod run;
 mod schedule;
 pub(crate) mod screen;
 mod serve;
@@ -129,6 +130,9 @@ enum Command {
     /// Look at executions, cancel, retry and hasten them
     #[command(subcommand)]
     Execution(execution::ExecutionCommand),
+    /// Look at runs of chains, cancel and retry them as wholes
+    #[command(subcommand)]
+    Run(run::RunCommand),
     /// Try schedules out, without a node, and look at the load to come
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
@@ -204,6 +208,9 @@ impl CommandLine {
                 ask(&self.connection, async |client| command.run(&client, &mut screen).await)
             }
             Some(Command::Execution(command)) => {
+                ask(&self.connection, async |client| command.run(&client, &mut screen).await)
+            }
+            Some(Command::Run(command)) => {
                 ask(&self.connection, async |client| command.run(&client, &mut screen).await)
             }
             Some(Command::Cluster(command)) => {

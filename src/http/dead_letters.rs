@@ -29,7 +29,7 @@ const LIST: &str = "dead-letters";
 pub(super) async fn list(call: Call) -> Answer {
     let mut parameters = call.parameters()?;
     let caller = call.reader(&mut parameters);
-    let (query, listing) = filter(LIST, None, &mut parameters, &caller);
+    let (query, listing) = filter(LIST, (None, None), &mut parameters, &caller);
     parameters.finish()?;
     let page = call.service.dead_letters(&caller, &query).await?;
     Ok(HttpResponse::Ok().json(List {
@@ -58,7 +58,7 @@ pub(super) async fn retry(call: Call, body: Content) -> Answer {
     let mut parameters = call.parameters()?;
     call.no_content(&body)?;
     let caller = call.writer(None)?;
-    let (query, listing) = filter(LIST, None, &mut parameters, &caller);
+    let (query, listing) = filter(LIST, (None, None), &mut parameters, &caller);
     parameters.finish()?;
     let retried = call.service.retry_dead_letters(&caller, &query).await?;
     let next_cursor = retried.next.map(|next| listing.cursor(&next.0.to_be_bytes()));

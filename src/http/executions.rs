@@ -27,6 +27,7 @@ const LOG_PLACE_BYTES: usize = 12;
     get, path = "/api/executions", tag = "executions",
     params(
         ("task_id" = Option<String>, Query, description = "Only those of this task"),
+        ("run_id" = Option<String>, Query, description = "Only those of this run of a chain"),
         ("status" = Option<Status>, Query, description = "Only those that stand so"),
         ("from" = Option<String>, Query, description = "Only those for this instant or a later one"),
         ("to" = Option<String>, Query, description = "Only those for an instant before this one"),
@@ -41,7 +42,8 @@ pub(super) async fn list(call: Call) -> Answer {
     let caller = call.reader(&mut parameters);
     let statuses = DomainStatus::ALL.map(|status| (status.name(), status));
     let status = parameters.choice("status", &statuses);
-    let (query, listing) = filter("executions", status, &mut parameters, &caller);
+    let run = parameters.id("run_id");
+    let (query, listing) = filter("executions", (run, status), &mut parameters, &caller);
     parameters.finish()?;
     let page = call.service.executions(&caller, &query).await?;
     Ok(HttpResponse::Ok().json(List {
@@ -53,19 +55,21 @@ pub(super) async fn list(call: Call) -> Answer {
 /// Which executions of a list are wanted, and the list's cursors.
 pub(super) fn filter(
     list: &'static str,
-    status: Option<DomainStatus>,
+    (run, status): (Option<ExecutionId>, Option<DomainStatus>),
     parameters: &mut Parameters,
     caller: &Caller,
 ) -> (ExecutionQuery, Listing) {
     let mut query = ExecutionQuery {
         task: parameters.id("task_id"),
+        run,
         status,
         from: parameters.instant("from"),
         to: parameters.instant("to"),
         before: None,
         limit: parameters.limit(),
     };
-    let filters = format!("{:?} {:?} {:?} {:?}", query.task, query.status, query.from, query.to);
+    let filters =
+        format!("{:?} {:?} {:?} {:?} {:?}", query.task, query.run, query.status, query.from, query.to);
     let listing = Listing::new(list, caller.tenant()).filtered(&filters);
     query.before = parameters.cursor(|text| listing.place(text).map(u128::from_be_bytes).map(ExecutionId));
     (query, listing)

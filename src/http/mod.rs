@@ -25,6 +25,7 @@ mod problem;
 mod publications;
 mod request;
 mod routes;
+mod runs;
 mod schedules;
 mod server;
 mod system;

@@ -5,7 +5,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::{
     audit, breakers, bulk, calendars, cluster, dead_letters, executions, gates, leasing, occurrences,
-    publications, schedules, system, tasks,
+    publications, runs, schedules, system, tasks,
 };
 
 /// The document.
@@ -20,7 +20,7 @@ use super::{
         gates::list_limits, gates::get_limit, gates::delete_limit, breakers::list, breakers::get, breakers::put,
         breakers::queues, breakers::queue_of, breakers::pause, breakers::resume,
         publications::publish, executions::list, executions::get, executions::change, executions::logs,
-        executions::cancel, executions::retry, executions::status, dead_letters::list, dead_letters::retry, executions::workers,
+        executions::cancel, executions::retry, executions::status, runs::get, runs::cancel, runs::retry, dead_letters::list, dead_letters::retry, executions::workers,
         leasing::lease, leasing::heartbeat, leasing::progress, leasing::complete, audit::events, audit::chains, audit::blocks,
         audit::fires, cluster::status,
         cluster::add_node, cluster::promote_node, cluster::remove_node, cluster::transfer_leadership, system::healthz,

@@ -257,6 +257,7 @@ impl From<ServiceError> for Problem {
             }
             ServiceError::NoSuchTask
             | ServiceError::NoSuchExecution
+            | ServiceError::NoSuchRun
             | ServiceError::NoSuchCalendar { .. }
             | ServiceError::NoSuchTenant => Self::not_found(error.to_string()),
             ServiceError::Invalid { faults } => Self::invalid(faults),
@@ -321,6 +322,13 @@ impl From<Rejection> for Problem {
             Rejection::OccurrenceUnchanged { .. } => conflict("occurrence_unchanged", "Occurrence unchanged"),
             Rejection::MovedIntoThePast { .. } => unprocessable("moved_into_the_past", "Moved into the past"),
             Rejection::VersionMismatch { current } => Self::version_mismatch(*current),
+            Rejection::MissingTasks { .. } => unprocessable("no_such_task", "No such task"),
+            Rejection::ChainCycle { .. } => unprocessable("chain_cycle", "Tasks wait for each other"),
+            Rejection::TaskAwaited { .. } => conflict("task_awaited", "Task awaited"),
+            Rejection::NoSuchRun => conflict("run_ended", "Run ended"),
+            Rejection::RunOpen => conflict("run_open", "Run open"),
+            Rejection::NothingToRetry => conflict("nothing_to_retry", "Nothing to retry"),
+            Rejection::Superseded { .. } => conflict("superseded", "Superseded"),
             Rejection::WrongPhase { .. } => conflict("wrong_state", "Wrong state"),
             Rejection::WrongStatus { .. } => conflict("wrong_status", "Wrong status"),
             Rejection::TaskExists => conflict("task_exists", "Task exists"),

@@ -163,6 +163,11 @@ impl Call {
         self.named("id", "there is no such execution: the path names it by its UUID")
     }
 
+    /// The run that the path names, by the execution that began it.
+    pub(super) fn run(&self) -> Result<ExecutionId, Problem> {
+        self.named("id", "there is no such run: the path names it by the UUID of the execution that began it")
+    }
+
     /// The node that the path names.
     pub(super) fn node(&self) -> Result<u64, Problem> {
         self.named("id", "there is no such node: the path names it by its number")

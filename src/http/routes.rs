@@ -8,14 +8,14 @@ use actix_web::web::{PayloadConfig, ServiceConfig, delete, get, head, patch, pos
 
 use super::{
     audit, breakers, bulk, calendars, cluster, dead_letters, executions, gates, leasing, occurrences,
-    publications, schedules, system, tasks,
+    publications, runs, schedules, system, tasks,
 };
 
 /// Bytes of a body.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 55] = [
+pub(super) const PATTERNS: [&str; 58] = [
     "/",
     "/healthz",
     "/readyz",
@@ -58,6 +58,9 @@ pub(super) const PATTERNS: [&str; 55] = [
     "/api/executions/{id}/heartbeat",
     "/api/executions/{id}/progress",
     "/api/executions/{id}/complete",
+    "/api/runs/{id}",
+    "/api/runs/{id}/cancel",
+    "/api/runs/{id}/retry",
     "/api/dead-letters",
     "/api/dead-letters/retry",
     "/api/workers",
@@ -183,6 +186,9 @@ fn executions(config: &mut ServiceConfig) {
         .service(resource("/api/executions/{id}/heartbeat").route(post().to(leasing::heartbeat)))
         .service(resource("/api/executions/{id}/progress").route(post().to(leasing::progress)))
         .service(resource("/api/executions/{id}/complete").route(post().to(leasing::complete)))
+        .service(resource("/api/runs/{id}").route(get().to(runs::get)))
+        .service(resource("/api/runs/{id}/cancel").route(post().to(runs::cancel)))
+        .service(resource("/api/runs/{id}/retry").route(post().to(runs::retry)))
         .service(resource("/api/dead-letters").route(get().to(dead_letters::list)))
         .service(resource("/api/dead-letters/retry").route(post().to(dead_letters::retry)))
         .service(resource("/api/workers").route(get().to(executions::workers)))

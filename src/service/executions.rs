@@ -189,6 +189,7 @@ impl Service {
     ) -> Result<Arc<ExecutionRow>, ServiceError> {
         let as_of = self.settle_history(super::Consistency::Linearizable).await?;
         let row = self.find_execution(caller, id)?;
+        let tenant = row.tenant;
         self.may_operate(caller, row.task)?;
         let allowed = row.status.is_final() && row.status != Status::Succeeded;
         // Repeated under its key, a retry gets its first answer whatever became of the execution since.
@@ -205,6 +206,7 @@ impl Service {
             retry_items: row.retry_items.clone(),
             cause: self.cause_of(&row)?,
             as_of,
+            run: self.recalled_run_of(tenant, &row, as_of)?.map(Box::new),
         };
         let carried = self.carry_out(caller, Intent::RetryExecution(Box::new(reopening))).await?;
         self.recorded_execution(caller, carried.index, id).await
@@ -239,7 +241,7 @@ impl Service {
     }
 
     /// What an editor may do with its own tasks takes an operator when the task is gone.
-    fn may_operate(&self, caller: &Caller, task: TaskId) -> Result<(), ServiceError> {
+    pub(super) fn may_operate(&self, caller: &Caller, task: TaskId) -> Result<(), ServiceError> {
         let owner = self.find_task(caller.tenant(), task).map(|task| task.owner).unwrap_or_default();
         caller.may(Permission::OperateTask { owner: &owner })
     }

@@ -124,7 +124,7 @@ impl Service {
             _ => None,
         };
         Ok(Explanation {
-            schedule: wording::schedule(definition, mode),
+            schedule: wording::schedule(definition, mode, |task| self.task_name(caller.tenant(), task)),
             clock,
             state: task.as_ref().map(|task| task.phase().into()),
             next,
@@ -303,7 +303,11 @@ fn settles(event: &Event, at: Timestamp) -> bool {
         Event::TaskScheduled { occurrence, scheduled_at, .. }
         | Event::TaskSkipped { occurrence, scheduled_at, .. } => match occurrence {
             Occurrence::Scheduled(_) | Occurrence::Moved(_) => *scheduled_at == at,
-            Occurrence::Manual(_) | Occurrence::Backfill { .. } | Occurrence::Event(_) => false,
+            Occurrence::Manual(_)
+            | Occurrence::Backfill { .. }
+            | Occurrence::Event(_)
+            | Occurrence::After { .. }
+            | Occurrence::Joined { .. } => false,
         },
         Event::TaskMissed { first, last, .. } | Event::TaskSuppressed { first, last, .. } => {
             (*first..=*last).contains(&at)

@@ -24,6 +24,9 @@ pub enum ServiceError {
     /// There is no such execution for this tenant.
     #[error("there is no such execution")]
     NoSuchExecution,
+    /// There is no such run of a chain for this tenant.
+    #[error("there is no such run: it is named by the execution that began it")]
+    NoSuchRun,
     /// There is no such calendar for this tenant.
     #[error("there is no calendar `{name}`")]
     NoSuchCalendar {

@@ -34,6 +34,7 @@ mod naming;
 mod occurrences;
 mod publications;
 mod queues;
+pub mod runs;
 mod submitting;
 mod tasks;
 #[cfg(test)]

@@ -54,6 +54,9 @@ impl Service {
     pub(super) fn cause_of(&self, row: &ExecutionRow) -> Result<Option<Sealed>, ServiceError> {
         let document = match row.occurrence {
             Occurrence::Event(event) => self.published(row.tenant, event, row.scheduled_at)?,
+            Occurrence::Joined { .. } => self.joined_ends(row)?,
+            // The run brings the ends along that they follow.
+            Occurrence::After { .. } => None,
             Occurrence::Scheduled(_)
             | Occurrence::Manual(_)
             | Occurrence::Moved(_)

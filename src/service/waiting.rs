@@ -65,6 +65,10 @@ fn of_phase(task: &Task, next: Option<Timestamp>, now: Timestamp) -> Wait {
                 Wait::of_task("instant", format!("it waits for its next instant, {next}"))
             }
         }
+        (Phase::Active, None) if let Some(after) = &task.rules.after => {
+            let many = if after.tasks.len() == 1 { "the end of the task" } else { "the ends of the tasks" };
+            Wait::of_task("after", format!("it waits for {many} after which it runs"))
+        }
         (Phase::Active, None) if let Some(listening) = &task.rules.listens => {
             Wait::of_task("event", format!("it waits for an event `{}`", listening.name))
         }

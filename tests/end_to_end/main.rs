@@ -10,6 +10,7 @@ mod auth;
 mod bad_input;
 mod calendars;
 mod callbacks;
+mod chains;
 mod command_line;
 mod dead_letters;
 mod deadlines;

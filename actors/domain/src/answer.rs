@@ -243,6 +243,43 @@ pub enum Rejection {
         /// Those that are missing, at least one.
         names: Vec<Arc<str>>,
     },
+    /// A task is to run after tasks that its tenant does not have.
+    #[error("there is no task {}", in_a_row(tasks, ", "))]
+    MissingTasks {
+        /// Those that are missing, at least one.
+        tasks: Vec<TaskId>,
+    },
+    /// A task would run after itself.
+    #[error("the tasks would wait for each other: {}", in_a_row(tasks, " → "))]
+    ChainCycle {
+        /// The way from the task back to it, each after the one before.
+        tasks: Vec<TaskId>,
+    },
+    /// Other tasks run after the task.
+    #[error("tasks run after it: {}", in_a_row(tasks, ", "))]
+    TaskAwaited {
+        /// Those that do, as far as they are named.
+        tasks: Vec<TaskId>,
+    },
+    /// There is no such run of which something is open, or yet to be decided.
+    #[error("there is no such open run")]
+    NoSuchRun,
+    /// Something of the run is open, or yet to be decided.
+    #[error("the run has not ended")]
+    RunOpen,
+    /// Nothing of the run failed or was cancelled.
+    #[error("nothing of the run failed or was cancelled")]
+    NothingToRetry,
+    /// A later execution took its place in its run.
+    #[error("the execution {execution} took its place in its run")]
+    Superseded {
+        /// That execution.
+        execution: ExecutionId,
+    },
+}
+
+fn in_a_row(tasks: &[TaskId], between: &str) -> String {
+    tasks.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
 }
 
 fn in_backticks(names: &[Arc<str>]) -> String {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::reopening::Reopening;
+pub use self::reopening::{RecalledRun, RecalledStep, Reopening};
 
 use crate::codec::{self, CodecError};
 use crate::execution::failure::Failure;
@@ -312,6 +312,13 @@ pub enum Request {
     /// The times to which occurrences were moved came in a pause, after which their tasks are about to change: the task's
     /// slot, and their own instants.
     MissMoved(Vec<(u32, Timestamp)>),
+    /// What is open of a run of a chain is to stop, and nothing follows in it.
+    CancelRun {
+        /// The run, by the execution that began it.
+        run: ExecutionId,
+    },
+    /// A run of a chain that ended goes on from what failed in it.
+    RetryRun(Box<RecalledRun>),
     /// Something happened outside: the tasks run that listen to it.
     PublishEvent {
         /// What happened.

@@ -85,6 +85,16 @@ pub const BACKFILL_INSTANTS_MAX: usize = 10_000;
 pub const BACKFILL_CONCURRENCY_MAX: u32 = 100;
 /// Backfills of one task that have not ended.
 pub const BACKFILLS_PER_TASK_MAX: usize = 10;
+/// Tasks after which one task runs.
+pub const AWAITED_PER_TASK_MAX: usize = 32;
+/// Tasks that run after one task.
+pub const SUCCESSORS_PER_TASK_MAX: usize = 64;
+/// Tasks that hang together by running after each other.
+pub const CHAIN_TASKS_MAX: usize = 256;
+/// Tasks of which each runs after the one before.
+pub const CHAIN_DEPTH_MAX: usize = 64;
+/// Steps of chains that one command begins or skips; the leader continues with the rest.
+pub const STEPS_PER_COMMAND_MAX: usize = 512;
 /// Tasks that one command plans anew.
 pub const REPLANS_PER_COMMAND_MAX: usize = 4_096;
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use escapement_domain::codec::{self, CodecError};
-use escapement_domain::event::{AttemptEnded, Event, GiveUpCause, RequeueCause};
+use escapement_domain::event::{AttemptEnded, Chaining, Event, GiveUpCause, RequeueCause};
 use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::execution::state::{CancelCause, Holder, Occurrence, Status};
 use escapement_domain::execution::usage::Usage;
@@ -63,6 +63,8 @@ pub struct ExecutionRow {
     pub retry_items: Option<Sealed>,
     /// Why it waited for an earlier one, or was skipped, cancelled, lost or given up.
     pub reason: Option<Reason>,
+    /// Whether the run that it began was cancelled as a whole.
+    pub run_cancelled: bool,
     /// The index of the log entry that made it.
     pub log_index: u64,
     /// The request that it goes back to; empty where its own name serves.
@@ -209,7 +211,20 @@ impl ExecutionRow {
             Occurrence::Manual(_) => "manual",
             Occurrence::Backfill { .. } => "backfill",
             Occurrence::Event(_) => "event",
+            Occurrence::After { .. } | Occurrence::Joined { .. } => "after",
         }
+    }
+
+    /// The run of a chain that it belongs to, by the execution that began it: itself, unless it follows others in theirs.
+    #[must_use]
+    pub fn run(&self) -> ExecutionId {
+        self.occurrence.run_of(self.id)
+    }
+
+    /// Whether it follows others in their run.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.run() != self.id
     }
 
     /// Milliseconds from its instant to the stamp of its fire; none if it was skipped, or if a backfill asked for it long after.
@@ -315,6 +330,7 @@ impl ExecutionRow {
             error: None,
             retry_items: None,
             reason: None,
+            run_cancelled: false,
             log_index: header.log_index,
             correlation_id: header.correlation_id.clone(),
         }
@@ -346,6 +362,9 @@ impl ExecutionRow {
                     RequeueCause::HandedBack { .. } => self.take_back(Outcome::HandedBack, at),
                 }
                 self.status = Status::Queued;
+            }
+            Event::Chain(chaining) => {
+                self.run_cancelled = matches!(chaining, Chaining::RunCancelled { .. });
             }
             Event::TaskCancelRequested { cause, .. } => self.reason = Some(Reason::Cancelled(*cause)),
             Event::TaskReopened { task_version, attempts, .. } => self.reopen(*task_version, *attempts, at),

@@ -157,6 +157,13 @@ fn write_row(row: &ExecutionRow, entry: &Entry, batch: &mut Vec<Write>) {
     put(Tree::Executions, keys::execution(tenant, id), Some(row.encode()));
     if !entry.listed {
         put(Tree::TaskExecutions, keys::task_execution(tenant, row.task, id), Some(Vec::new()));
+        if row.follows() {
+            put(
+                Tree::RunExecutions,
+                keys::with_execution(keys::run(tenant, row.run()), id),
+                Some(Vec::new()),
+            );
+        }
     }
     if let Some(before) = entry.stored.filter(|before| *before != row.status && is_listed(*before)) {
         put(Tree::ExecutionStatuses, keys::status_execution(tenant, before, id), None);
@@ -172,6 +179,9 @@ pub(super) fn remove_row(row: &ExecutionRow, batch: &mut Vec<Write>) {
     let mut remove = |tree, key| batch.push(Write { tree, key, value: None });
     remove(Tree::Executions, keys::execution(tenant, id));
     remove(Tree::TaskExecutions, keys::task_execution(tenant, row.task, id));
+    if row.follows() {
+        remove(Tree::RunExecutions, keys::with_execution(keys::run(tenant, row.run()), id));
+    }
     if is_listed(row.status) {
         remove(Tree::ExecutionStatuses, keys::status_execution(tenant, row.status, id));
     }

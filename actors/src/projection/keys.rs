@@ -82,6 +82,11 @@ pub(super) fn status_execution(tenant: TenantId, stands: Status, execution: Exec
     with_execution(status(tenant, stands), execution)
 }
 
+/// What the keys of executions of one run begin with.
+pub(super) fn run(tenant: TenantId, run: ExecutionId) -> Vec<u8> {
+    with_execution(scope(tenant), run)
+}
+
 /// A beginning followed by an execution.
 pub(super) fn with_execution(mut beginning: Vec<u8>, execution: ExecutionId) -> Vec<u8> {
     beginning.extend_from_slice(&execution.0.to_be_bytes());

@@ -28,6 +28,8 @@ const SCAN: usize = 256;
 pub struct ExecutionQuery {
     /// Only those of this task.
     pub task: Option<TaskId>,
+    /// Only those of this run of a chain.
+    pub run: Option<ExecutionId>,
     /// Only those that stand so.
     pub status: Option<Status>,
     /// Only those for this instant or a later one.
@@ -53,11 +55,13 @@ impl ExecutionQuery {
     /// Everything, at most `limit` of it.
     #[must_use]
     pub fn newest(limit: usize) -> Self {
-        Self { task: None, status: None, from: None, to: None, before: None, limit }
+        Self { task: None, run: None, status: None, from: None, to: None, before: None, limit }
     }
 
     fn fits(&self, row: &ExecutionRow) -> bool {
-        self.task.is_none_or(|task| task == row.task) && self.status.is_none_or(|status| status == row.status)
+        self.task.is_none_or(|task| task == row.task)
+            && self.run.is_none_or(|run| run == row.run())
+            && self.status.is_none_or(|status| status == row.status)
     }
 
     fn range(&self) -> Range<ExecutionId> {
@@ -68,6 +72,9 @@ impl ExecutionQuery {
 
     /// The tree that lists the fewest candidates, and what their keys begin with.
     fn index(&self, tenant: TenantId) -> (Tree, Vec<u8>) {
+        if let Some(run) = self.run {
+            return (Tree::RunExecutions, keys::run(tenant, run));
+        }
         match (self.task, self.status) {
             (Some(task), _) => (Tree::TaskExecutions, keys::stream(tenant, task)),
             (None, Some(status)) if is_listed(status) => {
@@ -99,6 +106,11 @@ pub(super) fn list(
         range.start = in_memory.last().map_or(range.start, |row| row.id);
     }
     found.extend(in_memory.into_iter().map(|row| (row.id, row)));
+    if let Some(first) = query.run.filter(|first| range.contains(first)) {
+        // The one that began the run is in no list of it.
+        let row = newest_row(&models.read(), storage, tenant, first, None)?;
+        found.extend(row.filter(|row| query.fits(row)).map(|row| (row.id, row)));
+    }
     let looked_through = look(models, storage, tenant, query, range, &mut found)?;
     if let Some(end) = looked_through {
         found = found.split_off(&end);

@@ -20,13 +20,14 @@ use super::streams::{Notes, NotesFlush};
 use crate::ports::{Storage, Tree, Write};
 
 /// The format of the read models. Another one makes them be built again from the event log.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 /// The trees that are made from the event log alone.
-const DERIVED: [Tree; 6] = [
+const DERIVED: [Tree; 7] = [
     Tree::TaskStreams,
     Tree::Executions,
     Tree::TaskExecutions,
     Tree::ExecutionStatuses,
+    Tree::RunExecutions,
     Tree::Statistics,
     Tree::Checkpoints,
 ];

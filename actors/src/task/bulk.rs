@@ -64,6 +64,8 @@ pub(super) async fn carry(proposer: Proposer, submission: Submission) -> Result<
             let payload = Sealed::in_clear(payload.as_bytes().to_vec());
             put_once(&proposer, client, Request::PublishEvent { name, payload }).await
         }
+        Intent::CancelRun { run } => put_once(&proposer, client, Request::CancelRun { run }).await,
+        Intent::RetryRun(recalled) => put_once(&proposer, client, Request::RetryRun(recalled)).await,
         other => {
             debug_assert!(other.task().is_none(), "what is about one task goes to its actor");
             Err(SubmitError::Stopped { reason: "the request went astray".into() })

@@ -363,6 +363,7 @@ fn refused(error: ServiceError) -> Knowledge {
         // The change may stand, and what it was made to may be gone by the time it is looked at.
         ServiceError::NoSuchTask
         | ServiceError::NoSuchExecution
+        | ServiceError::NoSuchRun
         | ServiceError::NoSuchCalendar { .. }
         | ServiceError::NoSuchTenant
         | ServiceError::Unknown

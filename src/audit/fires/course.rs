@@ -201,7 +201,7 @@ impl Course {
                         self.settle_moved(*at, *scheduled_at, outcome, settled, scope.range);
                     }
                     // It counts among the runs that a task may have, and is for no instant of a schedule.
-                    Occurrence::Event(_) => {}
+                    Occurrence::Event(_) | Occurrence::After { .. } | Occurrence::Joined { .. } => {}
                     Occurrence::Manual(_) | Occurrence::Backfill { .. } => return,
                 }
                 self.count_run();
@@ -220,7 +220,11 @@ impl Course {
                         let outcome = Outcome::Skipped(reason.clone());
                         self.settle_moved(*at, *scheduled_at, outcome, settled, scope.range);
                     }
-                    Occurrence::Manual(_) | Occurrence::Backfill { .. } | Occurrence::Event(_) => {}
+                    Occurrence::Manual(_)
+                    | Occurrence::Backfill { .. }
+                    | Occurrence::Event(_)
+                    | Occurrence::After { .. }
+                    | Occurrence::Joined { .. } => {}
                 }
             }
             Event::TaskMoved { at, to, .. } => {

@@ -22,6 +22,9 @@ pub(in crate::http) struct Execution {
     /// Its task.
     #[schema(format = "uuid")]
     task_id: String,
+    /// The run of a chain that it belongs to: its own name, unless it follows others in their run.
+    #[schema(format = "uuid")]
+    run_id: String,
     /// The version of the definition that it runs.
     task_version: u32,
     /// Whose it is.
@@ -285,6 +288,7 @@ impl Execution {
         Self {
             id: row.id.to_string(),
             task_id: row.task.to_string(),
+            run_id: row.run().to_string(),
             task_version: row.task_version,
             tenant: tenant.to_owned(),
             trigger: row.trigger(),

@@ -13,6 +13,7 @@ pub(super) mod gate;
 pub(super) mod leasing;
 pub(super) mod occurrence;
 pub(super) mod publication;
+pub(super) mod run;
 pub(super) mod task;
 pub(super) mod trigger;
 

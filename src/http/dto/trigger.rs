@@ -51,11 +51,13 @@ pub(in crate::http) enum Trigger {
         #[schema(value_type = BTreeMap<String, serde_json::Value>, example = json!({ "/branch": "main" }))]
         filter: BTreeMap<String, Box<serde_json::value::RawValue>>,
     },
-    /// When other tasks end. Not available yet.
+    /// When other tasks end.
     After {
-        /// Their ids.
+        /// Their ids, 1 to 32.
         tasks: Vec<String>,
         /// What their ends must have been.
+        #[serde(default)]
+        #[schema(default = "all_succeeded")]
         condition: AfterCondition,
     },
     /// Only by hand.
@@ -113,10 +115,11 @@ pub(in crate::http) enum IfPast {
 }
 
 /// What the ends of other tasks must have been.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::http) enum AfterCondition {
     /// Each succeeded.
+    #[default]
     AllSucceeded,
     /// Each ended.
     AllDone,

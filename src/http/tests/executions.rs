@@ -42,7 +42,7 @@ async fn an_execution_is_answered_in_the_contracts_shape() {
     let done = show(&api, &running).await;
     let at = |millis: i64| json!(escapement_domain::timestamp::Timestamp(NOW.0 + millis).to_string());
     let expected = json!({
-        "id": running["id"], "task_id": task["id"], "task_version": 1, "tenant": "acme", "trigger": "schedule",
+        "id": running["id"], "task_id": task["id"], "run_id": running["id"], "task_version": 1, "tenant": "acme", "trigger": "schedule",
         "status": "succeeded", "scheduled_at": at(60_000), "fired_at": at(60_250), "started_at": at(60_250),
         "finished_at": at(61_250), "lateness_ms": 250, "clock_ahead_ms": null, "attempt": 1,
         "attempts": [{ "number": 1, "worker": "node-1", "started_at": at(61_250), "finished_at": at(61_250),

@@ -13,6 +13,7 @@ mod leasing;
 mod occurrences;
 mod openapi;
 mod publications;
+mod runs;
 mod server;
 mod tasks;
 

@@ -5,6 +5,7 @@ use escapement_domain::identifier::TaskId;
 use escapement_domain::schedule::calendar::CalendarMode;
 use escapement_domain::schedule::{LocalClock, Schedule, describe, jitter_of};
 use escapement_domain::task::definition::Definition;
+use escapement_domain::task::trigger::{AfterCondition, Trigger};
 use escapement_domain::timestamp::{Span, Timestamp};
 
 use super::Told;
@@ -12,8 +13,19 @@ use crate::audit::fires::{Fire, FireReason, FireStatus};
 use crate::service::history::ExecutionRow;
 
 /// When a task fires, and which calendars narrow that. `mode` knows what a calendar does, unless it is gone.
-pub(super) fn schedule(definition: &Definition, mode: impl Fn(&str) -> Option<CalendarMode>) -> String {
-    let mut sentence = describe(&definition.trigger);
+/// `name` knows what a task is called, unless it is gone.
+pub(super) fn schedule(
+    definition: &Definition,
+    mode: impl Fn(&str) -> Option<CalendarMode>,
+    name: impl Fn(TaskId) -> Option<String>,
+) -> String {
+    let mut sentence = match &definition.trigger {
+        Trigger::After { tasks, condition } => {
+            let named = |task: &TaskId| name(*task).unwrap_or_else(|| task.to_string());
+            after(&tasks.iter().map(named).collect::<Vec<_>>(), *condition)
+        }
+        trigger => describe(trigger),
+    };
     for name in &definition.calendars {
         sentence += match mode(name) {
             Some(CalendarMode::Exclude) => "; not on ",
@@ -23,6 +35,21 @@ pub(super) fn schedule(definition: &Definition, mode: impl Fn(&str) -> Option<Ca
         sentence += name;
     }
     sentence
+}
+
+/// When a task runs that follows others.
+fn after(tasks: &[String], condition: AfterCondition) -> String {
+    let (between, verb) = match condition {
+        AfterCondition::AllSucceeded => (" and ", "succeeded"),
+        AfterCondition::AllDone => (" and ", "ended"),
+        AfterCondition::AnyFailed => (" or ", "failed"),
+    };
+    let have = if tasks.len() == 1 || condition == AfterCondition::AnyFailed { "has" } else { "have" };
+    let names = match tasks {
+        [before @ .., last] if !before.is_empty() => format!("{}{between}{last}", before.join(", ")),
+        _ => tasks.concat(),
+    };
+    format!("after {names} {have} {verb}")
 }
 
 /// Why an instant became what it did.

@@ -148,6 +148,17 @@ pub(super) fn fits_trigger(definition: &Definition, field: &Field<'_>, faults: &
             "jitter delays the instants of a schedule, and this trigger has none; leave it out",
         );
     }
+    if matches!(definition.trigger, Trigger::After { .. }) {
+        for (name, _) in [("start_at", definition.start_at), ("end_at", definition.end_at)]
+            .into_iter()
+            .filter(|(_, bound)| bound.is_some())
+        {
+            faults.add(
+                place(name),
+                format!("`{name}` bounds a schedule or events, and this task follows others; leave it out"),
+            );
+        }
+    }
     if definition.inputs.is_empty() {
         return;
     }

@@ -5,6 +5,7 @@ mod events;
 use serde_json::{Value, json};
 
 use escapement_domain::task::retry_on::Numbers;
+use escapement_domain::task::trigger::{AfterCondition, Trigger};
 
 use super::*;
 use crate::service::json;
@@ -162,11 +163,26 @@ fn triggers_are_checked_by_their_kind() {
     refused(&foreign, "/trigger/expression", "not a field of a trigger of type interval");
     let anchor = trigger(json!({ "type": "interval", "every": "1m", "anchor": "noon" }));
     refused(&anchor, "/trigger/anchor", "RFC 3339");
-    refused(
-        &trigger(json!({ "type": "after", "tasks": [] })),
-        "/trigger/type",
-        "not available in this version; allowed: cron, interval, once, event, manual",
-    );
+}
+
+#[test]
+fn what_a_task_runs_after_is_named_once_and_in_bounds() {
+    let trigger = |value: Value| with("/trigger", value);
+    let id = |nth: usize| format!("0195a0c0-0000-7000-8000-{nth:012x}");
+    let accepted = accepted(&trigger(json!({ "type": "after", "tasks": [id(2), id(1)] })));
+    let Trigger::After { tasks, condition } = accepted.trigger else { panic!("after") };
+    assert_eq!((tasks.len(), condition), (2, AfterCondition::AllSucceeded));
+    let wrong = |tasks: Value, pointer: &str, detail: &str| {
+        refused(&trigger(json!({ "type": "after", "tasks": tasks })), pointer, detail);
+    };
+    wrong(json!([]), "/trigger/tasks", "1 to 32 tasks are allowed; these are 0");
+    wrong(json!((0..33).map(id).collect::<Vec<_>>()), "/trigger/tasks", "1 to 32 tasks");
+    wrong(json!([id(1), "build"]), "/trigger/tasks/1", "the id of a task, a UUID, is expected, not `build`");
+    wrong(json!([id(1), id(1)]), "/trigger/tasks/1", "is named twice");
+    wrong(json!("build"), "/trigger/tasks", "a list is expected");
+    let condition = json!({ "type": "after", "tasks": [id(1)], "condition": "any" });
+    refused(&trigger(condition), "/trigger/condition", "any_failed");
+    refused(&trigger(json!({ "type": "after" })), "/trigger/tasks", "`tasks` is required");
 }
 
 #[test]

@@ -1,17 +1,16 @@
 //! Reads what makes a task due.
 
 use escapement_domain::identifier::TaskId;
-use escapement_domain::limits::{INTERVAL_MIN, SPAN_MAX};
+use escapement_domain::limits::{AWAITED_PER_TASK_MAX, INTERVAL_MIN, SPAN_MAX};
 use escapement_domain::schedule::{EXPRESSION_BYTES_MAX, Schedule};
-use escapement_domain::task::trigger::{Dst, Fold, Gap, IfPast, Trigger};
+use escapement_domain::task::trigger::{AfterCondition, Dst, Fold, Gap, IfPast, Trigger};
 
 use super::event;
 use super::fields::{Faults, Field, Fields};
 use super::nearest::{instead, shown};
 use super::{Purpose, Surroundings};
 
-const AVAILABLE: [&str; 5] = ["cron", "interval", "once", "event", "manual"];
-const LATER: [&str; 1] = ["after"];
+const AVAILABLE: [&str; 6] = ["cron", "interval", "once", "event", "after", "manual"];
 
 /// Reads a trigger.
 pub(super) fn read(
@@ -28,15 +27,8 @@ pub(super) fn read(
         "interval" => interval(&mut fields, faults),
         "once" => once(&mut fields, surroundings, faults),
         "event" => event::trigger(&mut fields, faults),
+        "after" => after(&mut fields, faults),
         "manual" => Some(Trigger::Manual),
-        later if LATER.contains(&later) => {
-            let available = AVAILABLE.join(", ");
-            faults.add(
-                &kind.pointer,
-                format!("`{later}` triggers are not available in this version; allowed: {available}"),
-            );
-            return None;
-        }
         other => {
             faults.add(
                 &kind.pointer,
@@ -100,6 +92,35 @@ fn once(fields: &mut Fields<'_>, surroundings: &Surroundings<'_>, faults: &mut F
         );
     }
     Some(Trigger::Once { at, if_past })
+}
+
+fn after(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<Trigger> {
+    let field = fields.required("tasks", faults);
+    let conditions = AfterCondition::ALL.map(|condition| (condition.name(), condition));
+    let before = faults.len();
+    let condition = fields.read("condition", faults, |field, faults| field.choice(&conditions, faults));
+    let elements = field.as_ref().and_then(|field| field.elements(faults)).unwrap_or_default();
+    let mut tasks: Vec<TaskId> = Vec::with_capacity(elements.len());
+    for element in &elements {
+        let Some(text) = element.string(faults) else { continue };
+        match text.parse() {
+            Ok(task) if tasks.contains(&task) => {
+                faults.add(&element.pointer, format!("{task} is named twice; each task is waited for once"));
+            }
+            Ok(task) => tasks.push(task),
+            Err(_) => faults.add(
+                &element.pointer,
+                format!("the id of a task, a UUID, is expected, not `{}`", shown(&text)),
+            ),
+        }
+    }
+    if let Some(field) = field.filter(|_| !(1..=AWAITED_PER_TASK_MAX).contains(&elements.len()))
+        && faults.len() == before
+    {
+        let (most, found) = (AWAITED_PER_TASK_MAX, elements.len());
+        faults.add(&field.pointer, format!("1 to {most} tasks are allowed; these are {found}"));
+    }
+    Some(Trigger::After { tasks, condition: condition.unwrap_or_default() })
 }
 
 /// Whether the schedule compiles; what is wrong with it is told with its column.

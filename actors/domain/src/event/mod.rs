@@ -1,7 +1,7 @@
 //! What happened: the facts from which every state and every read model is made.
-//!
 //! Variants are only ever appended. Bodies that can hold secrets sit in a [`Sealed`] envelope.
 
+mod chaining;
 mod placing;
 mod reason;
 mod subject;
@@ -10,16 +10,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::placing::Placing;
 pub use self::reason::{AttemptEnded, GiveUpCause, PauseCause, RequeueCause, SkipReason};
+pub use self::{chaining::Chaining, chaining::EndedStep, placing::Placing};
 
 use crate::answer::Answer;
 use crate::command::{Change, Idempotency, NewTask, Offers};
 use crate::execution::state::{CancelCause, Holder, Occurrence, Status};
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::schedule::calendar::Calendar;
-use crate::task::rules::Rules;
-use crate::task::sealed::Sealed;
+use crate::task::{rules::Rules, sealed::Sealed};
 use crate::timestamp::{Span, Timestamp};
 
 /// One fact.
@@ -477,6 +476,8 @@ pub enum Event {
     },
     /// Something that decides who gets which attempt is another.
     Placement(Placing),
+    /// Somebody decided about a run of a chain.
+    Chain(Chaining),
     /// Something happened outside: it is held against the tasks that listen to it.
     EventPublished {
         /// The event, by the command that published it.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::execution::failure::FailureClass;
+use crate::execution::state::Status;
 use crate::execution::usage::Usage;
+use crate::identifier::TaskId;
 use crate::task::sealed::Sealed;
 use crate::timestamp::Timestamp;
 
@@ -47,6 +49,19 @@ pub enum SkipReason {
     ByHand,
     /// Its time passed while nobody could fire it, and the misfire policy does not run it.
     Missed,
+    /// Its task is paused.
+    Paused,
+    /// Its task has run as often as it may.
+    Exhausted,
+    /// It was to run after a success, and the task did not end so.
+    Unsuccessful {
+        /// The task that was waited for.
+        task: TaskId,
+        /// How it ended.
+        status: Status,
+    },
+    /// It was to run after a failure, and all that it waited for ended without one.
+    NoneFailed,
 }
 
 impl SkipReason {
@@ -60,6 +75,9 @@ impl SkipReason {
             Self::Forbidden { .. } => "calendar",
             Self::ByHand => "by_hand",
             Self::Missed => "missed",
+            Self::Paused => "paused",
+            Self::Exhausted => "max_runs",
+            Self::Unsuccessful { .. } | Self::NoneFailed => "condition",
         }
     }
 
@@ -70,6 +88,12 @@ impl SkipReason {
             Self::Forbidden { calendar } => {
                 return format!("the calendar `{calendar}` does not allow it").into();
             }
+            Self::Unsuccessful { task, status } => {
+                return format!("its condition cannot be met: {task} ended as {}", status.name()).into();
+            }
+            Self::NoneFailed => "its condition cannot be met: nothing that it waited for failed",
+            Self::Paused => "the task was paused",
+            Self::Exhausted => "the task had run as often as it may (max_runs)",
             Self::ByHand => "it was skipped by hand",
             Self::Missed => "its time passed while nobody could fire it (misfire policy)",
             Self::Overlap => "an earlier execution of the task had not ended (overlap: skip)",

@@ -49,6 +49,7 @@ impl Event {
             Self::CalendarPut { .. } => "CalendarPut",
             Self::CalendarDeleted { .. } => "CalendarDeleted",
             Self::Placement(placing) => placing.name(),
+            Self::Chain(chaining) => chaining.name(),
             Self::TaskPriorityChanged { .. } => "TaskPriorityChanged",
             Self::EventPublished { .. } => "EventPublished",
             Self::EventHandedOut { .. } => "EventHandedOut",
@@ -86,6 +87,7 @@ impl Event {
             | Self::TaskPriorityChanged { task, .. }
             | Self::BackfillStarted { task, .. }
             | Self::BackfillEnded { task, .. } => Some(*task),
+            Self::Chain(chaining) => Some(chaining.task()),
             _ => None,
         }
     }
@@ -111,6 +113,7 @@ impl Event {
             | Self::TaskPriorityChanged { execution, .. }
             | Self::TaskReopened { execution, .. } => Some(*execution),
             Self::Placement(placing) => placing.execution(),
+            Self::Chain(chaining) => Some(chaining.run()),
             _ => None,
         }
     }

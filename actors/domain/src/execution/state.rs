@@ -94,6 +94,29 @@ pub enum Occurrence {
     },
     /// An event that the task listens to, by the command that published it.
     Event(CommandId),
+    /// The ends of other tasks within the run of a chain.
+    After {
+        /// The run, by the execution that began it.
+        run: ExecutionId,
+        /// How often the run was taken up again by hand.
+        round: u32,
+    },
+    /// The ends of tasks of several chains, of which each has its runs.
+    Joined {
+        /// The sequence, in the tenant's log, of the record of the last of those ends.
+        end: u64,
+    },
+}
+
+impl Occurrence {
+    /// The run that an execution of this occurrence belongs to.
+    #[must_use]
+    pub fn run_of(self, execution: ExecutionId) -> ExecutionId {
+        match self {
+            Self::After { run, .. } => run,
+            _ => execution,
+        }
+    }
 }
 
 /// One execution that has not ended.
@@ -144,6 +167,12 @@ pub struct Execution {
 }
 
 impl Execution {
+    /// The run of a chain that it belongs to, by the execution that began it: itself, unless it follows others in theirs.
+    #[must_use]
+    pub fn run(&self) -> ExecutionId {
+        self.occurrence.run_of(self.id)
+    }
+
     /// How it stands, in the API's words.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -25,6 +25,7 @@ impl Replica {
             Origin::Scheduler => {
                 let mut step = Step::new(self, index, stamp, None, records);
                 let outcome = step.carry_out(&command.request);
+                step.follow();
                 step.grant();
                 Answer { index, outcome }
             }
@@ -39,6 +40,7 @@ impl Replica {
                 let outcome =
                     step.admit(&client.tenant, known).and_then(|()| step.carry_out(&command.request));
                 // What can go now may be of another tenant, even.
+                step.by_itself(Step::follow);
                 step.by_itself(Step::grant);
                 let answer = Answer { index, outcome };
                 // Not the last word: the proposer settles what is due and asks again under the same id.
@@ -127,6 +129,9 @@ impl<'a> Step<'a> {
         };
         if let Some(backfill) = backfill.and_then(|backfill| self.replica.backfills.get(backfill)) {
             return backfill.correlation_id.clone();
+        }
+        if let Some(correlation_id) = self.replica.chains.correlation_of(event) {
+            return correlation_id;
         }
         if let Some(publication) =
             super::publications::behind(event).and_then(|id| self.replica.publications.get(id))
@@ -219,6 +224,8 @@ impl<'a> Step<'a> {
                 }
                 Ok(Accepted::Done)
             }
+            Request::CancelRun { run } => self.cancel_run(*run),
+            Request::RetryRun(recalled) => self.retry_run(recalled),
             Request::Lease { .. }
             | Request::CompleteAttempt { .. }
             | Request::ReportProgress { .. }

@@ -10,7 +10,7 @@ use super::apply::Step;
 use crate::answer::{Accepted, Rejection};
 use crate::command::NewTask;
 use crate::event::Event;
-use crate::identifier::{CommandId, TenantId};
+use crate::identifier::{CommandId, TaskId, TenantId};
 use crate::limits::{BULK_TASKS_MAX, CREATES_PER_COMMAND_MAX, TASKS_MAX};
 use crate::record::Record;
 use crate::task::rules::Rules;
@@ -49,12 +49,19 @@ impl Bulk {
 impl Replica {
     /// How many tasks of a tenant's committed bulks are yet to be created of which this is true: what they name must stay.
     pub(super) fn promised(&self, tenant: TenantId, is_so: impl Fn(&Rules) -> bool) -> u64 {
-        let bulks = self.bulks.values().filter(|bulk| bulk.tenant == tenant);
-        let left = bulks
-            .filter_map(|bulk| Some(bulk.tasks().skip(bulk.commit.as_ref()?.created)))
-            .flatten()
-            .filter(|task| is_so(&task.rules));
-        left.count() as u64
+        self.promises(tenant).filter(|task| is_so(&task.rules)).count() as u64
+    }
+
+    /// The tasks of a tenant's committed bulks that are yet to be created and will run after a task.
+    pub(super) fn promised_after(&self, tenant: TenantId, task: TaskId) -> impl Iterator<Item = TaskId> {
+        let follows =
+            move |new: &&NewTask| new.rules.after.as_ref().is_some_and(|after| after.tasks.contains(&task));
+        self.promises(tenant).filter(follows).map(|new| new.task)
+    }
+
+    fn promises(&self, tenant: TenantId) -> impl Iterator<Item = &NewTask> {
+        let bulks = self.bulks.values().filter(move |bulk| bulk.tenant == tenant);
+        bulks.filter_map(|bulk| Some(bulk.tasks().skip(bulk.commit.as_ref()?.created))).flatten()
     }
 
     /// Lets a record of a bulk change the state.
@@ -128,10 +135,33 @@ impl Step<'_> {
             self.calendars_exist(tenant, &task.rules.calendars)?;
             self.pools_suffice(tenant, &task.rules)?;
         }
+        self.may_all_follow(id)?;
         let owner = self.owner();
         self.record(tenant, Event::BulkCommitted { bulk: id, owner });
         self.continue_bulks();
         Ok(Accepted::Done)
+    }
+
+    /// Whether each task of a bulk may run after the tasks that it names, with the others of the bulk beside it.
+    fn may_all_follow(&mut self, id: CommandId) -> Result<(), Rejection> {
+        let Some(bulk) = self.replica.bulks.get(&id) else { return Ok(()) };
+        let follows = |task: &&NewTask| task.rules.after.is_some();
+        if !bulk.tasks().any(|task| follows(&task)) {
+            return Ok(());
+        }
+        let (tenant, bulk) = (bulk.tenant, bulk.clone());
+        let (mut linked, mut checked) = (Vec::new(), Ok(()));
+        for task in bulk.tasks().filter(follows) {
+            checked = self.may_follow(tenant, task.task, &task.rules);
+            if checked.is_err() {
+                break;
+            }
+            // Only to see the others beside it: they are linked for good when they are created.
+            self.replica.chains.link(tenant, task.task, task.rules.after.as_ref());
+            linked.push(task.task);
+        }
+        linked.iter().for_each(|task| self.replica.chains.link(tenant, *task, None));
+        checked
     }
 
     pub(super) fn abandon_staged(&mut self, id: CommandId) -> Result<Accepted, Rejection> {

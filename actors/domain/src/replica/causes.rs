@@ -17,6 +17,7 @@ impl Replica {
                 let publication = self.publications.get(event)?;
                 Some(event_document(&publication.name, publication.payload.text()?, publication.at))
             }
+            Occurrence::After { .. } | Occurrence::Joined { .. } => self.chains.cause_of(execution),
             Occurrence::Scheduled(_)
             | Occurrence::Manual(_)
             | Occurrence::Moved(_)

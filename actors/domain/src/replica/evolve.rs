@@ -14,6 +14,7 @@ use crate::execution::state::{Execution, Grant, Occurrence, Stage, Status};
 use crate::identifier::{ExecutionId, TenantId};
 use crate::record::{ChainHead, Record};
 use crate::task::rules::Rules;
+use crate::task::sealed::Sealed;
 use crate::task::state::{LastExecution, Override, Stream, Task};
 use crate::timestamp::Timestamp;
 
@@ -42,6 +43,7 @@ impl Replica {
             Event::EventPublished { .. } | Event::EventHandedOut { .. } => self.evolve_publication(record),
             Event::CalendarPut { .. } | Event::CalendarDeleted { .. } => self.evolve_calendar(record),
             Event::Placement(placing) => self.evolve_placement(record, placing),
+            Event::Chain(chaining) => self.evolve_chain(record, chaining),
             Event::ZoneDataAdopted { version } => self.zone_data = version.clone(),
             Event::WorkerJoined { .. } | Event::WorkerDraining { .. } | Event::WorkerLost { .. } => {
                 self.evolve_worker(&record.event, header.at);
@@ -87,6 +89,7 @@ impl Replica {
             Event::TaskCreated { slot, task, owner, rules, definition, created_at, next, paused } => {
                 self.revisions += 1;
                 let rules = self.take_up(tenant, rules);
+                self.chains.link(tenant, *task, rules.after.as_ref());
                 let created = Task {
                     id: *task,
                     slot: *slot,
@@ -113,9 +116,10 @@ impl Replica {
                 self.task_slots.insert((tenant, *task), *slot);
                 self.tasks.put(*slot, created);
             }
-            Event::TaskUpdated { slot, version, rules, definition, next, .. } => {
+            Event::TaskUpdated { slot, task, version, rules, definition, next } => {
                 self.revisions += 1;
                 let (revision, rules) = (self.revisions, self.take_up(tenant, rules));
+                self.chains.link(tenant, *task, rules.after.as_ref());
                 let Some(task) = self.tasks.get_mut(*slot) else { return };
                 let former = std::mem::replace(&mut task.rules, rules);
                 task.version = *version;
@@ -141,6 +145,7 @@ impl Replica {
                     self.give_up(tenant, &gone.rules);
                 }
                 self.backfills.retain(|_, backfill| backfill.task != *task);
+                self.chains.link(tenant, *task, None);
             }
             _ => {}
         }
@@ -179,8 +184,9 @@ impl Replica {
                 let stage = if *held { Stage::Held } else { Stage::Queued };
                 self.open(record, *slot, *execution, *occurrence, *scheduled_at, stage, 0);
             }
-            Event::TaskSkipped { slot, execution, occurrence, scheduled_at, next, .. } => {
+            Event::TaskSkipped { slot, task, execution, occurrence, scheduled_at, next, .. } => {
                 self.settle_occurrence(*slot, *occurrence, *next, 0);
+                self.chains.skipped(*task, *execution, *occurrence, record.header.sequence);
                 let last = LastExecution {
                     id: *execution,
                     status: Status::Skipped,
@@ -227,7 +233,7 @@ impl Replica {
                 }
                 count_runs(task, runs);
             }
-            Occurrence::Event(_) => {
+            Occurrence::Event(_) | Occurrence::After { .. } | Occurrence::Joined { .. } => {
                 if let Some(task) = self.tasks.get_mut(slot) {
                     count_runs(task, runs);
                 }
@@ -294,6 +300,7 @@ impl Replica {
             self.queue.push(&execution);
         }
         self.backfill_began(occurrence);
+        self.chains.began(&execution);
         self.publications.began(occurrence);
         self.executions.insert(id, Arc::new(execution));
     }
@@ -419,6 +426,7 @@ impl Replica {
         self.let_go(id, answered(&record.event));
         let Some(open) = self.executions.remove(&id) else { return };
         self.backfill_went_on(open.occurrence);
+        self.chains.ended(&open, status, result_in(&record.event), record.header.sequence);
         self.publications.ended(open.occurrence);
         let Some(task) = self.tasks.get_mut(open.slot).filter(|task| task.id == open.task) else { return };
         task.open.retain(|other| *other != id);
@@ -433,6 +441,14 @@ impl Replica {
             scheduled_at: open.scheduled_at,
             finished_at: record.header.at,
         });
+    }
+}
+
+/// What an execution returned, as the event of its end has it.
+fn result_in(event: &Event) -> Option<&Sealed> {
+    match event {
+        Event::TaskCompleted { result, .. } | Event::TaskFailed { result, .. } => result.as_ref(),
+        _ => None,
     }
 }
 

@@ -24,7 +24,7 @@ impl Step<'_> {
     }
 
     pub(super) fn reopen(&mut self, reopening: &Reopening) -> Result<Accepted, Rejection> {
-        let task = self.own_task(reopening.task)?;
+        self.own_task(reopening.task)?;
         let id = reopening.execution;
         if let Some(open) = self.replica.executions.get(&id) {
             return Err(Rejection::WrongStatus { status: open.status() });
@@ -38,10 +38,19 @@ impl Step<'_> {
         if self.replica.reopened.get(&id).is_some_and(|(index, _)| *index > reopening.as_of) {
             return Err(Rejection::Outdated);
         }
+        if !self.reopen_in_run(reopening)? {
+            self.record_reopened(reopening);
+        }
+        Ok(Accepted::Execution { execution: id, status: Status::Queued })
+    }
+
+    /// Gives an ended execution of a task that exists another attempt.
+    pub(super) fn record_reopened(&mut self, reopening: &Reopening) {
+        let Ok(task) = self.own_task(reopening.task) else { return };
         let event = Event::TaskReopened {
             slot: task.slot,
             task: task.id,
-            execution: id,
+            execution: reopening.execution,
             occurrence: reopening.occurrence,
             scheduled_at: reopening.scheduled_at,
             task_version: task.version,
@@ -51,7 +60,6 @@ impl Step<'_> {
             cause: reopening.cause.clone(),
         };
         self.record(self.tenant, event);
-        Ok(Accepted::Execution { execution: id, status: Status::Queued })
     }
 
     pub(super) fn waits_over(&mut self, waits: &[(ExecutionId, Wait)]) -> Result<Accepted, Rejection> {

@@ -14,6 +14,7 @@ mod breakers;
 mod bulk;
 pub mod calendars;
 pub mod causes;
+pub mod chains;
 mod evolve;
 mod executions;
 mod gates;
@@ -42,6 +43,7 @@ use crate::timestamp::Timestamp;
 use backfills::Backfill;
 use bulk::Bulk;
 use calendars::Calendars;
+use chains::Chains;
 use listeners::Listeners;
 use placement::{Condition, Interned, Queue, Workers};
 use publications::Publications;
@@ -77,6 +79,7 @@ pub struct Replica {
     listeners: Listeners,
     publications: Publications,
     calendars: Calendars,
+    chains: Chains,
     /// The version of the zone data by which every task is planned; empty if none was adopted.
     zone_data: Arc<str>,
     turns: u64,
@@ -115,6 +118,7 @@ impl Default for Replica {
             listeners: Listeners::default(),
             publications: Publications::default(),
             calendars: Calendars::default(),
+            chains: Chains::default(),
             zone_data: Arc::default(),
             turns: 0,
             revisions: 0,
@@ -226,6 +230,7 @@ impl Replica {
     #[must_use]
     pub fn left_over(&self) -> bool {
         self.bulks.values().any(Bulk::committed)
+            || self.chains.left_over()
             || self.publications.left_over()
             || self.workers.values().any(|worker| worker.condition == Condition::Lost)
             || placement::next_grant(&self.queue, &self.workers).is_some()

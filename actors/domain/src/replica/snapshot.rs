@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::backfills::Backfill;
 use super::bulk::Bulk;
 use super::calendars::{Calendars, Kept};
+use super::chains::{self, Chains};
 use super::listeners::Listeners;
 use super::placement::{self, Interned, Queue, Workers};
 use super::publications::{Publication, Publications};
@@ -45,6 +46,7 @@ pub struct Snapshot {
     backfills: BTreeMap<CommandId, Backfill>,
     publications: Vec<(CommandId, Arc<Publication>)>,
     calendars: Calendars,
+    chains: chains::Kept,
     queue: placement::Kept,
     zone_data: Arc<str>,
     turns: u64,
@@ -93,6 +95,7 @@ impl Replica {
             backfills: self.backfills.clone(),
             publications: self.publications.kept().collect(),
             calendars: self.calendars.clone(),
+            chains: self.chains.keep(),
             queue: self.queue.keep(),
             zone_data: self.zone_data.clone(),
             turns: self.turns,
@@ -130,6 +133,7 @@ impl Replica {
         let bulks: Vec<(CommandId, Bulk)> = read_part("snapshot bulks", reader)?;
         let backfills: Vec<(CommandId, Backfill)> = read_part("snapshot backfills", reader)?;
         let calendars: Kept = read_part("snapshot calendars", reader)?;
+        let chains = read_part("snapshot chains", reader)?;
         let queue = read_part("snapshot queue", reader)?;
         let zone_data = read_part("snapshot zone data", reader)?;
         let mut claims = Interned::default();
@@ -152,6 +156,7 @@ impl Replica {
                 .collect(),
             tenants,
             calendars: Calendars::restore(calendars, tasks.iter()),
+            chains: Chains::restore(chains, tasks.iter()),
             backfills: backfills.into_iter().collect(),
             listeners: Listeners::of(tasks.iter()),
             publications,
@@ -230,6 +235,7 @@ impl Snapshot {
         write_part(&self.bulks.iter().collect::<Vec<_>>(), writer)?;
         write_part(&self.backfills.iter().collect::<Vec<_>>(), writer)?;
         write_part(&self.calendars.keep(), writer)?;
+        write_part(&self.chains, writer)?;
         write_part(&self.queue, writer)?;
         write_part(&self.zone_data, writer)
     }

@@ -11,6 +11,7 @@ use crate::execution::state::{CancelCause, Occurrence, Status};
 use crate::identifier::{ExecutionId, TaskId, TenantId};
 use crate::limits::{CREATES_PER_COMMAND_MAX, FIRES_PER_COMMAND_MAX, REPLANS_PER_COMMAND_MAX, TASKS_MAX};
 use crate::task::decide::{self as task_rules, OpenExecutions};
+use crate::task::rules::Rules;
 use crate::task::state::{Phase, Task};
 use crate::timestamp::Timestamp;
 
@@ -28,9 +29,15 @@ impl Step<'_> {
         owner: &Arc<str>,
         new: &NewTask,
     ) -> Result<TaskId, Rejection> {
-        self.calendars_exist(tenant, &new.rules.calendars)?;
-        self.pools_suffice(tenant, &new.rules)?;
+        self.may_have(tenant, new.task, &new.rules)?;
         self.create_promised(tenant, owner, new)
+    }
+
+    /// Refuses rules that name what is not there, or not enough of it.
+    fn may_have(&self, tenant: TenantId, task: TaskId, rules: &Rules) -> Result<(), Rejection> {
+        self.calendars_exist(tenant, &rules.calendars)?;
+        self.pools_suffice(tenant, rules)?;
+        self.may_follow(tenant, task, rules)
     }
 
     /// As [`Step::create_one`], for a task that was promised: what it names sufficed then, and may have changed since as it may
@@ -70,8 +77,7 @@ impl Step<'_> {
             Request::UpdateTask { task, expected_version, rules, definition, next } => {
                 let current = self.own_task(*task)?;
                 same_version(current, *expected_version)?;
-                self.calendars_exist(self.tenant, &rules.calendars)?;
-                self.pools_suffice(self.tenant, rules)?;
+                self.may_have(self.tenant, *task, rules)?;
                 task_rules::nothing_overdue(current, self.at)?;
                 let version = current.version.saturating_add(1);
                 let event = Event::TaskUpdated {
@@ -110,6 +116,7 @@ impl Step<'_> {
             Request::DeleteTask { task, expected_version } => {
                 let current = self.own_task(*task)?;
                 same_version(current, *expected_version)?;
+                self.is_not_awaited(*task)?;
                 task_rules::nothing_overdue(current, self.at)?;
                 let mut events: Vec<Event> = current
                     .open

@@ -204,6 +204,30 @@ pub fn run(
     Ok(start(task, open, occurrence, now, following))
 }
 
+/// Decides a step of a chain: it is skipped if its condition cannot be met or its task is paused, else it begins under the
+/// overlap policy.
+#[must_use]
+pub fn follow(
+    task: &Task,
+    open: &OpenExecutions,
+    occurrence: Occurrence,
+    unmet: Option<SkipReason>,
+    now: Timestamp,
+) -> Vec<Event> {
+    let idle = match task.phase() {
+        Phase::Active => None,
+        Phase::Paused => Some(SkipReason::Paused),
+        Phase::Finished => Some(SkipReason::Exhausted),
+    };
+    match unmet.or(idle) {
+        Some(reason) => vec![skipped(task, occurrence, now, task.next, reason)],
+        None => {
+            let following = Following { after_run: task.next, after_skip: task.next };
+            start(task, open, occurrence, now, following)
+        }
+    }
+}
+
 /// Decides what becomes of an event for a task. Empty when it does not meet it: it listens to another one, or does not fire.
 #[must_use]
 pub fn hear(

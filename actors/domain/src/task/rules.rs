@@ -9,7 +9,8 @@ use super::claims::Claims;
 use super::definition::{Definition, Delivery, Misfire, Overlap, Retry};
 use super::listening::Listening;
 use super::retry_on::RetryOn;
-use super::trigger::{IfPast, Trigger};
+use super::trigger::{AfterCondition, IfPast, Trigger};
+use crate::identifier::TaskId;
 use crate::timestamp::{Span, Timestamp};
 
 /// What decisions read of a definition.
@@ -49,6 +50,28 @@ pub struct Rules {
     pub listens: Option<Arc<Listening>>,
     /// What an execution takes up while it runs; `None` if nothing.
     pub claims: Option<Arc<Claims>>,
+    /// The tasks after whose ends it runs; `None` unless that is its trigger.
+    pub after: Option<Arc<After>>,
+}
+
+/// The tasks after whose ends another one runs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct After {
+    /// The tasks that are waited for, each once, in order.
+    pub tasks: Vec<TaskId>,
+    /// What their ends must have been.
+    pub condition: AfterCondition,
+}
+
+impl After {
+    /// What a trigger waits for, if it waits for tasks.
+    fn of(trigger: &Trigger) -> Option<Self> {
+        let Trigger::After { tasks, condition } = trigger else { return None };
+        let mut tasks = tasks.clone();
+        tasks.sort_unstable();
+        tasks.dedup();
+        Some(Self { tasks, condition: *condition })
+    }
 }
 
 /// Whether and how a task has instants.
@@ -117,6 +140,7 @@ impl Rules {
             calendars: definition.calendars.iter().map(|name| name.as_str().into()).collect(),
             listens: Listening::of(definition).map(Arc::new),
             claims: Claims::of(definition).map(Arc::new),
+            after: After::of(&definition.trigger).map(Arc::new),
         }
     }
 

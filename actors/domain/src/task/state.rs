@@ -63,7 +63,7 @@ impl Task {
     pub fn phase(&self) -> Phase {
         let scheduled = self.rules.timing != Timing::Unscheduled;
         let over = scheduled && self.next.is_none() && self.next_moved().is_none();
-        if over || self.is_deaf() {
+        if over || self.is_exhausted() {
             Phase::Finished
         } else if self.paused.is_some() {
             Phase::Paused
@@ -72,9 +72,10 @@ impl Task {
         }
     }
 
-    /// Whether it listens to events and has run for as many of them as it may.
-    fn is_deaf(&self) -> bool {
-        self.rules.listens.is_some() && self.rules.max_runs.is_some_and(|most| self.runs >= most)
+    /// Whether it listens to events or follows others, and has run as often as it may.
+    fn is_exhausted(&self) -> bool {
+        let caused = self.rules.listens.is_some() || self.rules.after.is_some();
+        caused && self.rules.max_runs.is_some_and(|most| self.runs >= most)
     }
 
     /// The moved occurrences that have not run: when each runs, and its own instant.

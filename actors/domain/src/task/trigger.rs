@@ -62,14 +62,30 @@ pub enum IfPast {
 }
 
 /// What the ends of the awaited tasks must have been.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub enum AfterCondition {
     /// Each succeeded.
+    #[default]
     AllSucceeded,
     /// Each ended, however.
     AllDone,
     /// At least one failed.
     AnyFailed,
+}
+
+impl AfterCondition {
+    /// Every condition.
+    pub const ALL: [Self; 3] = [Self::AllSucceeded, Self::AllDone, Self::AnyFailed];
+
+    /// The name that the API uses.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AllSucceeded => "all_succeeded",
+            Self::AllDone => "all_done",
+            Self::AnyFailed => "any_failed",
+        }
+    }
 }
 
 /// What happens to local times that a change of clocks removes or repeats.

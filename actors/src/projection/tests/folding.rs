@@ -26,7 +26,7 @@ proptest! {
         let rebuilt = storage.copy();
         let cleared = [
             Tree::TaskStreams, Tree::Executions, Tree::TaskExecutions,
-            Tree::ExecutionStatuses, Tree::Statistics, Tree::Checkpoints,
+            Tree::ExecutionStatuses, Tree::RunExecutions, Tree::Statistics, Tree::Checkpoints,
         ][which];
         rebuilt.clear(cleared).expect("memory");
         local(async {

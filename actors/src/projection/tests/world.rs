@@ -180,6 +180,7 @@ impl World {
             cause: None,
             as_of: self.index,
             retry_items: None,
+            run: None,
         };
         self.client(tenant, Request::RetryExecution(Box::new(reopening)))
     }
@@ -267,6 +268,7 @@ impl World {
             cause: None,
             as_of: self.index,
             retry_items: None,
+            run: None,
         };
         // Most of what is picked is open still, or another tenant's; such a retry is refused.
         let _ = self.client(tenant, Request::RetryExecution(Box::new(reopening)));

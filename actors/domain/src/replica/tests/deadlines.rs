@@ -128,6 +128,7 @@ fn a_retry_by_hand_begins_the_whole_time_anew() {
         retry_items: None,
         cause: None,
         as_of: u64::MAX,
+        run: None,
     };
     world.client(Request::RetryExecution(Box::new(reopening))).expect("reopened");
     world.now += 1_999;

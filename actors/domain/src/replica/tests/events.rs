@@ -219,6 +219,7 @@ fn the_payload_is_there_while_an_execution_is_open_and_no_longer() {
         retry_items: None,
         cause: Some(Sealed::in_clear(cause.into())),
         as_of: u64::MAX,
+        run: None,
     };
     world.client(Request::RetryExecution(Box::new(reopening))).expect("reopened");
     through_a_snapshot(&mut world);

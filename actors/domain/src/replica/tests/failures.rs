@@ -145,6 +145,7 @@ fn the_next_attempt_gets_the_items_that_failed_last() {
         retry_items: text("[2]"),
         cause: None,
         as_of: u64::MAX,
+        run: None,
     };
     world.client(Request::RetryExecution(Box::new(reopening))).expect("reopened");
     assert_eq!(items(&world, id), text("[2]"), "a retry by hand goes on where it was");

@@ -242,6 +242,7 @@ fn an_ended_execution_is_retried_by_hand_as_its_next_attempt() {
         cause: None,
         as_of: 100,
         retry_items: None,
+        run: None,
     };
     let retry = |reopening: &crate::command::Reopening| Request::RetryExecution(Box::new(reopening.clone()));
     world.client(retry(&reopening)).expect("reopened");

@@ -1,0 +1,183 @@
+//! Chains from outside: a task runs after others, once in each run, and a run is shown, cancelled and retried as one.
+
+use serde_json::{Value, json};
+
+use crate::harness::api::{Api, items, text};
+use crate::harness::cluster::Cluster;
+use crate::harness::definitions::{await_status, call, executions, manual, noop, run, script, with};
+use crate::harness::development::Development;
+use crate::harness::program::ask;
+use crate::harness::target::Target;
+use crate::harness::wait::{eventually, until};
+
+fn after(tasks: &[&str], condition: &str) -> Value {
+    json!({ "type": "after", "tasks": tasks, "condition": condition })
+}
+
+/// Waits until a run has a status, and returns it.
+#[track_caller]
+fn await_run(api: &Api, id: &str, status: &str) -> Value {
+    eventually(&format!("run {id} is {status}"), || {
+        Some(api.get(&format!("/api/runs/{id}"))).filter(|run| run["status"] == status)
+    })
+}
+
+/// How the steps of a run stand, by the names of their tasks.
+fn steps(run: &Value) -> Vec<(String, String)> {
+    let steps = run["steps"].as_array().expect("a list").iter();
+    let told = |step: &Value| step["status"].as_str().unwrap_or("not reached").to_owned();
+    let mut steps: Vec<_> = steps.map(|step| (text(step, "task_name"), told(step))).collect();
+    steps.sort();
+    steps
+}
+
+fn expected(steps: &[(&str, &str)]) -> Vec<(String, String)> {
+    steps.iter().map(|(name, status)| ((*name).to_owned(), (*status).to_owned())).collect()
+}
+
+/// The execution of a step.
+#[track_caller]
+fn execution_of(run: &Value, name: &str) -> String {
+    let mut steps = run["steps"].as_array().expect("a list").iter();
+    text(steps.find(|step| step["task_name"] == name).expect("a step"), "execution_id")
+}
+
+#[test]
+fn a_task_runs_after_another_with_values_of_its_result() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let build = api.create_id(&call("build", &manual(), &target.url("/ok")));
+    let inputs = json!({ "inputs": { "/calls": format!("/tasks/{build}/result/body/calls"), "/how": format!("/tasks/{build}/status") } });
+    let deploy = with(call("deploy", &after(&[&build], "all_succeeded"), &target.url("/deploy")), inputs);
+    let deploy = api.create_id(&deploy);
+    let alarm = api.create_id(&noop("alarm", &after(&[&build, &deploy], "any_failed")));
+
+    let id = run(&api, &build);
+    let ended = await_run(&api, &id, "succeeded");
+    let all = [("alarm", "skipped"), ("build", "succeeded"), ("deploy", "succeeded")];
+    assert_eq!(steps(&ended), expected(&all));
+    let called = target.calls_to("/deploy");
+    assert_eq!(called.len(), 1);
+    assert_eq!(
+        called[0].body.parse::<Value>().expect("JSON"),
+        json!({ "calls": 1, "from": "deploy", "how": "succeeded" })
+    );
+    let skipped = executions(&api, &alarm).remove(0);
+    assert_eq!((&skipped["trigger"], &skipped["run_id"]), (&json!("after"), &json!(id)));
+    assert!(text(&skipped, "reason").contains("nothing that it waited for failed"), "{skipped}");
+
+    let listed = items(&api.get(&format!("/api/executions/?run_id={id}")));
+    assert_eq!(listed.len(), 3);
+    let shown = ask(&api, &["run", "show", &id], None).expect(0).out;
+    let lines: Vec<&str> = shown.lines().filter(|line| line.contains("succeeded")).collect();
+    assert!(
+        lines[1].contains("build") && lines[2].contains("deploy") && lines[2].contains("build"),
+        "{shown}"
+    );
+    let explained = api.get(&format!("/api/scheduled-tasks/{deploy}/explain"));
+    assert_eq!(explained["schedule"], "after build has succeeded");
+    let events = items(&api.get("/api/audit/events?limit=1000"));
+    let follow = events.iter().find(|event| event["data"]["trigger"] == "after").expect("it is in the log");
+    let first = events.iter().find(|event| event["data"]["trigger"] == "manual").expect("it is in the log");
+    assert_eq!(
+        (&follow["correlation_id"], &follow["actor"]),
+        (&first["correlation_id"], &json!("scheduler"))
+    );
+}
+
+#[test]
+fn a_run_whose_middle_step_failed_goes_on_from_there() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let build = api.create_id(&call("build", &manual(), &target.url("/ok")));
+    let test = api.create_id(&call("test", &after(&[&build], "all_succeeded"), &target.url("/fail/1")));
+    let deploy = call("deploy", &after(&[&test], "all_succeeded"), &target.url("/deploy"));
+    let source = format!("/tasks/{test}/result/body");
+    let deploy = api.create_id(&with(deploy, json!({ "inputs": { "/tested": source } })));
+
+    let id = run(&api, &build);
+    let failed = await_run(&api, &id, "failed");
+    assert_eq!(
+        steps(&failed),
+        expected(&[("build", "succeeded"), ("deploy", "skipped"), ("test", "failed")])
+    );
+    let reason = text(&executions(&api, &deploy)[0], "reason");
+    assert_eq!(reason, format!("its condition cannot be met: {test} ended as failed"));
+
+    ask(&api, &["run", "retry", &id], None).expect(0);
+    let ended = await_run(&api, &id, "succeeded");
+    assert_eq!(execution_of(&ended, "test"), execution_of(&failed, "test"), "the same execution");
+    assert_ne!(execution_of(&ended, "deploy"), execution_of(&failed, "deploy"), "what was skipped runs");
+    assert_eq!((target.calls_to("/ok").len(), target.calls_to("/deploy").len()), (1, 1));
+    assert!(target.calls_to("/deploy")[0].body.contains(r#""tested":{"calls":2}"#));
+    let again = ask(&api, &["run", "retry", &id], None).expect(1);
+    assert!(again.err.contains("nothing of the run failed"), "{}", again.err);
+}
+
+#[test]
+fn a_cancelled_run_stops_what_is_open_and_goes_no_further() {
+    let development = Development::start();
+    let api = development.api();
+    let build = api.create_id(&noop("build", &manual()));
+    let long = api.create_id(&script("long", &after(&[&build], "all_done"), "exec sleep 600"));
+    let last = api.create_id(&noop("last", &after(&[&long], "all_done")));
+    let id = run(&api, &build);
+    until("the second step runs", || {
+        executions(&api, &long).first().is_some_and(|execution| execution["status"] == "running")
+    });
+    ask(&api, &["run", "cancel", &id], None).expect(0);
+    let ended = await_run(&api, &id, "cancelled");
+    assert_eq!(
+        steps(&ended),
+        expected(&[("build", "succeeded"), ("last", "not reached"), ("long", "cancelled")])
+    );
+    assert!(executions(&api, &last).is_empty());
+    assert_eq!(api.post(&format!("/api/runs/{id}/cancel"), &Value::Null).status, 409);
+}
+
+#[test]
+fn tasks_that_would_wait_for_each_other_are_refused() {
+    let development = Development::start();
+    let api = development.api();
+    let first = api.create_id(&noop("first", &manual()));
+    let second = api.create_id(&noop("second", &after(&[&first], "all_succeeded")));
+    let path = format!("/api/scheduled-tasks/{first}");
+    let cycle = noop("first", &after(&[&second], "all_succeeded")).to_string();
+    let refused = api.send("PUT", &path, &[], Some(&cycle)).expect(422);
+    assert!(text(&refused, "detail").contains(&format!("{first} → {second} → {first}")), "{refused}");
+    let kept = api.send("DELETE", &path, &[], None).expect(409);
+    assert!(text(&kept, "detail").contains(&second), "{kept}");
+}
+
+/// Twenty runs of four steps, two of them side by side; the leader dies in the middle of them.
+#[test]
+fn the_leader_dies_in_mid_chain_and_each_step_runs_once() {
+    let (mut cluster, target) = (Cluster::start(3), Target::start());
+    let api = cluster.api(cluster.follower());
+    let step = |name: &str, trigger: &Value| {
+        let task = with(call(name, trigger, &target.url("/slow/100")), json!({ "overlap": "allow" }));
+        api.create_id(&task)
+    };
+    let first = step("first", &manual());
+    let left = step("left", &after(&[&first], "all_succeeded"));
+    let right = step("right", &after(&[&first], "all_succeeded"));
+    let last = step("last", &after(&[&left, &right], "all_succeeded"));
+    let runs: Vec<String> = (0..20).map(|_| run(&api, &first)).collect();
+    until("some have come to the second step", || !executions(&api, &left).is_empty());
+    let leader = cluster.leader();
+    cluster.kill(leader);
+    let survivor = cluster.api(cluster.running()[0]);
+    for id in &runs {
+        await_run(&survivor, id, "succeeded");
+        await_status(&survivor, id, "succeeded");
+    }
+    for task in [&first, &left, &right, &last] {
+        let ran = executions(&survivor, task);
+        assert_eq!(ran.len(), runs.len(), "each step once in each run");
+        let mut of: Vec<String> = ran.iter().map(|execution| text(execution, "run_id")).collect();
+        of.sort();
+        let mut all = runs.clone();
+        all.sort();
+        assert_eq!(of, all);
+    }
+}
