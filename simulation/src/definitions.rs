@@ -1,15 +1,14 @@
 //! Definitions as clients write them: every trigger, policy and delivery, drawn from the run's generator.
-//!
-//! Absent on purpose: triggers by other tasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use escapement_domain::identifier::TaskId;
 use escapement_domain::schedule::calendar::{Calendar, CalendarMode, Window};
 use escapement_domain::task::action::{Action, Completion, HttpAction, ProcessAction, ProcessLimits};
 use escapement_domain::task::definition::{
     CircuitBreaker, Definition, Delivery, Kind, Misfire, MisfirePolicy, Overlap, Retry,
 };
-use escapement_domain::task::trigger::{Dst, IfPast, Trigger};
+use escapement_domain::task::trigger::{AfterCondition, Dst, IfPast, Trigger};
 use escapement_domain::timestamp::{Span, Timestamp};
 
 use crate::chance::Chance;
@@ -78,6 +77,21 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
         definition.jitter = Span::ZERO;
     }
     definition
+}
+
+/// Lets a definition run after some of these tasks, now and then.
+pub fn let_follow(definition: &mut Definition, chance: &mut Chance, tasks: &[TaskId]) {
+    if tasks.is_empty() || !chance.per_mille(200) {
+        return;
+    }
+    let some = (0..chance.between(1, 3)).map(|_| tasks[chance.index(tasks.len())]);
+    let tasks = some.collect::<BTreeSet<_>>().into_iter().collect();
+    let condition =
+        chance.pick(&[AfterCondition::AllSucceeded, AfterCondition::AllDone, AfterCondition::AnyFailed]);
+    definition.trigger = Trigger::After { tasks, condition };
+    definition.calendars.clear();
+    definition.jitter = Span::ZERO;
+    (definition.start_at, definition.end_at) = (None, None);
 }
 
 /// What a definition asks of others.

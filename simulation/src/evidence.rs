@@ -50,6 +50,10 @@ pub enum Wish {
     Cancel(ExecutionId),
     /// An ended execution gets another attempt.
     Retry(ExecutionId),
+    /// Nothing more of a run of a chain.
+    CancelRun(ExecutionId),
+    /// A run of a chain from where it failed.
+    RetryRun(ExecutionId),
     /// A coming occurrence is skipped or moved.
     ChangeOccurrence(TaskId, Timestamp, Change),
     /// What should have run in a range of the past runs again, so many at once.

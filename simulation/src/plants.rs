@@ -23,7 +23,7 @@ pub enum Plant {
 
 impl Plant {
     /// Every bug, with the name by which it is asked for.
-    pub const ALL: [(&str, Self); 13] = [
+    pub const ALL: [(&str, Self); 14] = [
         ("repeated-occurrence", Self::Program(Bug::RepeatedOccurrence)),
         ("early-acknowledgement", Self::EarlyAcknowledgement),
         ("deposed-leader", Self::Program(Bug::DeposedLeader)),
@@ -37,6 +37,7 @@ impl Plant {
         ("lost-blocks", Self::Program(Bug::LostBlocks)),
         ("leader-restore", Self::LeaderRestore),
         ("wild-clock", Self::Program(Bug::WildClock)),
+        ("forgotten-step", Self::Program(Bug::ForgottenStep)),
     ];
 }
 

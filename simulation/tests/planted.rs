@@ -97,3 +97,8 @@ fn a_leader_that_restarts_in_its_old_term_is_found() {
 fn a_leader_with_a_wild_clock_is_found() {
     check_found(Plant::Program(Bug::WildClock), Profile::Clock, 1, &["early", "late", "convergence"]);
 }
+
+#[test]
+fn a_step_of_a_chain_that_is_forgotten_is_found() {
+    check_found(Plant::Program(Bug::ForgottenStep), Profile::Calm, 1, &["followed"]);
+}

@@ -53,15 +53,15 @@ pub(super) async fn lease(call: Call, body: Content) -> Answer {
     )
 )]
 pub(super) async fn heartbeat(report: Report, body: Content) -> Answer {
-    let (node, id) = begin(&report, &body)?;
-    let extension = match &report {
-        Report::Worker(call) => {
+    let (node, id, target) = begin(&report, &body)?;
+    let call = report.call();
+    let extension = match target {
+        None => {
             let caller = call.writer(Some(node))?;
             let token = validation::heartbeat(node).map_err(Problem::invalid)?;
             call.service.heartbeat(&caller, id, token).await?
         }
-        Report::Target(call) => {
-            let token = target(node)?;
+        Some(token) => {
             validation::heartbeat(node).map_err(Problem::invalid)?;
             call.service.target_lives(id, token).await?
         }
@@ -82,20 +82,20 @@ pub(super) async fn heartbeat(report: Report, body: Content) -> Answer {
     )
 )]
 pub(super) async fn progress(report: Report, body: Content) -> Answer {
-    let (node, id) = begin(&report, &body)?;
-    let (row, caller) = match &report {
-        Report::Worker(call) => {
+    let (node, id, target) = begin(&report, &body)?;
+    let call = report.call();
+    let (row, caller) = match target {
+        None => {
             let caller = call.writer(Some(node))?;
             let (token, said) = validation::progress(node).map_err(Problem::invalid)?;
             (call.service.report_progress(&caller, id, token, said).await?, caller)
         }
-        Report::Target(call) => {
-            let token = target(node)?;
+        Some(token) => {
             let (_, said) = validation::progress(node).map_err(Problem::invalid)?;
             call.service.target_progresses(call.correlation_id(), id, token, said).await?
         }
     };
-    Ok(HttpResponse::Ok().json(told(report.call(), &caller, &row)))
+    Ok(HttpResponse::Ok().json(told(call, &caller, &row)))
 }
 
 /// Ends an attempt.
@@ -112,36 +112,35 @@ pub(super) async fn progress(report: Report, body: Content) -> Answer {
     )
 )]
 pub(super) async fn complete(report: Report, body: Content) -> Answer {
-    let (node, id) = begin(&report, &body)?;
-    let (row, caller) = match &report {
-        Report::Worker(call) => {
+    let (node, id, target) = begin(&report, &body)?;
+    let call = report.call();
+    let (row, caller) = match target {
+        None => {
             let caller = call.writer(Some(node))?;
             let validation::Completion { token, outcome } =
                 validation::completion(node).map_err(Problem::invalid)?;
             (call.service.complete_attempt(&caller, id, token, outcome).await?, caller)
         }
-        Report::Target(call) => {
-            let token = target(node)?;
+        Some(token) => {
             let outcome = validation::completion(node).map_err(Problem::invalid)?.outcome;
             call.service.target_completes(call.correlation_id(), id, token, outcome).await?
         }
     };
-    Ok(HttpResponse::Ok().json(told(report.call(), &caller, &row)))
+    Ok(HttpResponse::Ok().json(told(call, &caller, &row)))
 }
 
-/// What every report has.
-fn begin<'b>(report: &Report, body: &'b Content) -> Result<(Node<'b>, ExecutionId), Problem> {
+/// What every report has; the lease token, if it is that of a target, which needs no other.
+fn begin<'b>(
+    report: &Report,
+    body: &'b Content,
+) -> Result<(Node<'b>, ExecutionId, Option<LeaseToken>), Problem> {
     let call = report.call();
     let content = call.required_content(body);
-    if matches!(report, Report::Target(_)) {
+    let target = content.as_ref().ok().and_then(|node| validation::lease_token(*node));
+    if matches!(report, Report::Target(_)) && target.is_none() {
         // Who has no token at all is told nothing else.
-        content.as_ref().map_or(Err(TokenError::Missing.into()), |node| target(*node))?;
+        return Err(TokenError::Missing.into());
     }
     call.parameters()?.finish()?;
-    Ok((content?, call.execution()?))
-}
-
-/// The lease token of a target, which needs no other.
-fn target(node: Node<'_>) -> Result<LeaseToken, Problem> {
-    validation::lease_token(node).ok_or_else(|| TokenError::Missing.into())
+    Ok((content?, call.execution()?, target))
 }

@@ -26,6 +26,8 @@ pub enum Bug {
     LostBlocks,
     /// A leader stamps although its clock is off.
     WildClock,
+    /// Some steps of chains are never decided.
+    ForgottenStep,
 }
 
 #[cfg(feature = "planted")]

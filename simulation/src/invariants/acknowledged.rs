@@ -80,6 +80,7 @@ pub(super) fn effects(evidence: &Evidence) -> Effects<'_> {
         | Event::CalendarPut { .. }
         | Event::BackfillStarted { .. }
         | Event::EventPublished { .. }
+        | Event::Chain(_)
         | Event::BulkCommitted { .. } => !record.header.correlation_id.is_empty(),
         Event::TaskScheduled { occurrence, .. } | Event::TaskSkipped { occurrence, .. } => {
             record.header.command.is_some() && matches!(occurrence, Occurrence::Manual(_))
@@ -107,6 +108,9 @@ fn there(operation: &Operation, done: &Done, effects: &[&Record]) -> Option<Stri
             earlier || has(&|record| matches!(record, Event::EventPublished { event, .. } if event == id))
         }
         (Wish::Delete(_), Done::Gone) => has(&|event| matches!(event, Event::TaskDeleted { .. })),
+        (Wish::CancelRun(_) | Wish::RetryRun(_), Done::Changed) => {
+            has(&|event| matches!(event, Event::Chain(_)))
+        }
         (Wish::Retry(_), Done::Execution(_)) => has(&|event| matches!(event, Event::TaskReopened { .. })),
         (Wish::ChangeOccurrence(..), Done::Changed) => {
             has(&|event| matches!(event, Event::TaskOccurrenceChanged { .. }))

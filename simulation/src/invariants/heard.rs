@@ -120,10 +120,11 @@ fn follow(tasks: &mut BTreeMap<(TenantId, TaskId), Listener>, record: &Record) {
                 }
                 Event::TaskPaused { .. } => listener.paused = true,
                 Event::TaskResumed { .. } => listener.paused = false,
-                Event::TaskScheduled {
-                    occurrence: Occurrence::Scheduled(_) | Occurrence::Moved(_) | Occurrence::Event(_),
-                    ..
-                } => listener.runs += 1,
+                Event::TaskScheduled { occurrence, .. }
+                    if !matches!(occurrence, Occurrence::Manual(_) | Occurrence::Backfill { .. }) =>
+                {
+                    listener.runs += 1;
+                }
                 _ => {}
             }
         }

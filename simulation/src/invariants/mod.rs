@@ -12,6 +12,7 @@ mod duplicate;
 mod early;
 mod fencing;
 mod fold;
+mod followed;
 mod heard;
 mod late;
 mod linearizable;
@@ -28,13 +29,14 @@ use crate::evidence::{Evidence, Violation};
 type Check = fn(&Evidence, &Lives) -> Vec<String>;
 
 /// Every invariant that is judged at the end, by name.
-const CHECKS: [(&str, Check); 15] = [
+const CHECKS: [(&str, Check); 16] = [
     ("lost", lost::check),
     ("duplicate", duplicate::check),
     ("early", early::check),
     ("late", late::check),
     ("phantom", phantom::check),
     ("heard", heard::check),
+    ("followed", followed::check),
     ("overlap", overlap::check),
     ("fencing", fencing::check),
     ("acknowledged", acknowledged::check),

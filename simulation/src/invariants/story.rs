@@ -72,9 +72,9 @@ pub(super) struct Life {
     pub(super) cancelled: bool,
     /// Occurrences that were moved and have not run: where to, by their instants.
     pub(super) moved: BTreeMap<Timestamp, Timestamp>,
-    /// How often it was fired by events, by the place of the definition that listened.
+    /// How often it was fired by events or after others, by the place of the definition that did.
     pub(super) heard: BTreeMap<usize, u32>,
-    /// How often it was fired by its schedule, or by an event.
+    /// How often it was fired, but for runs by hand and backfills.
     runs: u32,
 }
 
@@ -153,7 +153,10 @@ fn tell(life: &mut Life, event: &Event, at: u64) {
         Event::TaskScheduled { occurrence: Occurrence::Scheduled(instant), next, .. } => {
             life.settle(*instant, *instant, 1, *next, at, Fate::Fired);
         }
-        Event::TaskScheduled { occurrence: Occurrence::Event(_), .. } => {
+        Event::TaskScheduled {
+            occurrence: Occurrence::Event(_) | Occurrence::After { .. } | Occurrence::Joined { .. },
+            ..
+        } => {
             *life.heard.entry(life.segments.len().saturating_sub(1)).or_default() += 1;
             life.runs += 1;
             life.let_moved_fall_away();

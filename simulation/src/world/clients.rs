@@ -22,7 +22,9 @@ use tokio::sync::oneshot;
 use super::World;
 use super::host::Call;
 use crate::chance::Chance;
-use crate::definitions::{Behaviour, CALENDAR, EVENT, HELD_UP_MS, POOL, SIDE, draw, draw_calendar};
+use crate::definitions::{
+    Behaviour, CALENDAR, EVENT, HELD_UP_MS, POOL, SIDE, draw, draw_calendar, let_follow,
+};
 use crate::evidence::{Done, Knowledge, Operation, Seen, Wish};
 
 /// The tenants for whom clients act.
@@ -79,10 +81,17 @@ impl Client {
         let (aligned, known) = (world.settings.aligned, self.tasks.len());
         // A client's own clock is as good as anybody's.
         let now = world.nature.wall();
+        let tasks: Vec<TaskId> = self.tasks.iter().map(|(task, _)| *task).collect();
         world.nature.draw(|chance| {
             if known < 4 || (known < TASKS_KEPT && chance.per_mille(300)) {
                 let count = if chance.per_mille(150) { chance.between(2, 8) } else { 1 };
-                let definitions: Vec<_> = (0..count).map(|_| draw(chance, now, aligned)).collect();
+                let definitions: Vec<_> = (0..count)
+                    .map(|_| {
+                        let mut definition = draw(chance, now, aligned);
+                        let_follow(&mut definition, chance, &tasks);
+                        definition
+                    })
+                    .collect();
                 let all = chance.per_mille(200);
                 let wish = if all { Wish::CreateAll(definitions) } else { Wish::Create(definitions) };
                 return (wish, TENANTS[(self.number as usize) % TENANTS.len()]);
@@ -95,7 +104,11 @@ impl Client {
                 29 => Wish::PutPool(u32::try_from(chance.between(2, 5)).unwrap_or(2)),
                 25 | 26 => world.some_change(tenant, task, chance, now).unwrap_or(Wish::Read(task)),
                 27 | 28 => world.some_backfill(tenant, task, chance, now).unwrap_or(Wish::Run(task)),
-                0..=2 => Wish::Update(task, Box::new(draw(chance, now, aligned))),
+                0..=2 => {
+                    let mut definition = draw(chance, now, aligned);
+                    let_follow(&mut definition, chance, &tasks);
+                    Wish::Update(task, Box::new(definition))
+                }
                 3..=4 => Wish::Pause(task),
                 5..=8 => Wish::Resume(task),
                 9 => {
@@ -105,6 +118,10 @@ impl Client {
                 10..=13 => Wish::Run(task),
                 14..=18 => Wish::Read(task),
                 some => match world.some_execution(tenant, chance, some < 22) {
+                    Some(execution) if chance.per_mille(250) => {
+                        let run = world.run_of(execution);
+                        if some < 22 { Wish::CancelRun(run) } else { Wish::RetryRun(run) }
+                    }
                     Some(execution) if some < 22 => Wish::Cancel(execution),
                     Some(execution) => Wish::Retry(execution),
                     None => Wish::Run(task),
@@ -155,6 +172,12 @@ impl World {
         let some = chance.index(records.len().max(1));
         let of_tenant = records.iter().skip(some).filter(|record| record.header.tenant == number);
         of_tenant.take(200).find_map(|record| record.event.execution())
+    }
+
+    /// The run that an execution belongs to.
+    fn run_of(&self, execution: ExecutionId) -> ExecutionId {
+        let ledger = self.ledger.borrow();
+        ledger.state().execution(execution).map_or(execution, |open| open.run())
     }
 
     /// Notes that somebody wants something.
@@ -315,6 +338,8 @@ fn serve(service: Service, operation: Operation) -> LocalBoxFuture<'static, Know
                 service.cancel_execution(&caller, id).await.map(|row| Done::Execution(row.id))
             }
             Wish::Retry(id) => service.retry_execution(&caller, id).await.map(|row| Done::Execution(row.id)),
+            Wish::CancelRun(id) => service.cancel_run(&caller, id).await.map(|_| Done::Changed),
+            Wish::RetryRun(id) => service.retry_run(&caller, id).await.map(|_| Done::Changed),
             Wish::ChangeOccurrence(id, at, change) => {
                 service.change_occurrence(&caller, id, at, change).await.map(|()| Done::Changed)
             }

@@ -9,6 +9,7 @@ use super::{Chains, correlation_of};
 use crate::event::{Chaining, EndedStep, SkipReason};
 use crate::execution::state::{Execution, Occurrence, Status};
 use crate::identifier::{ExecutionId, TaskId, TenantId};
+use crate::planted::{self, Bug};
 use crate::task::rules::After;
 use crate::task::sealed::Sealed;
 use crate::task::trigger::AfterCondition;
@@ -226,7 +227,8 @@ impl Chains {
     fn look_at(&mut self, id: ExecutionId, task: TaskId) {
         let Some(run) = self.runs.get(&id) else { return };
         let tenant = run.tenant;
-        let decided = run.cancelled || run.steps.contains_key(&task);
+        let forgotten = planted::has(Bug::ForgottenStep) && task.0.is_multiple_of(4);
+        let decided = run.cancelled || run.steps.contains_key(&task) || forgotten;
         if decided || !self.graph.is_member(tenant, run.begun_by, task) {
             return;
         }
