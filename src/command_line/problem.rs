@@ -70,6 +70,9 @@ impl Problem {
             }
             403 => "use a token with that role: `escapement token mint --role …`",
             404 => "see what there is with `task list`, `execution list` or `cluster status`",
+            409 if self.code == "task_awaited" => {
+                "delete those tasks first, or let them run after others: `task update`"
+            }
             409 => "look at its present state first, with `show` or `cluster status`",
             412 => {
                 "it changed in between: `show` it, take over what changed, and update with its new version"

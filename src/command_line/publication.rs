@@ -92,7 +92,8 @@ fn payload(option: &str) -> Result<String, Failure> {
 fn published(event: &Value, _: Zone) -> String {
     let (id, matched) = (field(event, "/id"), field(event, "/matched"));
     let rest = if event["complete"] == true { "" } else { " so far; the rest follows" };
-    let mut text = format!("published {id}: {matched} tasks met{rest}\n");
+    let tasks = if matched == "1" { "task" } else { "tasks" };
+    let mut text = format!("published {id}: {matched} {tasks} met{rest}\n");
     for execution in event["executions"].as_array().into_iter().flatten() {
         text += &format!("  execution {}\n", execution.as_str().unwrap_or_default());
     }
@@ -121,6 +122,8 @@ mod tests {
             published(&event, Zone(Tz::UTC)),
             "published 7: 2 tasks met\n  execution a\n  execution b\n"
         );
+        let event = json!({ "id": "7", "matched": 1, "executions": [], "complete": true });
+        assert_eq!(published(&event, Zone(Tz::UTC)), "published 7: 1 task met\n");
         let event = json!({ "id": "7", "matched": 512, "executions": [], "complete": false });
         assert_eq!(published(&event, Zone(Tz::UTC)), "published 7: 512 tasks met so far; the rest follows\n");
     }
