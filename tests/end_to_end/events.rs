@@ -34,7 +34,7 @@ fn an_event_calls_the_targets_of_those_who_listen_with_values_of_it() {
     let next = api.create_id(&noop("next", &finished(json!({ "/branch": "next" }))));
     let payload = r#"{"branch": "main", "commit": "4f2a91c", "number": 7.50}"#;
     let told = ask(&api, &["event", "publish", "build.finished", "--payload", payload], None).expect(0);
-    assert!(told.out.contains(": 1 tasks met\n"), "{}", told.out);
+    assert!(told.out.contains(": 1 task met\n"), "{}", told.out);
     let ran = await_count(&api, &main, "succeeded", 1).remove(0);
     assert_eq!((&ran["trigger"], &ran["task_id"]), (&json!("event"), &json!(main)));
     let called = target.calls_to("/ok").remove(0);
