@@ -90,6 +90,12 @@ impl Campaign {
         self.load.ask(apis(&self.cluster));
     }
 
+    /// Spans in which nothing of a node ran: it was frozen, or its process was no more.
+    fn stood_still(&self) -> Vec<(u64, i64, i64)> {
+        let dead = self.cluster.deaths().iter().map(|(node, since)| (*node, *since, i64::MAX));
+        self.frozen.iter().copied().chain(dead).collect()
+    }
+
     /// Waits until all is settled, ends the nodes, judges, and tells.
     #[track_caller]
     pub(crate) fn finish(mut self) {
@@ -114,7 +120,7 @@ impl Campaign {
             wishes,
             calls: self.target.calls(),
             disturbances: std::mem::take(&mut self.disturbances),
-            frozen: std::mem::take(&mut self.frozen),
+            frozen: self.stood_still(),
         }
         .judge();
         if told.windows(2).any(|pair| pair[0] != pair[1]) {

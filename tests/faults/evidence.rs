@@ -45,7 +45,7 @@ pub(crate) struct Case {
     pub(crate) calls: Vec<Call>,
     /// Spans in which something was broken, in ms since 1970.
     pub(crate) disturbances: Vec<(i64, i64)>,
-    /// Spans in which a node was frozen, in ms since 1970.
+    /// Spans in which a node was frozen, or its process was no more, in ms since 1970.
     pub(crate) frozen: Vec<(u64, i64, i64)>,
 }
 

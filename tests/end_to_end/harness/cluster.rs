@@ -58,6 +58,8 @@ struct Member {
 #[derive(Debug)]
 pub(crate) struct Cluster {
     nodes: BTreeMap<u64, Node>,
+    /// Nodes whose processes were killed, or ended by themselves, each with when that was known, in ms since 1970.
+    deaths: Vec<(u64, i64)>,
     members: BTreeMap<u64, Member>,
     settings: Settings,
     directory: TempDir,
@@ -80,7 +82,8 @@ impl Cluster {
         fs::write(directory.path().join("jwt.key"), SECRET).expect("written");
         let members = (1..=size).map(|id| (id, Member::new(&settings, id))).collect();
         let (nodes, token) = (BTreeMap::new(), String::new());
-        let mut cluster = Self { nodes, members, settings, directory, token, _permit: permit };
+        let mut cluster =
+            Self { nodes, deaths: Vec::new(), members, settings, directory, token, _permit: permit };
         cluster.token = cluster.mint("ann", "acme", &["admin", "cluster-admin"]);
         cluster.write_configuration();
         for id in 1..=size {
@@ -158,6 +161,7 @@ impl Cluster {
     /// Kills a node as a power cut would.
     pub(crate) fn kill(&mut self, id: u64) {
         self.node_mut(id).kill();
+        self.deaths.push((id, now_ms()));
     }
 
     /// Starts a node that was killed, without waiting for it.
@@ -173,7 +177,14 @@ impl Cluster {
     /// Waits until a node ended by itself, and returns its exit code.
     #[track_caller]
     pub(crate) fn await_end(&mut self, id: u64) -> Option<i32> {
-        self.node_mut(id).await_end(ENDS_WITHIN)
+        let code = self.node_mut(id).await_end(ENDS_WITHIN);
+        self.deaths.push((id, now_ms()));
+        code
+    }
+
+    /// Which nodes died, each with when that was known, in ms since 1970: before they were started again.
+    pub(crate) fn deaths(&self) -> &[(u64, i64)] {
+        &self.deaths
     }
 
     /// Starts a node that waits to be added, and returns its two addresses.
