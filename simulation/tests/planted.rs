@@ -37,8 +37,9 @@ fn entries_that_are_acknowledged_before_they_are_synced_are_found() {
     check_found(
         Plant::EarlyAcknowledgement,
         Profile::Storm,
-        9,
-        &["agreement", "acknowledged", "convergence", "stopped"],
+        68,
+        // What was acknowledged and is lost runs again.
+        &["agreement", "acknowledged", "convergence", "stopped", "matching"],
     );
 }
 
