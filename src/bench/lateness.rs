@@ -6,16 +6,12 @@ use std::time::Duration;
 use escapement_domain::timestamp::Timestamp;
 
 use super::fires::{once, patience, settle};
-use super::load::{Fire, Load, ahead, sleep_until};
+use super::load::{Fire, Load, ahead, creation, sleep_until};
 use super::report::Report;
 use super::statistics::{Samples, figure};
 use crate::command_line::failure::Failure;
 use crate::command_line::system;
 
-/// Tasks a second that a bulk is taken to create at least; the first fire waits for it.
-const CREATES_PER_SECOND: u64 = 3_000;
-/// The first fire is at least so far ahead.
-const LEAD_MIN: Duration = Duration::from_secs(5);
 /// How often to look whether all have fired.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -33,7 +29,7 @@ pub(super) async fn measure(
             super::TASKS_MAX
         )));
     }
-    let first = ahead(Duration::from_secs(tasks / CREATES_PER_SECOND) + LEAD_MIN);
+    let first = ahead(creation(tasks));
     let (_, ended_before) = load.execution_counts().await?;
     let definition = |number| once(&format!("bench lateness {number}"), due(first, number, rate));
     report.bulk_per_second = Some(load.create_all("creating", tasks, definition).await?);

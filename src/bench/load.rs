@@ -24,6 +24,10 @@ const BULK_TIMEOUT: Duration = Duration::from_secs(120);
 const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Items of a page.
 const PAGE: usize = 1_000;
+/// Tasks a second that a bulk is taken to create at least.
+const CREATES_PER_SECOND: u64 = 3_000;
+/// How long the creation of a few is taken to last.
+const CREATION_MIN: Duration = Duration::from_secs(5);
 
 /// The nodes, asked in turn.
 pub(super) struct Load {
@@ -209,6 +213,11 @@ impl Execution {
             finished_at,
         }))
     }
+}
+
+/// How long the creation of so many tasks may take: what they are due at lies so far ahead.
+pub(super) fn creation(tasks: u64) -> Duration {
+    Duration::from_secs(tasks / CREATES_PER_SECOND) + CREATION_MIN
 }
 
 /// Returns an instant so far ahead.

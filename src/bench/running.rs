@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::fires::{patience, settle};
-use super::load::{Load, ahead, sleep_until};
+use super::load::{Load, ahead, creation, sleep_until};
 use super::nodes::Nodes;
 use super::report::Report;
 use crate::command_line::failure::Failure;
@@ -18,10 +18,6 @@ use crate::command_line::progress::Progress;
 
 /// How long the target takes.
 const TAKES: Duration = Duration::from_secs(10);
-/// Tasks a second that a bulk is taken to create at least.
-const CREATES_PER_SECOND: u64 = 1_000;
-/// The instant is at least so far ahead.
-const LEAD_MIN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(100);
 
 /// Measures: what the nodes take is read when every call has come in and none was answered.
@@ -32,20 +28,20 @@ pub(super) async fn measure(
     report: &mut Report,
 ) -> Result<(), Failure> {
     let target = Target::start().await?;
-    let due = ahead(Duration::from_secs(tasks / CREATES_PER_SECOND) + LEAD_MIN);
+    let due = ahead(creation(tasks));
     let (_, ended_before) = load.execution_counts().await?;
     let definition = |number| call(&format!("bench running {number}"), due, &target.url);
     report.bulk_per_second = Some(load.create_all("creating", tasks, definition).await?);
     sleep_until(due).await;
     let mut progress = Progress::new("calls at once");
-    while target.most() < tasks && target.answered.load(Ordering::Relaxed) == 0 {
-        progress.show(target.most(), tasks);
+    while target.calls.most() < tasks && target.calls.answered.load(Ordering::Relaxed) == 0 {
+        progress.show(target.calls.most(), tasks);
         tokio::time::sleep(POLL).await;
     }
     report.memory_mib = nodes.and_then(Nodes::memory_mib);
     load.wait_for_ends(ended_before, tasks, patience(tasks), POLL).await?;
     let fires = load.fires(due, due, tasks).await?;
-    (report.tasks, report.at_once) = (Some(tasks), Some(target.most()));
+    (report.tasks, report.at_once) = (Some(tasks), Some(target.calls.most()));
     settle(report, &fires, tasks, due, fires.iter().filter_map(|fire| fire.begun_at).max());
     Ok(())
 }
@@ -61,9 +57,16 @@ fn call(name: &str, at: Timestamp, url: &str) -> Value {
 /// A target on loopback that answers every call after [`TAKES`].
 struct Target {
     url: String,
-    waiting: Arc<AtomicU64>,
-    most: Arc<AtomicU64>,
-    answered: Arc<AtomicU64>,
+    calls: Arc<Calls>,
+}
+
+/// The calls that have come in.
+#[derive(Default)]
+struct Calls {
+    /// How many wait for their answer, and waited at once at most.
+    waiting: AtomicU64,
+    most: AtomicU64,
+    answered: AtomicU64,
 }
 
 impl Target {
@@ -71,34 +74,26 @@ impl Target {
         let no_target = |error| Failure::stopped(format!("no target on loopback: {error}"));
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(no_target)?;
         let url = format!("http://{}/", listener.local_addr().map_err(no_target)?);
-        let (waiting, most, answered) = <(Arc<AtomicU64>, Arc<AtomicU64>, Arc<AtomicU64>)>::default();
-        let target = Self { url, waiting, most, answered };
-        let (waiting, most, answered) =
-            (target.waiting.clone(), target.most.clone(), target.answered.clone());
+        let calls = Arc::<Calls>::default();
+        let seen = calls.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (waiting, most, answered) = (waiting.clone(), most.clone(), answered.clone());
-                tokio::spawn(async move {
-                    // A connection that breaks shows as an attempt that failed.
-                    let _ = serve(stream, &waiting, &most, &answered).await;
-                });
+                let seen = seen.clone();
+                // A connection that breaks shows as an attempt that failed.
+                tokio::spawn(async move { drop(serve(stream, &seen).await) });
             }
         });
-        Ok(target)
+        Ok(Self { url, calls })
     }
+}
 
-    /// How many calls waited at once, at most.
+impl Calls {
     fn most(&self) -> u64 {
         self.most.load(Ordering::Relaxed)
     }
 }
 
-async fn serve(
-    stream: TcpStream,
-    waiting: &AtomicU64,
-    most: &AtomicU64,
-    answered: &AtomicU64,
-) -> std::io::Result<()> {
+async fn serve(stream: TcpStream, calls: &Calls) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     loop {
@@ -117,10 +112,11 @@ async fn serve(
             }
         }
         stream.read_exact(&mut vec![0; length]).await?;
-        most.fetch_max(waiting.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let waiting = calls.waiting.fetch_add(1, Ordering::Relaxed) + 1;
+        calls.most.fetch_max(waiting, Ordering::Relaxed);
         tokio::time::sleep(TAKES).await;
-        waiting.fetch_sub(1, Ordering::Relaxed);
-        answered.fetch_add(1, Ordering::Relaxed);
+        calls.waiting.fetch_sub(1, Ordering::Relaxed);
+        calls.answered.fetch_add(1, Ordering::Relaxed);
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await?;
     }
 }

@@ -54,7 +54,7 @@ pub(super) async fn lease(call: Call, body: Content) -> Answer {
 )]
 pub(super) async fn heartbeat(report: Report, body: Content) -> Answer {
     let (node, id, target) = begin(&report, &body)?;
-    let call = report.call();
+    let call = &report.call;
     let extension = match target {
         None => {
             let caller = call.writer(Some(node))?;
@@ -83,7 +83,7 @@ pub(super) async fn heartbeat(report: Report, body: Content) -> Answer {
 )]
 pub(super) async fn progress(report: Report, body: Content) -> Answer {
     let (node, id, target) = begin(&report, &body)?;
-    let call = report.call();
+    let call = &report.call;
     let (row, caller) = match target {
         None => {
             let caller = call.writer(Some(node))?;
@@ -113,7 +113,7 @@ pub(super) async fn progress(report: Report, body: Content) -> Answer {
 )]
 pub(super) async fn complete(report: Report, body: Content) -> Answer {
     let (node, id, target) = begin(&report, &body)?;
-    let call = report.call();
+    let call = &report.call;
     let (row, caller) = match target {
         None => {
             let caller = call.writer(Some(node))?;
@@ -134,10 +134,10 @@ fn begin<'b>(
     report: &Report,
     body: &'b Content,
 ) -> Result<(Node<'b>, ExecutionId, Option<LeaseToken>), Problem> {
-    let call = report.call();
+    let call = &report.call;
     let content = call.required_content(body);
     let target = content.as_ref().ok().and_then(|node| validation::lease_token(*node));
-    if matches!(report, Report::Target(_)) && target.is_none() {
+    if report.is_anonymous && target.is_none() {
         // Who has no token at all is told nothing else.
         return Err(TokenError::Missing.into());
     }

@@ -42,20 +42,11 @@ pub(super) struct Call {
 }
 
 /// A report on an attempt.
-pub(super) enum Report {
-    /// By somebody whose token was checked: a worker outside the cluster.
-    Worker(Call),
-    /// By somebody who showed none: the target of the attempt, if it has its lease token.
-    Target(Call),
-}
-
-impl Report {
+pub(super) struct Report {
     /// The request, whoever sent it.
-    pub(super) fn call(&self) -> &Call {
-        match self {
-            Self::Worker(call) | Self::Target(call) => call,
-        }
-    }
+    pub(super) call: Call,
+    /// Whether nobody's token was checked: only the target of the attempt reports so, with its lease token.
+    pub(super) is_anonymous: bool,
 }
 
 /// The content of a request, of bounded length.
@@ -100,12 +91,14 @@ impl FromRequest for Report {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         if request.extensions().contains::<Principal>() {
-            return ready(Call::from_request(request, payload).into_inner().map(Self::Worker));
+            let call = Call::from_request(request, payload).into_inner();
+            return ready(call.map(|call| Self { call, is_anonymous: false }));
         }
         // Nobody: no tenant has its name, and no permission goes with no role.
         let nobody = Principal { subject: String::new(), tenant: String::new(), roles: Vec::new() };
         request.extensions_mut().insert(nobody);
-        ready(Call::from_request(request, payload).into_inner().map(Self::Target))
+        let call = Call::from_request(request, payload).into_inner();
+        ready(call.map(|call| Self { call, is_anonymous: true }))
     }
 }
 

@@ -197,16 +197,9 @@ impl Service {
             return Err(ServiceError::Rejected(Rejection::WrongStatus { status: row.status }));
         }
         let reopening = Reopening {
-            execution: id,
-            task: row.task,
-            occurrence: row.occurrence,
-            scheduled_at: row.scheduled_at,
-            status: row.status,
-            attempts: row.attempt,
-            retry_items: row.retry_items.clone(),
             cause: self.cause_of(&row)?,
-            as_of,
             run: self.recalled_run_of(tenant, &row, as_of)?.map(Box::new),
+            ..reopening(&row, as_of)
         };
         let carried = self.carry_out(caller, Intent::RetryExecution(Box::new(reopening))).await?;
         self.recorded_execution(caller, carried.index, id).await
@@ -273,4 +266,21 @@ pub(super) fn behind(attempt: u32) -> OutputCursor {
 
 pub(super) fn is_behind(place: OutputCursor) -> bool {
     place == behind(place.attempt) && place.attempt < u32::MAX
+}
+
+/// An execution as the read models know it, up to an index of the log, to get another attempt; without what made it, and
+/// without its run.
+pub(super) fn reopening(row: &ExecutionRow, as_of: u64) -> Reopening {
+    Reopening {
+        execution: row.id,
+        task: row.task,
+        occurrence: row.occurrence,
+        scheduled_at: row.scheduled_at,
+        status: row.status,
+        attempts: row.attempt,
+        retry_items: row.retry_items.clone(),
+        cause: None,
+        as_of,
+        run: None,
+    }
 }

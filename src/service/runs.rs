@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use escapement_actors::intent::Intent;
 use escapement_domain::answer::Rejection;
-use escapement_domain::command::{RecalledRun, RecalledStep, Reopening};
+use escapement_domain::command::{RecalledRun, RecalledStep};
 use escapement_domain::execution::state::{Occurrence, Status};
 use escapement_domain::identifier::{ExecutionId, TaskId, TenantId};
 use escapement_domain::replica::Replica;
@@ -16,6 +16,7 @@ use escapement_domain::timestamp::Timestamp;
 
 use super::Service;
 use super::caller::{Caller, Consistency};
+use super::executions::reopening;
 use super::failure::ServiceError;
 use super::history::{ExecutionQuery, ExecutionRow};
 use crate::security::Permission;
@@ -270,18 +271,7 @@ impl Service {
         let first = &rows.first;
         let wanted = self.wanted_results(rows)?;
         let step = |row: &Arc<ExecutionRow>| RecalledStep {
-            ended: Reopening {
-                execution: row.id,
-                task: row.task,
-                occurrence: row.occurrence,
-                scheduled_at: row.scheduled_at,
-                status: row.status,
-                attempts: row.attempt,
-                retry_items: row.retry_items.clone(),
-                cause: None,
-                as_of,
-                run: None,
-            },
+            ended: reopening(row, as_of),
             result: row.result.clone().filter(|_| wanted.contains(&row.task)),
         };
         Ok(RecalledRun {
