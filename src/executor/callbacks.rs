@@ -5,15 +5,17 @@
 //! target says ends the wait of the executor, and the end goes the way of every other.
 //!
 //! Invariants: a secret is good for one attempt of one execution, and only while that attempt runs; an attempt is ended by
-//! one report at most. Absent on purpose: the log, the network, and secrets that outlive their node.
+//! one report at most, which may be repeated. A secret is known for a while after its attempt, to tell a target that comes
+//! too late from whoever guesses. Absent on purpose: the log, the network, and secrets that outlive their process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use escapement_actors::ports::{AttemptEnd, AttemptFailure, AttemptOrder, Clock, Entropy};
+use escapement_domain::codec;
 use escapement_domain::command::AttemptOutcome;
 use escapement_domain::execution::failure::Failure;
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
@@ -21,10 +23,13 @@ use escapement_domain::task::sealed::Sealed;
 use escapement_domain::timestamp::Span;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
 /// What a lease token begins with: the fencing tokens of workers outside the cluster are mere numbers.
 const PREFIX: &str = "cb";
+/// Attempts that are known after their end, about 200 bytes each.
+const OVER_MAX: usize = 10_000;
 
 /// Shows that whoever has it is the target of an attempt: `cb-NODE-FENCING-SECRET`.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,9 +93,26 @@ pub struct Told {
     pub cancel: bool,
 }
 
+/// What a node makes of what a target says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hearing {
+    /// The attempt is waited for, or this is the report that ended it, once more.
+    Told(Told),
+    /// The token was good, and its attempt is over.
+    TooLate {
+        /// The name of the tenant.
+        tenant: Arc<str>,
+        /// The task.
+        task: TaskId,
+    },
+    /// No such token is known here.
+    Unknown,
+}
+
 type AttemptKey = (ExecutionId, u64);
 
-struct Waiting {
+/// An attempt whose target reports later.
+struct Awaited {
     secret: u128,
     tenant: Arc<str>,
     task: TaskId,
@@ -103,13 +125,65 @@ struct Waiting {
     /// Whether it ever said anything.
     speaks: bool,
     stopping: bool,
-    end: Option<oneshot::Sender<AttemptEnd>>,
+    stage: Stage,
 }
 
-impl Waiting {
+/// How far an attempt is.
+enum Stage {
+    Waits(oneshot::Sender<AttemptEnd>),
+    /// Its target has reported an end of this digest.
+    Reported([u8; 32]),
+    /// It ended in another way.
+    Over,
+}
+
+impl Awaited {
     /// When the attempt is given up unless the target says something.
     fn holds_until(&self) -> Duration {
         self.silence.map_or(self.until, |silence| self.until.min(self.heard + silence))
+    }
+
+    /// Takes up what the target says at `now`; says whether it was waited for.
+    fn take_up(&mut self, said: Said, now: Duration) -> bool {
+        match (&self.stage, said) {
+            (Stage::Waits(_), Said::Alive) => {}
+            (Stage::Waits(_), Said::Ended(outcome)) => {
+                let reported = Stage::Reported(digest(&outcome));
+                let Stage::Waits(end) = std::mem::replace(&mut self.stage, reported) else { return false };
+                // Whoever waited may have been killed in this moment.
+                if end.send(end_of(outcome)).is_err() {
+                    self.stage = Stage::Over;
+                    return false;
+                }
+            }
+            (Stage::Reported(first), Said::Ended(outcome)) => return *first == digest(&outcome),
+            (Stage::Reported(_), Said::Alive) | (Stage::Over, _) => return false,
+        }
+        (self.heard, self.speaks) = (now, true);
+        true
+    }
+}
+
+/// The attempts of a node, by execution and fencing token.
+#[derive(Default)]
+struct Attempts {
+    known: BTreeMap<AttemptKey, Awaited>,
+    /// Those that are over, the longest first.
+    over: VecDeque<AttemptKey>,
+}
+
+impl Attempts {
+    fn end(&mut self, key: AttemptKey) {
+        let Some(ended) = self.known.get_mut(&key) else { return };
+        if matches!(ended.stage, Stage::Waits(_)) {
+            ended.stage = Stage::Over;
+        }
+        self.over.push_back(key);
+        if self.over.len() > OVER_MAX
+            && let Some(oldest) = self.over.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
     }
 }
 
@@ -120,7 +194,7 @@ pub struct Callbacks {
     public_url: Arc<str>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    waiting: Arc<Mutex<BTreeMap<AttemptKey, Waiting>>>,
+    attempts: Arc<Mutex<Attempts>>,
 }
 
 impl fmt::Debug for Callbacks {
@@ -134,30 +208,24 @@ impl Callbacks {
     #[must_use]
     pub fn new(node: NodeId, public_url: &str, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let public_url = public_url.trim_end_matches('/').into();
-        Self { node, public_url, clock, entropy, waiting: Arc::default() }
+        Self { node, public_url, clock, entropy, attempts: Arc::default() }
     }
 
-    /// Hears what a target says; `None` if no such attempt runs here, or its end was told before.
+    /// Hears what a target says.
     #[must_use]
-    pub fn hear(&self, execution: ExecutionId, token: LeaseToken, said: Said) -> Option<Told> {
-        let mut waiting = self.waiting.lock();
-        let found = waiting.get_mut(&(execution, token.fencing))?;
-        if token.node != self.node || found.secret != token.secret || found.end.is_none() {
-            return None;
-        }
+    pub fn hear(&self, execution: ExecutionId, token: LeaseToken, said: Said) -> Hearing {
+        let mut attempts = self.attempts.lock();
+        let known = attempts.known.get_mut(&(execution, token.fencing));
+        let is_its = |found: &&mut Awaited| token.node == self.node && found.secret == token.secret;
+        let Some(found) = known.filter(is_its) else { return Hearing::Unknown };
         let now = self.clock.monotonic();
-        (found.heard, found.speaks) = (now, true);
-        if let Said::Ended(outcome) = said {
-            // Whoever waited may have been killed in this moment.
-            found.end.take()?.send(end_of(outcome)).ok()?;
+        let (tenant, task) = (found.tenant.clone(), found.task);
+        if !found.take_up(said, now) {
+            return Hearing::TooLate { tenant, task };
         }
         let holds = found.holds_until().saturating_sub(now).as_millis();
-        Some(Told {
-            tenant: found.tenant.clone(),
-            task: found.task,
-            holds: Span(u64::try_from(holds).unwrap_or(u64::MAX)),
-            cancel: found.stopping,
-        })
+        let holds = Span(u64::try_from(holds).unwrap_or(u64::MAX));
+        Hearing::Told(Told { tenant, task, holds, cancel: found.stopping })
     }
 
     /// Begins to wait for what the target of an attempt says.
@@ -169,7 +237,7 @@ impl Callbacks {
         let (end, ended) = oneshot::channel();
         let now = self.clock.monotonic();
         let token = LeaseToken { node: self.node, fencing: order.fencing_token, secret: self.entropy.bits() };
-        let waiting = Waiting {
+        let awaited = Awaited {
             secret: token.secret,
             tenant: order.tenant.as_str().into(),
             task: order.task,
@@ -178,14 +246,14 @@ impl Callbacks {
             heard: now,
             speaks: false,
             stopping: false,
-            end: Some(end),
+            stage: Stage::Waits(end),
         };
-        self.waiting.lock().insert((order.execution, order.fencing_token), waiting);
+        self.attempts.lock().known.insert((order.execution, order.fencing_token), awaited);
         (Expected { callbacks: self.clone(), execution: order.execution, token }, ended)
     }
 }
 
-/// An attempt whose target reports later; forgotten when dropped.
+/// An attempt whose target reports later; over when dropped.
 pub(super) struct Expected {
     callbacks: Callbacks,
     execution: ExecutionId,
@@ -206,14 +274,14 @@ impl Expected {
     /// Begins to count the target's silence.
     pub(super) fn answered(&self) {
         let now = self.callbacks.clock.monotonic();
-        self.with(|waiting| waiting.heard = now);
+        self.with(|awaited| awaited.heard = now);
     }
 
     /// Has the target told, with its next sign of life, to stop; says whether it ever gave one.
     pub(super) fn stop(&self) -> bool {
-        self.with(|waiting| {
-            waiting.stopping = true;
-            waiting.speaks
+        self.with(|awaited| {
+            awaited.stopping = true;
+            awaited.speaks
         })
         .unwrap_or(false)
     }
@@ -223,7 +291,7 @@ impl Expected {
         loop {
             let now = self.callbacks.clock.monotonic();
             let left = self
-                .with(|waiting| waiting.silence.map(|silence| (waiting.heard + silence).saturating_sub(now)));
+                .with(|awaited| awaited.silence.map(|silence| (awaited.heard + silence).saturating_sub(now)));
             match left.flatten() {
                 Some(Duration::ZERO) => return,
                 Some(left) => tokio::time::sleep(left).await,
@@ -232,15 +300,19 @@ impl Expected {
         }
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Waiting) -> T) -> Option<T> {
-        self.callbacks.waiting.lock().get_mut(&(self.execution, self.token.fencing)).map(look)
+    fn with<T>(&self, look: impl FnOnce(&mut Awaited) -> T) -> Option<T> {
+        self.callbacks.attempts.lock().known.get_mut(&(self.execution, self.token.fencing)).map(look)
     }
 }
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        self.callbacks.waiting.lock().remove(&(self.execution, self.token.fencing));
+        self.callbacks.attempts.lock().end((self.execution, self.token.fencing));
     }
+}
+
+fn digest(outcome: &AttemptOutcome) -> [u8; 32] {
+    Sha256::digest(codec::encode(outcome)).into()
 }
 
 /// How an attempt ended, as its executor tells it.
@@ -283,6 +355,14 @@ mod tests {
         Said::Ended(AttemptOutcome::Succeeded(Some(Sealed::in_clear(b"{\"n\":1}".to_vec()))))
     }
 
+    fn told_of(order: &AttemptOrder, holds: Span, cancel: bool) -> Hearing {
+        Hearing::Told(Told { tenant: order.tenant.as_str().into(), task: order.task, holds, cancel })
+    }
+
+    fn too_late(order: &AttemptOrder) -> Hearing {
+        Hearing::TooLate { tenant: order.tenant.as_str().into(), task: order.task }
+    }
+
     #[test]
     fn a_token_is_read_as_it_was_written_and_in_no_other_way() {
         let token = LeaseToken { node: NodeId(3), fencing: 77, secret: 0xabc };
@@ -307,30 +387,56 @@ mod tests {
         let elsewhere = LeaseToken { node: NodeId(2), ..token };
         let earlier = LeaseToken { fencing: token.fencing - 1, ..token };
         for wrong in [forged, elsewhere, earlier] {
-            assert_eq!(callbacks.hear(order.execution, wrong, done()), None);
+            assert_eq!(callbacks.hear(order.execution, wrong, done()), Hearing::Unknown);
         }
-        assert_eq!(callbacks.hear(ExecutionId(9), token, done()), None);
-        let told = callbacks.hear(order.execution, token, Said::Alive).expect("it waits");
-        assert_eq!((told.holds, told.cancel), (Span::minutes(1), false));
+        assert_eq!(callbacks.hear(ExecutionId(9), token, done()), Hearing::Unknown);
+        let told = callbacks.hear(order.execution, token, Said::Alive);
+        assert_eq!(told, told_of(&order, Span::minutes(1), false));
         assert!(expected.stop(), "it gave a sign of life");
-        assert!(callbacks.hear(order.execution, token, done()).expect("it waits").cancel);
+        let told = callbacks.hear(order.execution, token, done());
+        assert_eq!(told, told_of(&order, Span::minutes(1), true));
         assert_eq!(ended.try_recv(), Ok(AttemptEnd::Succeeded { result: Some("{\"n\":1}".into()) }));
-        assert_eq!(callbacks.hear(order.execution, token, done()), None, "it has ended");
-        assert_eq!(callbacks.hear(order.execution, token, Said::Alive), None);
+        drop(expected);
+        assert_eq!(callbacks.hear(order.execution, token, done()), told, "its answer was lost");
+        for other in [Said::Ended(AttemptOutcome::TimedOut), Said::Alive] {
+            assert_eq!(callbacks.hear(order.execution, token, other), too_late(&order));
+        }
+        assert_eq!(callbacks.hear(order.execution, forged, done()), Hearing::Unknown);
     }
 
     #[test]
-    fn what_is_not_waited_for_any_more_is_not_heard() {
+    fn what_is_not_waited_for_any_more_comes_too_late() {
         let (callbacks, order) = (callbacks(), noop());
         let (expected, ended) = callbacks.expect(&order, Some(Span::seconds(5)));
         let token = expected.token();
-        let told = callbacks.hear(order.execution, token, Said::Alive).expect("it waits");
-        assert_eq!(told.holds, Span::seconds(5));
+        let told = callbacks.hear(order.execution, token, Said::Alive);
+        assert_eq!(told, told_of(&order, Span::seconds(5), false));
         drop(ended);
-        assert_eq!(callbacks.hear(order.execution, token, done()), None, "its executor is gone");
-        let (expected, _ended) = callbacks.expect(&order, None);
-        let token = expected.token();
+        for _ in 0..2 {
+            assert_eq!(callbacks.hear(order.execution, token, done()), too_late(&order), "nobody takes it");
+        }
         drop(expected);
-        assert_eq!(callbacks.hear(order.execution, token, Said::Alive), None);
+        let next = AttemptOrder { fencing_token: order.fencing_token + 1, ..order.clone() };
+        let (expected, _ended) = callbacks.expect(&next, None);
+        let later = expected.token();
+        drop(expected);
+        for (order, token) in [(&order, token), (&next, later)] {
+            assert_eq!(callbacks.hear(order.execution, token, Said::Alive), too_late(order));
+            assert_eq!(callbacks.hear(order.execution, token, done()), too_late(order));
+        }
+    }
+
+    #[test]
+    fn what_ended_long_ago_is_forgotten() {
+        let (callbacks, first) = (callbacks(), noop());
+        let tokens = (0..=OVER_MAX as u64).map(|nth| {
+            let order = AttemptOrder { fencing_token: first.fencing_token + nth, ..first.clone() };
+            callbacks.expect(&order, None).0.token()
+        });
+        let tokens: Vec<LeaseToken> = tokens.collect();
+        let hear = |token: LeaseToken| callbacks.hear(first.execution, token, Said::Alive);
+        assert_eq!(hear(tokens[0]), Hearing::Unknown);
+        assert_eq!(hear(tokens[1]), too_late(&first));
+        assert_eq!(callbacks.attempts.lock().known.len(), OVER_MAX);
     }
 }

@@ -22,7 +22,7 @@ use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::limits::ERROR_BYTES_MAX;
 
 pub use builtin::{BuiltinExecutor, Housekeeping};
-pub use callbacks::{Callbacks, LeaseToken, Said, Told};
+pub use callbacks::{Callbacks, Hearing, LeaseToken, Said, Told};
 pub use egress::{Cidr, EgressRefused, EgressRule};
 pub use http::HttpExecutor;
 pub use launcher::{LAUNCH_PROCESS, launch_process};

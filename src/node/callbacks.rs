@@ -9,8 +9,8 @@ use escapement_raft::Transport;
 use futures::future::BoxFuture;
 
 use super::peer::{Question, Reply};
-use crate::executor::{Callbacks, LeaseToken, Said};
-use crate::service::callbacks::{CallbackDesk, Heard};
+use crate::executor::{Callbacks, Hearing, LeaseToken, Said};
+use crate::service::callbacks::CallbackDesk;
 
 /// How long another node may take to hear what a target says.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,20 +30,22 @@ impl NodeCallbacks {
 }
 
 impl CallbackDesk for NodeCallbacks {
-    fn say(&self, execution: ExecutionId, token: LeaseToken, said: Said) -> BoxFuture<'static, Heard> {
+    fn say(
+        &self,
+        execution: ExecutionId,
+        token: LeaseToken,
+        said: Said,
+    ) -> BoxFuture<'static, Option<(Hearing, u64)>> {
         if token.node == self.node {
-            let told = self.own.hear(execution, token, said);
-            return Box::pin(
-                async move { told.map_or(Heard::Stale, |told| Heard::Told { told, applied: 0 }) },
-            );
+            let hearing = self.own.hear(execution, token, said);
+            return Box::pin(async move { Some((hearing, 0)) });
         }
         let question = Question::Callback { execution, token, said };
         let asked = self.transport.request(token.node.0, Bytes::from(question.encode()), PATIENCE);
         Box::pin(async move {
-            match asked.await.map(|reply| Reply::decode(&reply)) {
-                Ok(Ok(Reply::Callback(Some((told, applied))))) => Heard::Told { told, applied },
-                Ok(Ok(Reply::Callback(None))) => Heard::Stale,
-                _ => Heard::Nobody,
+            match Reply::decode(&asked.await.ok()?) {
+                Ok(Reply::Callback(hearing, applied)) => Some((hearing, applied)),
+                _ => None,
             }
         })
     }

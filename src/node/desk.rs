@@ -78,8 +78,7 @@ impl PeerService for PeerDesk {
                         .map_err(|error| error.to_string()),
                 ),
                 Question::Callback { execution, token, said } => {
-                    let told = callbacks.hear(execution, token, said);
-                    Reply::Callback(told.map(|told| (told, machine.applied())))
+                    Reply::Callback(callbacks.hear(execution, token, said), machine.applied())
                 }
                 Question::Clock => Reply::Clock(clock.now()),
                 Question::ZoneData => Reply::ZoneData(zone_data_version().to_owned()),

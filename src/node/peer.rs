@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::Evidence;
 use super::membership::Told;
-use crate::executor::{LeaseToken, Said, Told as CallbackTold};
+use crate::executor::{Hearing, LeaseToken, Said};
 
 /// Bytes of one question or answer.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -64,8 +64,8 @@ pub(super) enum Reply {
     ZoneData(String),
     /// To a sign of life.
     Heard(Result<Heard, SubmitError>),
-    /// To what a target says: what it is told, and the index that the node had applied; none if nobody waits for it.
-    Callback(Option<(CallbackTold, u64)>),
+    /// To what a target says: what became of it, and the index that the node had applied.
+    Callback(Hearing, u64),
 }
 
 impl Question {

@@ -2,7 +2,8 @@
 //!
 //! Whoever has the token is the target: it is good for one attempt of one execution, and the node that waits for the attempt
 //! knows it. What a target says is heard there, whichever node it was said to; the end of an attempt is answered when it is
-//! in the log. Invariant: a token that is not good changes nothing and is not told why.
+//! in the log. Invariant: a token that is not good changes nothing and is not told why; that an end came too late, under one
+//! that was good, is recorded.
 
 use std::sync::Arc;
 
@@ -18,32 +19,22 @@ use super::consistency::PATIENCE;
 use super::failure::ServiceError;
 use super::history::{ExecutionRow, Outcome};
 use super::leasing::{LeaseExtension, ProgressReport};
-use crate::executor::{LeaseToken, Said, Told};
+use crate::executor::{Hearing, LeaseToken, Said, Told};
 use crate::security::Principal;
 
 /// Who a target is in the audit log.
 const SUBJECT: &str = "callback";
 
-/// What became of something that a target said.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// It was heard.
-    Told {
-        /// By whom, and what the target is told.
-        told: Told,
-        /// The index that the node which heard it had applied.
-        applied: u64,
-    },
-    /// Nobody waits for it any more, or ever did.
-    Stale,
-    /// The node that would know does not answer.
-    Nobody,
-}
-
 /// The attempts whose targets report later, on whichever node.
 pub trait CallbackDesk: Send + Sync + 'static {
-    /// Tells the node that waits what a target says.
-    fn say(&self, execution: ExecutionId, token: LeaseToken, said: Said) -> BoxFuture<'static, Heard>;
+    /// Tells the node that a token names what a target says. Returns what it made of that, and the index that it had applied;
+    /// none if it does not answer.
+    fn say(
+        &self,
+        execution: ExecutionId,
+        token: LeaseToken,
+        said: Said,
+    ) -> BoxFuture<'static, Option<(Hearing, u64)>>;
 }
 
 impl Service {
@@ -57,7 +48,7 @@ impl Service {
         token: LeaseToken,
     ) -> Result<LeaseExtension, ServiceError> {
         let now = self.now();
-        let (told, _) = self.hear(execution, token, Said::Alive).await?;
+        let told = self.hear_alive(execution, token).await?;
         Ok(LeaseExtension { holds: told.holds, until: now.plus(told.holds), cancel: told.cancel })
     }
 
@@ -72,8 +63,8 @@ impl Service {
         token: LeaseToken,
         report: ProgressReport,
     ) -> Result<(Arc<ExecutionRow>, Caller), ServiceError> {
-        let (told, _) = self.hear(execution, token, Said::Alive).await?;
-        let caller = target(&told, correlation_id);
+        let told = self.hear_alive(execution, token).await?;
+        let caller = target(told.tenant, correlation_id);
         let ProgressReport { percent, message } = report;
         let (task, token) = (told.task, token.fencing);
         let intent = Intent::ReportProgress { task, execution, token, percent, message, of_node: true };
@@ -81,10 +72,11 @@ impl Service {
         Ok((self.recorded_execution(&caller, carried.index, execution).await?, caller))
     }
 
-    /// Ends an attempt, and waits until the end is in the log.
+    /// Ends an attempt, and waits until the end is in the log. Said once more, it is answered as the first time.
     ///
     /// # Errors
-    /// [`Rejection::StaleLease`] also when the attempt ended otherwise in this moment.
+    /// [`Rejection::StaleLease`] also when the attempt ended otherwise in this moment. What a target says too late is in the
+    /// log as refused.
     pub async fn target_completes(
         &self,
         correlation_id: Arc<str>,
@@ -92,8 +84,17 @@ impl Service {
         token: LeaseToken,
         outcome: AttemptOutcome,
     ) -> Result<(Arc<ExecutionRow>, Caller), ServiceError> {
-        let (told, applied) = self.hear(execution, token, Said::Ended(outcome)).await?;
-        let caller = target(&told, correlation_id);
+        let (hearing, applied) = self.hear(execution, token, Said::Ended(outcome.clone())).await?;
+        let caller = match hearing {
+            Hearing::Told(told) => target(told.tenant, correlation_id),
+            Hearing::TooLate { tenant, task } => {
+                let token = token.fencing;
+                let intent = Intent::CompleteAttempt { task, execution, token, outcome };
+                self.carry_out(&target(tenant, correlation_id), intent).await?;
+                return Err(Rejection::StaleLease.into());
+            }
+            Hearing::Unknown => return Err(Rejection::StaleLease.into()),
+        };
         self.await_applied(applied).await?;
         let index = self.await_end(execution, token).await?;
         let row = self.recorded_execution(&caller, index, execution).await?;
@@ -105,24 +106,28 @@ impl Service {
         }
     }
 
+    async fn hear_alive(&self, execution: ExecutionId, token: LeaseToken) -> Result<Told, ServiceError> {
+        match self.hear(execution, token, Said::Alive).await? {
+            (Hearing::Told(told), _) => Ok(told),
+            _ => Err(Rejection::StaleLease.into()),
+        }
+    }
+
     async fn hear(
         &self,
         execution: ExecutionId,
         token: LeaseToken,
         said: Said,
-    ) -> Result<(Told, u64), ServiceError> {
-        match self.parts.callbacks.say(execution, token, said).await {
-            Heard::Told { told, applied } => Ok((told, applied)),
-            Heard::Stale => Err(Rejection::StaleLease.into()),
-            Heard::Nobody => {
-                self.settle_read(Consistency::Linearizable).await?;
-                // The node may have heard it, and may still answer.
-                if self.is_held(execution, token) {
-                    Err(ServiceError::Unknown)
-                } else {
-                    Err(Rejection::StaleLease.into())
-                }
-            }
+    ) -> Result<(Hearing, u64), ServiceError> {
+        if let Some(answer) = self.parts.callbacks.say(execution, token, said).await {
+            return Ok(answer);
+        }
+        self.settle_read(Consistency::Linearizable).await?;
+        // The node may have heard it, and may still answer.
+        if self.is_held(execution, token) {
+            Err(ServiceError::Unknown)
+        } else {
+            Err(Rejection::StaleLease.into())
         }
     }
 
@@ -154,7 +159,7 @@ impl Service {
 }
 
 /// A target as the caller of what it reports.
-fn target(told: &Told, correlation_id: Arc<str>) -> Caller {
-    let principal = Principal { subject: SUBJECT.into(), tenant: told.tenant.to_string(), roles: Vec::new() };
+fn target(tenant: Arc<str>, correlation_id: Arc<str>) -> Caller {
+    let principal = Principal { subject: SUBJECT.into(), tenant: tenant.to_string(), roles: Vec::new() };
     Caller { principal, correlation_id, idempotency: None, consistency: Consistency::Linearizable }
 }

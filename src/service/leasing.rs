@@ -172,9 +172,7 @@ impl Service {
         let intent = Intent::CompleteAttempt { task, execution, token, outcome };
         match self.carry_out_under(caller, None, intent).await {
             // It ended in another way meanwhile.
-            Ok(_) | Err(ServiceError::Rejected(Rejection::StaleLease) | ServiceError::NoSuchExecution) => {
-                Ok(())
-            }
+            Ok(_) | Err(ServiceError::Rejected(Rejection::StaleLease)) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -242,11 +240,8 @@ impl Service {
         execution: ExecutionId,
         intent: Intent,
     ) -> Result<Arc<ExecutionRow>, ServiceError> {
-        match self.carry_out(caller, intent).await {
-            Ok(carried) => self.recorded_execution(caller, carried.index, execution).await,
-            Err(ServiceError::NoSuchExecution) => Err(self.not_held(caller, execution).await),
-            Err(error) => Err(error),
-        }
+        let carried = self.carry_out(caller, intent).await?;
+        self.recorded_execution(caller, carried.index, execution).await
     }
 
     /// The task of an execution that somebody has. Of one that has ended, the read models know it: a repeated completion under

@@ -30,11 +30,11 @@ use futures::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::callbacks::{CallbackDesk, Heard};
+use super::callbacks::CallbackDesk;
 use super::cluster::{Cluster, ClusterError, ClusterStatus, NodeStatus};
 use super::history::{HistoryError, LineStream, OutputLine, OutputPage, OutputQuery, Outputs};
 use super::{Caller, Consistency, Service, ServiceError, ServiceParts};
-use crate::executor::{LeaseToken, Said};
+use crate::executor::{Hearing, LeaseToken, Said};
 use crate::security::{Principal, Role};
 use crate::store::MemoryStorage;
 
@@ -170,8 +170,8 @@ impl Leader for TestLeader {
 struct NoTargets;
 
 impl CallbackDesk for NoTargets {
-    fn say(&self, _: ExecutionId, _: LeaseToken, _: Said) -> BoxFuture<'static, Heard> {
-        async move { Heard::Stale }.boxed()
+    fn say(&self, _: ExecutionId, _: LeaseToken, _: Said) -> BoxFuture<'static, Option<(Hearing, u64)>> {
+        async move { Some((Hearing::Unknown, 0)) }.boxed()
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Api, Reply, items, text};
 use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{await_status, call, execution, manual, run, with};
+use crate::harness::definitions::{await_status, call, execution, manual, refused_tokens, run, with};
 use crate::harness::development::Development;
 use crate::harness::target::{Call, Target};
 use crate::harness::wait::{eventually, millis, now_ms, until};
@@ -73,9 +73,12 @@ fn a_target_reports_later_to_whichever_node() {
     let path = format!("/api/executions/{id}/complete");
     let ended = report_to(&nodes[1], &path, &call, succeeded()).expect(200);
     assert_eq!((&ended["status"], &ended["result"]), (&json!("succeeded"), &json!({ "passed": 3 })));
-    for node in &nodes {
-        let again = report_to(node, &path, &call, json!({ "outcome": "failed" }));
-        assert_eq!(again.status, 409, "{}", again.body);
+    for (nth, node) in (1..).zip(&nodes) {
+        let again = report_to(node, &path, &call, succeeded()).expect(200);
+        assert_eq!(again, ended, "its answer was lost");
+        let other = report_to(node, &path, &call, json!({ "outcome": "failed" }));
+        assert_eq!(other.status, 409, "{}", other.body);
+        assert_eq!(refused_tokens(&api, &id), vec![call.fencing(); nth]);
     }
     assert_eq!(report(&call, "heartbeat", json!({})).status, 409);
     assert_eq!(execution(&api, &id)["result"], json!({ "passed": 3 }));
@@ -163,7 +166,9 @@ fn a_failure_that_is_reported_is_made_again_under_another_token() {
     assert!(second.fencing() > first.fencing());
     let told: Value = serde_json::from_str(&second.body).expect("JSON");
     assert_eq!(told["retry_items"], json!(["b"]));
+    assert!(refused_tokens(&api, &id).is_empty(), "nothing was refused yet");
     assert_eq!(report(&first, "complete", succeeded()).status, 409, "its attempt is over");
+    assert_eq!(refused_tokens(&api, &id), [first.fencing()], "and that it came is recorded");
     report(&second, "complete", succeeded()).expect(200);
     let ended = await_status(&api, &id, "succeeded");
     let first = &ended["attempts"][0];
@@ -176,7 +181,13 @@ fn a_target_that_never_reports_times_out() {
     let api = development.api();
     let id = run(&api, &api.create_id(&with(later(&target, 202), json!({ "timeout": "500ms" }))));
     await_status(&api, &id, "timed_out");
-    assert_eq!(report(&called(&target, &id, 1), "complete", succeeded()).status, 409);
+    let call = called(&target, &id, 1);
+    assert_eq!(report(&call, "complete", succeeded()).status, 409);
+    assert_eq!(
+        refused_tokens(&api, &id),
+        [call.fencing()],
+        "the execution has ended, and yet it is recorded"
+    );
     assert_eq!(execution(&api, &id)["status"], "timed_out");
 }
 

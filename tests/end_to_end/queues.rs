@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{await_status, execution, manual, noop, run, with};
+use crate::harness::definitions::{await_status, execution, manual, noop, refused_tokens, run, with};
 use crate::harness::development::Development;
 use crate::harness::wait::{eventually, millis, now_ms, until};
 
@@ -77,6 +77,8 @@ fn a_silent_worker_loses_its_attempt_to_the_next_under_a_higher_token() {
     let late = json!({ "lease_token": first["lease_token"], "outcome": "succeeded" });
     assert_eq!(api.post(&path(&first, "complete"), &late).status, 409);
     succeed(&api, &second);
+    assert_eq!(api.post(&path(&first, "complete"), &late).status, 409);
+    assert_eq!(refused_tokens(&api, &id), [fencing(&first); 2], "while another has it, and after the end");
     let ended = await_status(&api, &id, "succeeded");
     let outcomes: Vec<&Value> =
         ended["attempts"].as_array().expect("a list").iter().map(|attempt| &attempt["outcome"]).collect();

@@ -98,3 +98,12 @@ pub(crate) fn await_count(api: &Api, task: &str, status: &str, count: usize) -> 
         (found.len() >= count).then_some(found)
     })
 }
+
+/// The fencing tokens under which something was said of an execution that the log has as refused, in order.
+#[track_caller]
+pub(crate) fn refused_tokens(api: &Api, execution: &str) -> Vec<u64> {
+    let events = items(&api.get("/api/audit/events?limit=1000"));
+    let refused = events.iter().filter(|event| event["type"] == "TaskResultRefused");
+    let of_execution = refused.filter(|event| event["data"]["execution_id"] == execution);
+    of_execution.map(|event| event["data"]["fencing_token"].as_u64().expect("a number")).collect()
+}

@@ -55,22 +55,25 @@ impl Step<'_> {
 
     /// The open execution that a worker outside, or a node, has under this token, and its grant.
     ///
-    /// A token that is not valid is recorded: somebody worked, or lied.
+    /// A token that is not valid, or not any more, is recorded: somebody worked, or lied. Of an execution that is not open, only
+    /// whoever found it among those that ended proposes this.
     fn held(
         &mut self,
         id: ExecutionId,
         token: u64,
         of_node: bool,
     ) -> Result<(Arc<Execution>, Grant), Rejection> {
-        let open = self.replica.executions.get(&id).filter(|open| open.tenant == self.tenant).cloned();
-        let Some(open) = open else { return Err(Rejection::NoSuchExecution) };
-        match open.grant() {
-            Some(grant) if grant.token == token && grant.of_node().is_some() == of_node => {
-                let grant = grant.clone();
+        let open = self.replica.executions.get(&id).cloned();
+        if open.as_ref().is_some_and(|open| open.tenant != self.tenant) {
+            return Err(Rejection::NoSuchExecution);
+        }
+        let grant = open.as_ref().and_then(|open| open.grant()).cloned();
+        let current = grant.as_ref().map(|grant| grant.token);
+        match open.zip(grant) {
+            Some((open, grant)) if grant.token == token && grant.of_node().is_some() == of_node => {
                 Ok((open, grant))
             }
-            other => {
-                let current = other.map(|grant| grant.token);
+            _ => {
                 self.record(self.tenant, Event::TaskResultRefused { execution: id, token, current });
                 Err(Rejection::StaleLease)
             }

@@ -86,7 +86,8 @@ fn a_worker_that_completes_what_it_has_ends_it_once() {
     assert_eq!(world.task(task).last_execution.map(|last| last.status), Some(Status::Succeeded));
     assert_eq!(world.replica.leased().count(), 0);
     let again = complete(&mut world, leased, AttemptOutcome::Succeeded(None));
-    assert_eq!(again, Err(Rejection::NoSuchExecution));
+    assert_eq!(again, Err(Rejection::StaleLease));
+    assert_eq!(world.names(), ["TaskResultRefused"], "and that it came is recorded");
 }
 
 #[test]
