@@ -107,7 +107,7 @@ fn main() -> ExitCode {
     match play(&arguments) {
         Ok(summary) => {
             println!("{summary}");
-            if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if summary.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("{error}");
@@ -133,12 +133,16 @@ fn play(arguments: &Arguments) -> Result<Summary, String> {
         let order = Order { seed, profile, active_ms, planted, spoken: arguments.trace };
         let verdict = run(order).map_err(|error| format!("seed {seed} cannot be run: {error}"))?;
         summary.add(&verdict);
+        let replay = arguments.replay(asked);
         if let Some(first) = verdict.violations.first() {
-            let (more, replay) = (verdict.violations.len() - 1, arguments.replay(asked));
+            let more = verdict.violations.len() - 1;
             progress.line(&format!("seed {seed} ({profile}) {first} (and {more} more); replay: {replay}"));
             if arguments.trace {
                 verdict.violations.iter().for_each(|violation| println!("{violation}"));
             }
+        } else if !verdict.shortfalls.is_empty() {
+            let why = verdict.shortfalls.join(", ");
+            progress.line(&format!("seed {seed} ({profile}) does not count: {why}; replay: {replay}"));
         }
         if arguments.trace || arguments.digests {
             progress.line(&format!("seed {seed} ({profile}): trace {}", verdict.trace));

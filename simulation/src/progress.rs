@@ -13,6 +13,8 @@ use crate::run::Verdict;
 const WIDTH: u64 = 40;
 /// Seeds from which on a run is long enough to be followed without a terminal.
 const LONG: u64 = 100;
+/// Of so many seeds one may not count; of fewer, none.
+const ONE_MAY_NOT_COUNT: u64 = 100;
 
 /// A bar that fills.
 #[derive(Debug)]
@@ -64,6 +66,8 @@ impl Progress {
 pub struct Summary {
     /// Seeds that failed.
     pub failed: u64,
+    /// Seeds in which too little happened, and nothing that must not be.
+    pub uncounted: u64,
     seeds: u64,
     settled: u64,
     attempts: u64,
@@ -72,10 +76,18 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Whether no seed failed, and nearly all count.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.failed == 0 && self.uncounted * ONE_MAY_NOT_COUNT <= self.seeds
+    }
+
     /// Adds a run.
     pub fn add(&mut self, verdict: &Verdict) {
         self.seeds += 1;
-        self.failed += u64::from(!verdict.violations.is_empty());
+        let failed = !verdict.violations.is_empty();
+        self.failed += u64::from(failed);
+        self.uncounted += u64::from(!failed && !verdict.shortfalls.is_empty());
         self.settled += verdict.settled;
         self.attempts += verdict.attempts;
         self.operations += verdict.operations;
@@ -114,9 +126,10 @@ impl fmt::Display for Summary {
         let minutes = counts.world_ms / 60_000;
         writeln!(
             formatter,
-            "{} seeds, {} failed; {}.{} simulated hours, {} entries",
+            "{} seeds, {} failed, {} do not count; {}.{} simulated hours, {} entries",
             self.seeds,
             self.failed,
+            self.uncounted,
             minutes / 60,
             minutes % 60 * 10 / 60,
             counts.entries
@@ -146,5 +159,42 @@ impl fmt::Display for Summary {
             "checked: {} occurrences settled, {} attempts, {} operations",
             self.settled, self.attempts, self.operations
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::Violation;
+    use crate::trace::Trace;
+
+    fn summary(failed: u64, uncounted: u64, good: u64) -> Summary {
+        let violation = Violation { invariant: "lost", detail: "an occurrence".into() };
+        let one = |violations: Vec<Violation>, shortfalls: Vec<String>| Verdict {
+            violations,
+            shortfalls,
+            trace: Trace::new(false).digest(),
+            counts: Counts::default(),
+            settled: 0,
+            attempts: 0,
+            operations: 0,
+        };
+        let short = vec!["only 3 fires".to_owned()];
+        let mut summary = Summary::default();
+        (0..failed).for_each(|_| summary.add(&one(vec![violation.clone()], short.clone())));
+        (0..uncounted).for_each(|_| summary.add(&one(Vec::new(), short.clone())));
+        (0..good).for_each(|_| summary.add(&one(Vec::new(), Vec::new())));
+        summary
+    }
+
+    #[test]
+    fn few_seeds_may_not_count_and_none_may_fail() {
+        for (failed, uncounted, good, passed) in
+            [(0, 0, 1, true), (0, 1, 99, true), (0, 1, 98, false), (0, 1, 0, false), (1, 0, 999, false)]
+        {
+            let summary = summary(failed, uncounted, good);
+            assert_eq!(summary.passed(), passed, "{summary}");
+            assert_eq!((summary.failed, summary.uncounted), (failed, uncounted));
+        }
     }
 }

@@ -29,6 +29,8 @@ pub struct Order {
 pub struct Verdict {
     /// What must not be.
     pub violations: Vec<Violation>,
+    /// What happened too seldom for the run to count.
+    pub shortfalls: Vec<String>,
     /// The trace.
     pub trace: TraceDigest,
     /// How often what happened.
@@ -60,6 +62,7 @@ pub fn run(order: Order) -> std::io::Result<Verdict> {
         .sum();
     Ok(Verdict {
         violations,
+        shortfalls: invariants::shortfalls(&evidence),
         trace,
         counts: evidence.counts,
         settled,

@@ -1,14 +1,15 @@
-//! A run that saw nothing proves nothing: at least so much of everything must have happened.
+//! A run that saw nothing proves nothing: it counts only if so much of everything has happened.
 
 use escapement_domain::event::Event;
 
-use super::story::Lives;
 use crate::evidence::{Evidence, Knowledge};
 
 /// A run that is long enough to be judged, in ms.
 const LONG_MS: u64 = 120_000;
 
-pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
+/// What happened too seldom for the run to count.
+#[must_use]
+pub fn shortfalls(evidence: &Evidence) -> Vec<String> {
     if evidence.settings.active_ms < LONG_MS {
         return Vec::new();
     }
@@ -26,7 +27,7 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
     floors
         .into_iter()
         .filter(|(_, found, floor)| found < floor)
-        .map(|(what, found, floor)| format!("only {found} {what}; a run is worth nothing below {floor}"))
+        .map(|(what, found, floor)| format!("only {found} {what}, and it takes {floor}"))
         .collect()
 }
 
