@@ -54,9 +54,11 @@ fn read_one(section: &Section, directory: &Path, faults: &mut Faults) -> Option<
     });
     let allowed = "an http or https URL without query, such as https://scheduler.example";
     let given = reader.given("public_url", allowed, |entry| entry.text().and_then(public_url));
-    let api = api?;
-    let public_url = given.unwrap_or_else(|| format!("http://{api}"));
-    Some(NodeConfig { id: id?, api, peer: peer?, data: data?, public_url })
+    let (api, peer): (SocketAddr, SocketAddr) = (api?, peer?);
+    // One that serves on every address is found under that on which its peers find it.
+    let host = if api.ip().is_unspecified() { peer.ip() } else { api.ip() };
+    let public_url = given.unwrap_or_else(|| format!("http://{}", SocketAddr::new(host, api.port())));
+    Some(NodeConfig { id: id?, api, peer, data: data?, public_url })
 }
 
 fn public_url(text: &str) -> Option<String> {

@@ -101,6 +101,10 @@ fn a_node_may_be_found_elsewhere_than_it_listens() {
     let found = |url: &str| parse(&with(""), &[("ESCAPEMENT__NODE__1__PUBLIC_URL", url)]);
     let config = found("https://scheduler.example/prefix/").expect("good");
     assert_eq!(config.nodes[0].public_url, "https://scheduler.example/prefix");
+    for (api, url) in [("0.0.0.0:8000", "http://127.0.0.1:8000"), ("[::]:8000", "http://127.0.0.1:8000")] {
+        let everywhere = parse(&with(""), &[("ESCAPEMENT__NODE__1__API", api)]).expect("good");
+        assert_eq!(everywhere.nodes[0].public_url, url, "as its peers find it");
+    }
     for wrong in ["scheduler.example", "ftp://x", "https://x/?a=b", "https://me@x", "https://x#y", ""] {
         let error = found(wrong).expect_err(wrong).to_string();
         assert!(error.contains("node.public_url: must be an http or https URL"), "{error}");
