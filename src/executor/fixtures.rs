@@ -1,5 +1,7 @@
 //! What the tests of the executors share.
 
+use std::os::unix::fs::chown;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +9,25 @@ use escapement_actors::ports::{AttemptOrder, Clock, Entropy, OutputChunk, Output
 use escapement_domain::identifier::{ExecutionId, TaskId};
 use escapement_domain::task::action::Action;
 use escapement_domain::timestamp::{Span, Timestamp};
+use nix::unistd::{Uid, setfsuid};
 use parking_lot::Mutex;
+
+/// Nobody's files are this user's.
+const NOBODY: u32 = 61_234;
+
+/// Does something in a thread that modes bind, also if root runs the tests; `place` becomes its own.
+pub(super) fn as_nobody(place: &Path, work: impl FnOnce() + Send) {
+    let bound = || {
+        if Uid::effective().is_root() {
+            chown(place, Some(NOBODY), None).expect("root may");
+            setfsuid(Uid::from_raw(NOBODY));
+        }
+        work();
+    };
+    if let Err(panic) = std::thread::scope(|scope| scope.spawn(bound).join()) {
+        std::panic::resume_unwind(panic);
+    }
+}
 
 /// Keeps the lines of an attempt.
 #[derive(Default)]

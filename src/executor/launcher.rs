@@ -34,6 +34,7 @@ use rustix::io::Errno;
 use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
 
+use super::removal::remove;
 use super::user::RunAs;
 
 /// The hidden subcommand.
@@ -149,8 +150,8 @@ fn guard() -> ExitCode {
         _ => return ExitCode::FAILURE,
     };
     let last = attend(&launch, heard, &mut told).unwrap_or_else(|error| Told::Refused(error.to_string()));
-    // What a program made unreadable stays until the node's next start.
-    let _ = std::fs::remove_dir_all(&launch.directory);
+    // What stays is the node's to tell.
+    let _ = remove(&launch.directory);
     // If the node is gone, nobody needs to be told.
     let _ = tell(&mut told, &last);
     ExitCode::SUCCESS

@@ -12,6 +12,7 @@ mod items;
 mod launcher;
 mod output;
 mod process;
+mod removal;
 mod user;
 
 use std::path::PathBuf;
@@ -53,7 +54,7 @@ pub enum ExecutorError {
     /// The HTTP client cannot be made.
     #[error("the HTTP client cannot be made")]
     Client(#[source] reqwest::Error),
-    /// The directory for working directories cannot be made or emptied.
+    /// The directory for working directories cannot be made or read.
     #[error("the working directory {} cannot be prepared", path.display())]
     Work {
         /// The directory.

@@ -27,11 +27,12 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::launcher::{LAUNCH_PROCESS, Launch, Limits, Stop, Told};
 use super::output::Transcript;
+use super::removal::remove;
 use super::user::{ProgramUser, RunAs};
 use super::{ExecutorError, failed, failure, items};
 use crate::telemetry::traceparent;
@@ -110,10 +111,11 @@ impl std::fmt::Debug for ProcessExecutor {
 }
 
 impl ProcessExecutor {
-    /// Makes the executor of a node, and empties `work`: what an earlier start of the node left there is nobody's.
+    /// Makes the executor of a node, and empties `work`: what an earlier start of the node left there is nobody's. What
+    /// cannot be removed stays, with a warning: it is in nobody's way.
     ///
     /// # Errors
-    /// [`ExecutorError::Work`] when `work` cannot be made or emptied, [`ExecutorError::User`] when programs cannot run as
+    /// [`ExecutorError::Work`] when `work` cannot be made or read, [`ExecutorError::User`] when programs cannot run as
     /// `user` there.
     pub fn new(
         policy: ProcessPolicy,
@@ -137,13 +139,29 @@ impl ProcessExecutor {
 fn prepare(work: &Path) -> io::Result<PathBuf> {
     std::fs::create_dir_all(work)?;
     for entry in std::fs::read_dir(work)? {
-        match std::fs::remove_dir_all(entry?.path()) {
-            // A guardian of the node's last life may be removing the same.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        removed(&entry?.path());
     }
     std::fs::canonicalize(work)
+}
+
+/// Removes what a program left, or warns of it.
+fn removed(directory: &Path) {
+    if let Err(error) = remove(directory) {
+        tracing::warn!(directory = %directory.display(), %error, "what a program left cannot be removed; remove it by hand");
+    }
+}
+
+/// Removes it where that delays nobody else.
+async fn removed_aside(directory: PathBuf) {
+    let (done, is_done) = oneshot::channel();
+    let work = move || {
+        removed(&directory);
+        let _ = done.send(());
+    };
+    // Without a thread it stays until the node's next start.
+    if std::thread::Builder::new().spawn(work).is_ok() {
+        let _ = is_done.await;
+    }
 }
 
 impl Executor for ProcessExecutor {
@@ -184,8 +202,10 @@ impl Executor for ProcessExecutor {
                 Ok(attempt) => attempt.attend(order.timeout, cancel, &transcript).await,
                 Err(error) => refuse(format!("the program's guardian cannot be started: {error}")).into(),
             };
-            // The guardian did this already, if there was one and nobody killed it.
-            let _ = tokio::fs::remove_dir_all(&directory).await;
+            // The guardian did this, if nobody killed it.
+            if directory.exists() {
+                removed_aside(directory).await;
+            }
             end
         })
     }
@@ -207,8 +227,7 @@ struct Prepared<'a>(Option<&'a Path>);
 impl Drop for Prepared<'_> {
     fn drop(&mut self) {
         if let Some(directory) = self.0 {
-            // What stays is removed with the node's next start.
-            let _ = std::fs::remove_dir_all(directory);
+            removed(directory);
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Real programs under real guardians; this test binary stands in for `escapement launch-process`.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 
 use escapement_domain::execution::usage::Usage;
 use escapement_domain::task::action::ProcessLimits;
 use tempfile::TempDir;
 
-use super::super::fixtures::{Lines as Captured, clock, order};
+use super::super::fixtures::{Lines as Captured, as_nobody, clock, order};
 use super::super::launcher::tests::AS_LAUNCHER;
 use super::*;
 
@@ -99,6 +100,29 @@ fn family(pids: &Path) -> String {
 }
 
 const FAMILY_SIZE: usize = 4;
+
+#[test]
+fn what_an_earlier_start_left_keeps_no_node_from_starting() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    as_nobody(directory.path(), || {
+        let work = directory.path().join("work");
+        let set = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("its owner's");
+        };
+        let leave = || {
+            std::fs::create_dir_all(work.join("left/closed/inside")).expect("made");
+            set(&work.join("left/closed"), 0);
+        };
+        leave();
+        executor(directory.path(), ProcessPolicy::Any);
+        assert_eq!(std::fs::read_dir(&work).expect("work").count(), 0);
+        leave();
+        set(&work, 0o500);
+        executor(directory.path(), ProcessPolicy::Any);
+        assert_eq!(std::fs::read_dir(&work).expect("work").count(), 1, "what cannot be removed stays");
+        set(&work, 0o700);
+    });
+}
 
 #[tokio::test]
 async fn the_exit_code_is_the_end() {
