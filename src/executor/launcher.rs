@@ -1,10 +1,11 @@
 //! The small program between a node and a program that it runs: this very binary, started as `escapement launch-process`.
 //!
-//! Two of them stand in a row. The *guardian* is the node's child: it starts the program in a process group of its own,
-//! waits for it, stops it when it is told to, and then kills whatever the program left behind, also what left the group
-//! (orphans come to the guardian, which is their subreaper). The line to the node is the guardian's standard input, a
-//! socket: when its other end closes, the node is gone or has let go, and everything is killed at once. No thread of the
-//! node and no signal handler is needed for that, and a `kill -9` of the node cannot prevent it.
+//! Two of them stand in a row. The *guardian* is the node's child: it starts the program in a process group of its own and
+//! waits for it; told to stop it, it asks the whole group to end and waits for all of that. Then it kills whatever the
+//! program left behind, also what left the group (orphans come to the guardian, which is their subreaper). The line to the
+//! node is the guardian's standard input, a socket: when its other end closes, the node is gone or has let go, and
+//! everything is killed at once. No thread of the node and no signal handler is needed for that, and a `kill -9` of the
+//! node cannot prevent it.
 //!
 //! The *starter* is the guardian's child: it becomes the program's user if that is not the node's, asks to be killed with the
 //! guardian, takes on the limits, and becomes the program by `exec`. (What these need is done here since code between `fork`
@@ -22,7 +23,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use escapement_domain::execution::usage::Usage;
@@ -175,11 +177,14 @@ fn attend(launch: &Launch, heard: BufReader<UnixStream>, node: &mut UnixStream) 
     }
     let (tell_word, words) = mpsc::channel();
     let ended = tell_word.clone();
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    let is_polite = Arc::clone(&is_stopping);
     thread(move || {
-        // Left as a zombie, it keeps its id from being given to somebody else's process.
-        while let Err(Errno::INTR) =
-            process::waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
-        {}
+        await_end(group);
+        // Whoever was told to end has time for it, not the leader alone.
+        if is_polite.load(Ordering::SeqCst) {
+            await_others(group);
+        }
         let _ = ended.send(Word::Ended);
     })?;
     thread(move || {
@@ -193,6 +198,7 @@ fn attend(launch: &Launch, heard: BufReader<UnixStream>, node: &mut UnixStream) 
     let _ = tell(node, &Told::Started(group.as_raw_nonzero().get()));
     let mut patience = Duration::from_millis(launch.last_resort_ms);
     while let Ok(Word::Stop(grace)) = words.recv_timeout(patience) {
+        is_stopping.store(true, Ordering::SeqCst);
         let _ = process::kill_process_group(group, Signal::TERM);
         patience = grace;
     }
@@ -211,6 +217,23 @@ fn attend(launch: &Launch, heard: BufReader<UnixStream>, node: &mut UnixStream) 
         (Some(code), _) => Told::Exited(code),
         (None, signal) => Told::Killed(signal.unwrap_or_default()),
     })
+}
+
+/// Waits until a child has ended. Left as a zombie, it keeps its id from being given to somebody else's process.
+fn await_end(child: Pid) {
+    while let Err(Errno::INTR) =
+        process::waitid(WaitId::Pid(child), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
+    {}
+}
+
+/// Waits until all of a group have ended whose leader has: whose parent has ended is a child of this process.
+fn await_others(group: Pid) {
+    let lives = |child: &Child| child.group == Some(group) && !child.is_zombie;
+    while let Ok(children) = children()
+        && children.iter().any(lives)
+    {
+        children.iter().filter(|child| lives(child)).for_each(|child| await_end(child.pid));
+    }
 }
 
 /// What the program used with all that it started: this process has no other children, and has waited for them all.
@@ -292,7 +315,7 @@ fn kill_all(leader: Pid) -> io::Result<WaitStatus> {
             Ok(None) => {
                 // Whose parent died becomes a child of ours: each round reaches one generation further.
                 for child in children()? {
-                    let _ = process::kill_process(child, Signal::KILL);
+                    let _ = process::kill_process(child.pid, Signal::KILL);
                 }
                 let _ = process::waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             }
@@ -303,8 +326,15 @@ fn kill_all(leader: Pid) -> io::Result<WaitStatus> {
     status.ok_or_else(|| io::Error::other("the program's end was missed"))
 }
 
+/// A child of this process, or one that has become it.
+struct Child {
+    pid: Pid,
+    group: Option<Pid>,
+    is_zombie: bool,
+}
+
 /// Lists the children of this process.
-fn children() -> io::Result<Vec<Pid>> {
+fn children() -> io::Result<Vec<Child>> {
     let own = process::getpid();
     let mut children = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
@@ -315,10 +345,12 @@ fn children() -> io::Result<Vec<Pid>> {
         };
         // It may have ended since.
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        // `pid (name) state parent …`, and a name may hold anything.
-        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
-        if parent.and_then(Pid::from_raw) == Some(own) {
-            children.push(pid);
+        // `pid (name) state parent group …`, and a name may hold anything.
+        let mut fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+        let is_zombie = fields.next() == Some("Z");
+        let [parent, group] = [(); 2].map(|()| Pid::from_raw(fields.next()?.parse().ok()?));
+        if parent == Some(own) {
+            children.push(Child { pid, group, is_zombie });
         }
     }
     Ok(children)

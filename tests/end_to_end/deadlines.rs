@@ -70,6 +70,24 @@ fn a_program_that_does_not_want_to_go_has_ten_seconds() {
     assert!((9_500..13_000).contains(&took), "SIGKILL after {took} ms");
 }
 
+/// `sh -c "suite; upload"`: the shell ends of the signal at once, and the suite is what has something to clean up.
+#[test]
+fn a_whole_group_has_these_ten_seconds_and_not_its_leader_alone() {
+    let development = Development::start();
+    let api = development.api();
+    let [ready, left] = ["ready", "left"].map(|name| development.place().join(name));
+    let trap = format!("trap \"sleep 1; echo > {}; exit\" TERM; echo > {}", left.display(), ready.display());
+    let leader = format!("sh -c '{trap}; while true; do sleep 0.1; done'; echo never");
+    let id = run(&api, &api.create_id(&script("suite", &manual(), &leader)));
+    until("the trap is set", || ready.exists());
+    let start = now_ms();
+    api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
+    await_status(&api, &id, "cancelled");
+    let took = now_ms() - start;
+    assert!(left.exists(), "killed after {took} ms");
+    assert!((1_000..6_000).contains(&took), "all of it is gone, and it took {took} ms");
+}
+
 #[test]
 fn a_call_that_hangs_is_dropped_within_a_second() {
     let (development, target) = (Development::start(), Target::start());
