@@ -13,6 +13,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use escapement_actors::ports::{
     AttemptEnd, AttemptFailure, AttemptOrder, Clock, Executor, Finished, OutputSink,
 };
+use escapement_actors::projection::OUTPUT_BYTES_MAX;
 use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::limits::{RESULT_BYTES_MAX, RETRY_AFTER_MAX};
 use escapement_domain::task::action::{Action, Completion, HttpAction};
@@ -25,8 +26,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::callbacks::{Callbacks, Expected};
 use super::egress::{CheckedResolver, EgressRefused, EgressRule};
-use super::output::{OUTPUT_BYTES_DEFAULT, Transcript};
+use super::output::Transcript;
 use super::{ExecutorError, failed, failure, items};
+use crate::service::json;
 use crate::telemetry::traceparent;
 
 /// How long a connection may take to be made.
@@ -217,7 +219,7 @@ impl Executor for HttpExecutor {
         cancel: CancellationToken,
     ) -> BoxFuture<'static, Finished> {
         let executor = self.clone();
-        let transcript = Transcript::new(output, Arc::clone(&self.clock), OUTPUT_BYTES_DEFAULT);
+        let transcript = Transcript::new(output, Arc::clone(&self.clock), OUTPUT_BYTES_MAX);
         Box::pin(async move {
             let Action::Http(action) = &order.action else {
                 return failed("this executor calls URLs only").into();
@@ -418,7 +420,7 @@ impl Body {
     }
 
     /// Returns JSON text of status and body, in at most [`RESULT_BYTES_MAX`] bytes: a JSON body as it came, anything else
-    /// as a string.
+    /// as a string. Read as strictly as what clients send: what it lets through, everybody can read who asks for it.
     fn into_result(self, status: StatusCode) -> String {
         let status = status.as_u16();
         let room = RESULT_BYTES_MAX - RESULT_ENVELOPE_BYTES;
@@ -426,10 +428,8 @@ impl Body {
             return format!(r#"{{"status":{status},"body":null}}"#);
         }
         let fits = self.is_whole && self.bytes.len() <= room;
-        if let Ok(json) = serde_json::from_slice::<&serde_json::value::RawValue>(&self.bytes)
-            && fits
-        {
-            return format!(r#"{{"status":{status},"body":{}}}"#, json.get());
+        if fits && let Ok(json) = json::parse(&self.bytes) {
+            return format!(r#"{{"status":{status},"body":{}}}"#, json.text());
         }
         let text = String::from_utf8_lossy(&self.bytes);
         let (string, cut) = json_string(&text, room);

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use escapement_domain::limits::FAILED_ITEMS_BYTES_MAX;
 use serde_json::value::RawValue;
 
+use crate::service::json::{self, Node};
+
 /// The field of a response that lists what failed.
 const FAILED_ITEMS: &str = "failed_items";
 /// The field of a body that lists what is to be done again.
@@ -14,8 +16,9 @@ const RETRY_ITEMS: &str = "retry_items";
 
 /// Reads the list of failed items from a response's body: its field `failed_items`, if it is an object with one.
 pub(super) fn of_response(body: &[u8]) -> Option<String> {
-    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
-    list(fields.get(FAILED_ITEMS)?.get())
+    let fields = json::parse(body).ok()?.entries()?;
+    let (_, items) = fields.into_iter().find(|(name, _)| name == FAILED_ITEMS)?;
+    list(items).filter(|items| items.len() <= FAILED_ITEMS_BYTES_MAX)
 }
 
 /// Reads the list of failed items from what a program wrote into its file: a JSON list, or one item on each line.
@@ -24,9 +27,8 @@ pub(super) fn of_response(body: &[u8]) -> Option<String> {
 /// A sentence for people when it is neither, or too much.
 pub(super) fn of_file(text: &str) -> Result<Option<String>, String> {
     let items = if text.trim_start().starts_with('[') {
-        let items: Vec<&RawValue> =
-            serde_json::from_str(text).map_err(|error| format!("it begins as a JSON list, but: {error}"))?;
-        (!items.is_empty()).then(|| text.trim().to_owned())
+        let whole = json::parse(text.as_bytes());
+        list(whole.map_err(|error| format!("it begins as a JSON list, but: {error}"))?)
     } else {
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
         (!lines.is_empty()).then(|| serde_json::Value::from(lines).to_string())
@@ -54,10 +56,9 @@ pub(super) fn in_body(body: Option<&str>, items: &str) -> Option<String> {
     serde_json::to_string(&fields).ok()
 }
 
-/// The text, if it is a JSON list of at least one item that is not too long.
-fn list(text: &str) -> Option<String> {
-    let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-    (!items.is_empty() && text.len() <= FAILED_ITEMS_BYTES_MAX).then(|| text.to_owned())
+/// The text of a list of at least one item.
+fn list(items: Node<'_>) -> Option<String> {
+    items.elements().is_some_and(|items| !items.is_empty()).then(|| items.text().to_owned())
 }
 
 #[cfg(test)]
@@ -82,6 +83,17 @@ mod tests {
         assert_eq!(of_file("[]"), Ok(None));
         assert!(of_file("[1,").is_err_and(|error| error.contains("JSON list")));
         assert!(of_file(&"x".repeat(FAILED_ITEMS_BYTES_MAX)).is_err_and(|error| error.contains("bytes")));
+    }
+
+    /// What nobody who asks for an execution could read is no list.
+    #[test]
+    fn a_list_is_read_strictly() {
+        let deep = format!("[{}1{}]", "[".repeat(100), "]".repeat(100));
+        for nasty in [&*deep, r#"["\ud800"]"#, "[1e999]", r#"[{"a":1,"a":2}]"#] {
+            let body = format!(r#"{{"failed_items":{nasty}}}"#);
+            assert_eq!(of_response(body.as_bytes()), None, "{nasty}");
+            assert!(of_file(nasty).is_err_and(|error| error.contains("line 1, column")), "{nasty}");
+        }
     }
 
     #[test]

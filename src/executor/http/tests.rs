@@ -140,6 +140,16 @@ async fn the_status_decides_and_the_body_is_the_result() {
     check(respond("503 Service Unavailable", "busy"), refused, r#"{"status":503,"body":"busy"}"#).await;
 }
 
+/// Its execution is shown in lists, to any client: what one of them could not read is told as a string.
+#[tokio::test]
+async fn a_body_that_is_not_json_for_everybody_is_a_string() {
+    let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
+    for nasty in [&*deep, r#""\ud800""#, "1e999", r#"{"a":1,"a":2}"#, "[NaN]", "\u{feff}{}"] {
+        let as_string = format!(r#"{{"status":200,"body":{}}}"#, serde_json::Value::from(nasty));
+        check(respond("200 OK", nasty), "ok", &as_string).await;
+    }
+}
+
 #[tokio::test]
 async fn a_redirect_is_reported_and_not_followed() {
     let answer =
