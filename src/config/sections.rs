@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use escapement_actors::projection::OUTPUT_BYTES_MAX;
 use escapement_domain::limits::{SLOTS_MAX, SPAN_MAX};
 
 use super::document::{Document, Section};
 use super::fault::Faults;
 use super::value::Entry;
 use super::{Config, ExecutionConfig, KeySource, RaftConfig, StorageConfig, TelemetryConfig, nodes};
-use crate::executor::{Cidr, EgressRule, OUTPUT_BYTES_DEFAULT, ProcessPolicy};
+use crate::executor::{Cidr, EgressRule, ProcessPolicy};
 use crate::telemetry::{LogFormat, check_filter};
 
 /// Bytes of the longest name of a cluster.
@@ -199,7 +200,8 @@ fn execution(section: &Section, faults: &mut Faults) -> ExecutionConfig {
     let process_user =
         reader.given("process_user", user, |entry| entry.text().and_then(|text| text.parse().ok()));
     let ranges: Vec<Cidr> = reader.list("egress_allow", "a list of ranges of addresses", |text| text.parse());
-    let output_bytes = reader.number("output_bytes", OUTPUT_BYTES_DEFAULT as u64, 1 << 10..=64 << 20);
+    let most = OUTPUT_BYTES_MAX as u64;
+    let output_bytes = reader.number("output_bytes", most, 1 << 10..=most);
     let keep = "a duration from 1s to 10 years";
     let within = |kept: &Duration| (Duration::from_secs(1)..=SPAN_MAX.into()).contains(kept);
     let keep_output =
@@ -211,7 +213,7 @@ fn execution(section: &Section, faults: &mut Faults) -> ExecutionConfig {
         process: ProcessPolicy::Listed(programs),
         process_user,
         egress: EgressRule::new(ranges),
-        output_bytes: usize::try_from(output_bytes).unwrap_or(OUTPUT_BYTES_DEFAULT),
+        output_bytes: usize::try_from(output_bytes).unwrap_or(OUTPUT_BYTES_MAX),
         keep_output,
         keep_executions,
     }

@@ -146,6 +146,11 @@ fn wrong_values_say_what_is_allowed() {
         "[telemetry]\nlog_format = \"xml\"",
         &[r#":6: telemetry.log_format: must be human or json; found "xml""#],
     );
+    // No more is kept of an attempt, whatever was asked for.
+    check(
+        "[execution]\noutput_bytes = 1048577",
+        &[":6: execution.output_bytes: must be a whole number from 1024 to 1048576; found 1048577"],
+    );
 }
 
 #[test]

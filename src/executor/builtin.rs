@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use escapement_actors::ports::{AttemptEnd, AttemptOrder, Clock, Executor, Finished, OutputSink};
+use escapement_actors::projection::OUTPUT_BYTES_MAX;
 use escapement_domain::task::action::{Action, Operation};
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::failed;
-use super::output::{OUTPUT_BYTES_DEFAULT, Transcript};
+use super::output::Transcript;
 
 /// Removes what is older than the retention from this node; returns JSON text of what it did, or a sentence of why not.
 pub type Housekeeping = Arc<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
@@ -47,7 +48,7 @@ impl Executor for BuiltinExecutor {
         if operation == Operation::Noop {
             return Box::pin(async { AttemptEnd::Succeeded { result: None }.into() });
         }
-        let transcript = Transcript::new(output, Arc::clone(&self.clock), OUTPUT_BYTES_DEFAULT);
+        let transcript = Transcript::new(output, Arc::clone(&self.clock), OUTPUT_BYTES_MAX);
         let housekeeping = Arc::clone(&self.housekeeping);
         Box::pin(async move {
             let outcome = tokio::select! {

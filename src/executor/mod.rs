@@ -27,7 +27,6 @@ pub use callbacks::{Callbacks, Hearing, LeaseToken, Said, Told};
 pub use egress::{Cidr, EgressRefused, EgressRule};
 pub use http::HttpExecutor;
 pub use launcher::{LAUNCH_PROCESS, launch_process};
-pub use output::OUTPUT_BYTES_DEFAULT;
 pub use process::{LauncherCommand, ProcessExecutor, ProcessPolicy};
 pub use user::{ProgramUser, UserError};
 

@@ -9,8 +9,6 @@ use escapement_actors::ports::{Clock, OutputChunk, OutputSink, OutputStream};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// Bytes of output that are kept of one attempt, if nothing else is configured.
-pub const OUTPUT_BYTES_DEFAULT: usize = 1024 * 1024;
 /// Bytes of the longest line; longer ones are broken.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 /// Bytes that a line costs besides its text, so that a million empty lines are bounded too.

@@ -64,6 +64,19 @@ impl Api {
         self.send("GET", path, &[], None).expect(200)
     }
 
+    /// Every item of a list, page by page; the path has a query.
+    #[track_caller]
+    pub(crate) fn all(&self, path: &str) -> Vec<Value> {
+        let mut found = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self.get(&format!("{path}{cursor}"));
+            found.extend(items(&page));
+            let Some(next) = page["next_cursor"].as_str() else { return found };
+            cursor = format!("&cursor={next}");
+        }
+    }
+
     /// Posts, whatever comes of it.
     #[track_caller]
     pub(crate) fn post(&self, path: &str, body: &Value) -> Reply {

@@ -61,14 +61,7 @@ pub(crate) fn executions(api: &Api, task: &str) -> Vec<Value> {
 /// Every execution there is, page by page.
 #[track_caller]
 pub(crate) fn all_executions(api: &Api) -> Vec<Value> {
-    let mut found = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let page = api.get(&format!("/api/executions/?limit=1000{cursor}"));
-        found.extend(items(&page));
-        let Some(next) = page["next_cursor"].as_str() else { return found };
-        cursor = format!("&cursor={next}");
-    }
+    api.all("/api/executions/?limit=1000")
 }
 
 /// Returns an execution.
