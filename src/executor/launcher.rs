@@ -398,6 +398,9 @@ fn become_program(
     if parent().as_deref().map(AsRef::as_ref) != Some(guardian.as_os_str()) {
         return io::Error::other("the guardian is gone");
     }
+    if let Err(error) = close_inherited() {
+        return error;
+    }
     let [memory, cpu_seconds, open_files, processes] = limits;
     let mut command = Command::new(program);
     command.args(args);
@@ -418,6 +421,18 @@ fn become_program(
         }
     }
     command.exec()
+}
+
+/// Closes all but the standard three: whatever the node was started with itself comes down to here.
+fn close_inherited() -> io::Result<()> {
+    let open = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|descriptor: &i32| *descriptor > 2);
+    // The list's own is closed with it.
+    for descriptor in open.collect::<Vec<_>>() {
+        let _ = nix::unistd::close(descriptor);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
