@@ -2,14 +2,14 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
 use crate::harness::definitions::{await_status, manual, run, script};
 use crate::harness::development::Development;
-use crate::harness::program::command;
+use crate::harness::program::{behind, command};
 use crate::harness::wait::{eventually, until};
 
 const USER: &str = "ESCAPEMENT__EXECUTION__PROCESS_USER";
@@ -30,12 +30,18 @@ fn with_user(user: &str) -> Option<Development> {
     Some(development)
 }
 
-/// Runs a script to its end, and returns the execution and what it wrote, line by line.
+/// Runs a script to its end under limits.
 #[track_caller]
 fn ran(api: &Api, text: &str, limits: Value, status: &str) -> (Value, Vec<String>) {
     let mut task = script("isolated", &manual(), text);
     task["action"]["limits"] = limits;
-    let id = run(api, &api.create_id(&task));
+    finished(api, &task, status)
+}
+
+/// Runs a task to its end, and returns the execution and what it wrote, line by line.
+#[track_caller]
+fn finished(api: &Api, task: &Value, status: &str) -> (Value, Vec<String>) {
+    let id = run(api, &api.create_id(task));
     let ended = await_status(api, &id, status);
     let lines = items(&api.get(&format!("/api/executions/{id}/logs?limit=1000")));
     let written =
@@ -98,6 +104,105 @@ fn a_program_starts_no_more_processes_than_it_may() {
     assert_eq!(all.len(), 8, "{all:?}");
     let (_, some) = ran(&api, spread, json!({ "processes": 4 }), "failed");
     assert!(some.len() < 6 && some.iter().any(|line| line.contains("fork")), "{some:?}");
+}
+
+/// A node that modes bind: not root's, also if root runs the tests.
+fn unprivileged(development: &mut Development) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    assert_eq!(development.node.terminate(std::time::Duration::from_secs(12)), Some(0));
+    let given = Command::new("chown").args(["-R", "61238:61238"]).arg(development.place()).status();
+    assert!(given.expect("runs").success());
+    restart_unprivileged(development);
+}
+
+fn restart_unprivileged(development: &mut Development) {
+    const BECOME: [&str; 6] =
+        ["setpriv", "--reuid=61238", "--regid=61238", "--clear-groups", "--pdeathsig", "KILL"];
+    let is_root = rustix::process::geteuid().is_root();
+    development.restart_as(|command| if is_root { behind(&BECOME, &command) } else { command });
+}
+
+#[test]
+fn a_program_cannot_leave_what_keeps_its_node_from_starting() {
+    let mut development = Development::start();
+    unprivileged(&mut development);
+    let close = "pwd; mkdir -p closed/inside; echo > closed/file; chmod 000 closed; chmod 500 .";
+    let (_, lines) = ran(&development.api(), close, json!({}), "succeeded");
+    assert!(!fs::exists(&lines[0]).expect("told"), "{} was removed", lines[0]);
+    development.node.kill();
+    let work = development.data().join("work");
+    fs::create_dir(work.join("left")).expect("made");
+    // Nothing can be removed from it, nor made in it.
+    fs::set_permissions(&work, Permissions::from_mode(0o500)).expect("set");
+    restart_unprivileged(&mut development);
+    let printed = development.node.printed();
+    let path = work.join("left").display().to_string();
+    let warning = printed.lines().find(|line| line.contains("what a program left cannot be removed"));
+    assert!(warning.is_some_and(|line| line.contains(&path)), "{printed}");
+    fs::set_permissions(&work, Permissions::from_mode(0o700)).expect("set");
+}
+
+/// All that a program finds in its environment when its task sets nothing and nothing is done again.
+const VARIABLES: [&str; 9] = [
+    "ESCAPEMENT_ATTEMPT",
+    "ESCAPEMENT_EXECUTION_ID",
+    "ESCAPEMENT_FAILED_ITEMS_FILE",
+    "ESCAPEMENT_FENCING_TOKEN",
+    "ESCAPEMENT_IDEMPOTENCY_KEY",
+    "ESCAPEMENT_SCHEDULED_AT",
+    "ESCAPEMENT_TASK_ID",
+    "ESCAPEMENT_TRACEPARENT",
+    "PATH",
+];
+
+#[test]
+fn a_program_finds_no_variable_and_no_descriptor_of_the_nodes() {
+    let development = Development::start_as(|mut command| {
+        command.env("SECRET_OF_THE_NODE", "s3cret").env("PATH", "/usr/bin:/bin:/nodes/own");
+        command
+    });
+    let api = development.api();
+    let found = |program: &str, args: &[&str]| {
+        let mut task = script(program, &manual(), "");
+        task["action"] = json!({ "type": "process", "program": program, "args": args });
+        finished(&api, &task, "succeeded").1
+    };
+    let environment = found("/usr/bin/env", &[]);
+    let mut names: Vec<&str> = environment.iter().filter_map(|line| Some(line.split_once('=')?.0)).collect();
+    names.sort_unstable();
+    assert_eq!(names, VARIABLES, "{environment:?}");
+    assert!(!environment.iter().any(|line| line.contains("s3cret") || line.contains("/nodes/own")));
+    // Its standard three, and the directory that it reads. Whoever runs the tests may have left the node others.
+    assert_eq!(found("/bin/ls", &["/proc/self/fd"]), ["0", "1", "2", "3"]);
+    assert_eq!(found("/usr/bin/readlink", &["/proc/self/fd/0"]), ["/dev/null"]);
+}
+
+#[test]
+fn limits_of_memory_processor_time_and_open_files_hold() {
+    let development = Development::start();
+    let api = development.api();
+    let allocate = "dd if=/dev/zero of=/dev/null bs=200M count=1 2>&1 && echo allocated";
+    let open = "exec 3</dev/null 4</dev/null 5</dev/null 6</dev/null 7</dev/null; echo opened; ulimit -n";
+    for (script, word, enough, too_little) in [
+        (allocate, "allocated", json!({ "memory": "1GiB" }), json!({ "memory": "64MiB" })),
+        (open, "opened", json!({ "open_files": 64 }), json!({ "open_files": 6 })),
+    ] {
+        let (_, written) = ran(&api, script, enough, "succeeded");
+        assert!(written.iter().any(|line| line == word), "{written:?}");
+        let (ended, written) = ran(&api, script, too_little, "failed");
+        assert_eq!(ended["attempts"][0]["failure"]["class"], "exit_code", "{ended}");
+        assert!(!written.iter().any(|line| line == word), "{written:?}");
+    }
+    let (ended, _) = ran(&api, "while :; do :; done", json!({ "cpu_time": "1s" }), "failed");
+    assert_eq!(ended["attempts"][0]["failure"], json!({ "class": "signal", "code": 24 }), "{ended}");
+    assert!(text(&ended, "error").contains("SIGXCPU, for it used up its processor time"), "{ended}");
+    let used = ended["attempts"][0]["cpu_seconds"].as_f64();
+    assert!(used.is_some_and(|seconds| (0.9..2.0).contains(&seconds)), "{ended}");
+    // It hears the first word, and goes on: a second later it hears none.
+    let (ended, _) = ran(&api, "trap : XCPU; while :; do :; done", json!({ "cpu_time": "1s" }), "failed");
+    assert_eq!(ended["attempts"][0]["failure"], json!({ "class": "signal", "code": 9 }), "{ended}");
 }
 
 #[test]
