@@ -1,13 +1,17 @@
 //! Programs: their output, their end, and that nothing of them is left behind.
 
 use std::fs;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
+use rustix::fs::OFlags;
+use rustix::process::Pid;
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{await_status, manual, run, script, with};
+use crate::harness::definitions::{await_status, executions, manual, run, script, with};
 use crate::harness::development::Development;
 use crate::harness::program::watch;
 use crate::harness::wait::{eventually, now_ms, until};
@@ -101,6 +105,64 @@ fn a_timeout_kills_the_whole_process_group() {
     let pids = pids(&development.place());
     await_status(&api, &id, "timed_out");
     until("all of it is gone", || !pids.iter().any(|&pid| lives(pid)));
+}
+
+/// The children of a process, each with its state: a letter.
+fn children(parent: Pid) -> Vec<(u32, char)> {
+    let parent = parent.as_raw_nonzero().to_string();
+    let all = fs::read_dir("/proc").expect("read").flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let child = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+        let state = fields.next()?.chars().next()?;
+        (fields.next()? == parent).then_some((pid, state))
+    };
+    numbers.filter_map(child).collect()
+}
+
+/// Half of them end by themselves, each with a child of its own; the others are cancelled.
+#[test]
+fn a_hundred_programs_at_once_leave_nothing_behind_and_no_zombie() {
+    const PROGRAMS: usize = 100;
+    let development = Development::start();
+    let api = development.api();
+    let [gate, place] = ["gate", "pids"].map(|name| development.place().join(name));
+    fs::create_dir(&place).expect("made");
+    assert!(Command::new("mkfifo").arg(&gate).status().expect("runs").success());
+    let wait = format!(
+        "sleep 300 & echo $! > {0}/$$.new; mv {0}/$$.new {0}/$$; read -r line < {1}; exit 0",
+        place.display(),
+        gate.display()
+    );
+    let task = api.create_id(&with(script("many", &manual(), &wait), json!({ "overlap": "allow" })));
+    let ids: Vec<String> = (0..PROGRAMS).map(|_| run(&api, &task)).collect();
+    let pids: Vec<u32> = eventually("all of them run", || {
+        let names = fs::read_dir(&place).expect("read").flatten();
+        let leaders: Vec<u32> = names.filter_map(|name| name.file_name().to_str()?.parse().ok()).collect();
+        let child =
+            |leader: &u32| fs::read_to_string(place.join(leader.to_string())).ok()?.trim().parse().ok();
+        let children = leaders.iter().filter_map(child).collect::<Vec<u32>>();
+        (children.len() == PROGRAMS).then(|| [leaders, children].concat())
+    });
+    let node = development.node.pid();
+    assert!(pids.iter().all(|&pid| lives(pid)), "all at once");
+    assert_eq!(children(node).iter().filter(|(_, state)| *state != 'Z').count(), PROGRAMS, "their guardians");
+    let (cancelled, others) = ids.split_at(PROGRAMS / 2);
+    for id in cancelled {
+        api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
+    }
+    cancelled.iter().for_each(|id| drop(await_status(&api, id, "cancelled")));
+    until("the others' guardians alone are left", || children(node).len() == others.len());
+    let without_waiting = i32::try_from(OFlags::NONBLOCK.bits()).expect("one bit");
+    until("the others end", || {
+        // Whoever waits at the gate goes on; nobody may wait just now.
+        let _ = fs::File::options().write(true).custom_flags(without_waiting).open(&gate);
+        executions(&api, &task).iter().all(|execution| execution["status"] != "running")
+    });
+    others.iter().for_each(|id| drop(await_status(&api, id, "succeeded")));
+    until("the node has no child, not even a zombie", || children(node).is_empty());
+    assert!(!pids.iter().any(|&pid| lives(pid)), "what ended has left nothing");
 }
 
 #[test]
