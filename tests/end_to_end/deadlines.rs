@@ -4,11 +4,13 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::api::{items, text};
+use crate::harness::api::{Api, items, text};
+use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{await_status, call, execution, manual, run, script, with};
 use crate::harness::development::Development;
+use crate::harness::raw_target::RawTarget;
 use crate::harness::target::Target;
-use crate::harness::wait::{eventually, now_ms, until};
+use crate::harness::wait::{PATIENCE, eventually, now_ms, until};
 
 #[test]
 fn an_execution_that_takes_too_long_in_all_is_cancelled_and_timed_out() {
@@ -88,14 +90,37 @@ fn a_whole_group_has_these_ten_seconds_and_not_its_leader_alone() {
     assert!((1_000..6_000).contains(&took), "all of it is gone, and it took {took} ms");
 }
 
+/// Runs a call that hangs, cancels it by way of the API that is chosen for the attempt's worker, and demands that the target
+/// sees its connection closed within a second.
+#[track_caller]
+fn check_call_is_dropped(api: &Api, by_way_of: impl FnOnce(&str) -> Api) {
+    let (target, told) = RawTarget::silent();
+    let id = run(api, &api.create_id(&call("hanging", &manual(), &target.url())));
+    told.recv_timeout(PATIENCE).expect("the target is called");
+    let running = await_status(api, &id, "running");
+    let way = by_way_of(&text(&running["attempts"][0], "worker"));
+    let start = now_ms();
+    way.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
+    let closed = told.recv_timeout(PATIENCE).expect("its connection is closed");
+    assert!(closed - start < 1_000, "closed after {} ms", closed - start);
+    await_status(api, &id, "cancelled");
+    assert!(now_ms() - start < 1_500, "{} ms", now_ms() - start);
+}
+
 #[test]
 fn a_call_that_hangs_is_dropped_within_a_second() {
-    let (development, target) = (Development::start(), Target::start());
-    let api = development.api();
-    let id = run(&api, &api.create_id(&call("hanging", &manual(), &target.url("/slow/60000"))));
-    until("the target is called", || !target.calls().is_empty());
-    let start = now_ms();
-    api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
-    await_status(&api, &id, "cancelled");
-    assert!(now_ms() - start < 1_000, "{} ms", now_ms() - start);
+    let development = Development::start();
+    check_call_is_dropped(&development.api(), |_| development.api());
+}
+
+#[test]
+fn a_call_is_dropped_also_by_way_of_a_node_that_did_not_make_it() {
+    let cluster = Cluster::start(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    for asked in [leader, follower] {
+        check_call_is_dropped(&cluster.api(asked), |worker| {
+            let elsewhere = cluster.running().into_iter().find(|id| !worker.contains(&id.to_string()));
+            cluster.api(elsewhere.expect("three of them"))
+        });
+    }
 }

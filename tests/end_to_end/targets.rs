@@ -64,6 +64,21 @@ fn a_target_that_hangs_or_drips_costs_no_more_than_the_attempts_time() {
 }
 
 #[test]
+fn a_connection_is_used_again_by_the_next_call() {
+    let development = Development::start();
+    let api = development.api();
+    let target = RawTarget::start(|mut stream| {
+        while read(&mut stream) {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+        }
+    });
+    for _ in 0..2 {
+        ended(&api, &target.url(), "20s", "succeeded");
+    }
+    assert_eq!(target.connections(), 1);
+}
+
+#[test]
 fn a_target_that_breaks_off_or_answers_garbage_is_a_broken_connection_and_is_called_again() {
     let development = Development::start();
     let api = development.api();

@@ -4,6 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+
+use super::wait::now_ms;
 
 /// The target; it listens until the test process ends.
 #[derive(Clone, Debug)]
@@ -27,6 +30,19 @@ impl RawTarget {
             }
         });
         target
+    }
+
+    /// A target that never answers. Tells when it is called, and when that connection is closed, in ms since 1970.
+    pub(crate) fn silent() -> (Self, Receiver<i64>) {
+        let (tell, told) = channel();
+        let target = Self::start(move |mut stream| {
+            read(&mut stream);
+            // The test may be over.
+            let _ = tell.send(now_ms());
+            while read(&mut stream) {}
+            let _ = tell.send(now_ms());
+        });
+        (target, told)
     }
 
     /// A target that reads a request and sends these bytes.
@@ -55,8 +71,8 @@ impl RawTarget {
     }
 }
 
-/// Reads a request with a short body to its end.
-pub(crate) fn read(stream: &mut TcpStream) {
+/// Reads a request with a short body to its end; `false` if there comes none any more.
+pub(crate) fn read(stream: &mut TcpStream) -> bool {
     let mut request = Vec::new();
     let mut buffer = [0; 4_096];
     while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
@@ -66,7 +82,8 @@ pub(crate) fn read(stream: &mut TcpStream) {
         let length =
             head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
         if body.len() >= length.unwrap_or(0) {
-            return;
+            return true;
         }
     }
+    false
 }
