@@ -132,20 +132,14 @@ impl Service {
             let row = self.recorded_execution(caller, index, *id).await?;
             let held = self.parts.machine.read(|replica| {
                 let open = replica.execution(*id)?;
-                let grant = open.grant()?;
-                let until = grant.since.plus(lease.min(open.rules.timeout));
-                let held = (open.definition.clone(), replica.cause_of(open), until);
-                (grant.token == *token).then_some(held)
+                let grant = open.grant().filter(|grant| grant.token == *token)?;
+                let lease = lease.min(open.rules.timeout);
+                Some((open.definition.clone(), replica.cause_of(open), lease, grant.since))
             });
-            let Some((definition, cause, until)) = held else { continue };
-            // Told again under its key, it is what is left; and never more than what is left since it was asked for,
-            // whatever this node's clock says.
-            let took = self.clock().monotonic().saturating_sub(asked);
-            let took = Span(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-            let holds = Span(until.since(self.now()).0.min(lease.0.saturating_sub(took.0)));
-            if holds == Span::ZERO {
+            let Some((definition, cause, lease, since)) = held else { continue };
+            let Some((holds, until)) = self.left_of(caller, (*id, *token), lease, since, asked).await? else {
                 continue;
-            }
+            };
             let payload = match inputs::action_of(definition.open_definition()?, cause.as_deref()) {
                 Ok(Action::Queue { payload, .. }) => payload,
                 Ok(_) => None,
@@ -158,6 +152,30 @@ impl Service {
             told.push(LeasedExecution { row, payload, token: *token, holds, until });
         }
         Ok(told)
+    }
+
+    /// How long a lease holds from now on, and until when; `None` if it has ended.
+    ///
+    /// What was granted just now holds since it was asked for at the latest, whatever this node's clock says. What may be told
+    /// again under its key is known to the leader: whoever asks again lives, and so it is a sign of life.
+    async fn left_of(
+        &self,
+        caller: &Caller,
+        (execution, token): (ExecutionId, u64),
+        lease: Span,
+        since: Timestamp,
+        asked: Duration,
+    ) -> Result<Option<(Span, Timestamp)>, ServiceError> {
+        if caller.idempotency.is_none() {
+            let took = self.clock().monotonic().saturating_sub(asked);
+            let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            return Ok(Some((Span(lease.0.saturating_sub(took)), since.plus(lease))));
+        }
+        match self.heartbeat(caller, execution, token).await {
+            Ok(extension) => Ok(Some((extension.holds.min(lease), extension.until))),
+            Err(ServiceError::Rejected(Rejection::StaleLease) | ServiceError::NoSuchExecution) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Ends an attempt of which its worker is not told.

@@ -56,6 +56,36 @@ async fn a_worker_leases_reports_and_completes() {
     assert_eq!((&done["status"], &done["result"]), (&json!("succeeded"), &json!({ "passed": 10 })));
 }
 
+/// The log has granted it: what this node's clock says must not keep it from its worker.
+#[actix_web::test]
+async fn a_node_whose_clock_is_ahead_tells_all_that_was_leased() {
+    let api = Api::start();
+    api.node.is_ahead(60_000);
+    let task = api.create(queued("early")).await;
+    run(&api, &task).await;
+    let leased = lease(&api, json!({ "worker": "w", "lease": "1s" })).await;
+    assert_eq!((leased.len(), &leased[0]["lease_ms"]), (1, &json!(1_000)));
+    assert_eq!(leased[0]["lease_until"], json!(NOW.plus(Span::seconds(1)).to_string()), "as the leader says");
+}
+
+/// The leader of these tests says thirty seconds to every sign of life.
+#[actix_web::test]
+async fn a_lease_that_is_told_again_is_what_is_left_of_it() {
+    let api = Api::start();
+    let task = api.create(queued("twice")).await;
+    run(&api, &task).await;
+    let body = json!({ "worker": "w", "lease": "1m" });
+    let keyed =
+        Ask::of(Method::POST, "/api/workers/suites/lease").json(&body).header("Idempotency-Key", "k1");
+    let first = api.ask(keyed.clone()).await.expect(200);
+    let again = api.ask(keyed.clone()).await.expect(200);
+    assert_eq!(items(&first)[0]["lease_token"], items(&again)[0]["lease_token"]);
+    assert_eq!(items(&again)[0]["lease_ms"], 30_000);
+    let done = json!({ "lease_token": items(&first)[0]["lease_token"], "outcome": "succeeded" });
+    say(&api, &items(&first)[0], "complete", done).await.expect(200);
+    assert_eq!(items(&api.ask(keyed).await.expect(200)), [] as [Value; 0], "nothing is left");
+}
+
 #[actix_web::test]
 async fn an_empty_queue_is_answered_at_once_unless_the_worker_waits() {
     let api = Api::start();
