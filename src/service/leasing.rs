@@ -93,7 +93,8 @@ impl Service {
         loop {
             let asked = clock.monotonic();
             // Before the leader is asked: what comes in between must not be missed.
-            let mut ticket = self.parts.queues.join(caller.tenant(), &request.queue);
+            let waits = request.wait > Span::ZERO;
+            let ticket = waits.then(|| self.parts.queues.join(caller.tenant(), &request.queue));
             let intent = Intent::Lease {
                 queue: request.queue.clone(),
                 worker: request.worker.clone(),
@@ -111,7 +112,8 @@ impl Service {
                 return self.leased(caller, carried.index, &leased, request.lease, asked).await;
             }
             let left = deadline.saturating_sub(clock.monotonic());
-            if left.is_zero() || tokio::time::timeout(left, ticket.woken()).await.is_err() {
+            let Some(mut ticket) = ticket.filter(|_| !left.is_zero()) else { return Ok(Vec::new()) };
+            if tokio::time::timeout(left, ticket.woken()).await.is_err() {
                 return Ok(Vec::new());
             }
             woken_by = Some(ticket);
