@@ -101,6 +101,22 @@ async fn an_empty_queue_is_answered_at_once_unless_the_worker_waits() {
 }
 
 #[actix_web::test]
+async fn whatever_a_queue_may_be_called_can_be_leased_from() {
+    let api = Api::start();
+    for (name, written) in
+        [("a%b", "a%25b"), ("a+b", "a%2Bb"), ("c++", "c++"), ("%2F", "%252F"), ("a:b?", "a:b%3F")]
+    {
+        let action = json!({ "action": { "type": "queue", "queue": name } });
+        let task = api.create(with(queued("named"), action)).await;
+        run(&api, &task).await;
+        let path = format!("/api/workers/{written}/lease");
+        let leased = api.post(&path, &json!({ "worker": "w" })).await.expect(200);
+        assert_eq!(items(&leased).len(), 1, "{name} as {written}");
+        assert_eq!(api.get(&format!("/api/queues/{written}")).await.expect(200)["running"], 1);
+    }
+}
+
+#[actix_web::test]
 async fn a_worker_that_lies_changes_nothing() {
     let api = Api::start();
     let task = api.create(queued("honest")).await;
@@ -149,6 +165,12 @@ async fn wrong_fields_are_named_and_nothing_is_written() {
     assert_eq!(lease(json!({})).await, ["/worker"]);
     let all = json!({ "worker": "a b", "max": 0, "lease": "1ms", "wait": "2h", "extra": 1 });
     assert_eq!(lease(all).await, ["/worker", "/max", "/lease", "/wait", "/extra"]);
+    let long = format!("/api/workers/{}/lease", "q".repeat(129));
+    for path in ["/api/workers/a%20b/lease", "/api/workers/a%2Fb/lease", &long] {
+        let refused = api.post(path, &json!({})).await;
+        assert_eq!(refused.problem(422, "invalid"), ["", "/worker"], "{path}");
+        assert!(refused.text.contains("a queue's name has 1 to 128 bytes"), "{}", refused.text);
+    }
     let task = api.create(queued("strict")).await;
     let execution = run(&api, &task).await;
     let say = |what: &'static str, body: Value| {
