@@ -457,12 +457,6 @@ fn held_once(world: &World) {
     assert_eq!(world.replica.queue().len(), queued);
 }
 
-fn restored(replica: &Replica) -> Replica {
-    let mut bytes = Vec::new();
-    replica.freeze().write_to(&mut bytes).expect("memory");
-    Replica::restore(&mut bytes.as_slice()).expect("sound")
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
