@@ -15,6 +15,7 @@ mod failures;
 mod fairness;
 mod gates;
 mod leases;
+mod moves;
 mod overlap_and_misfire;
 mod overrides;
 mod placement;
