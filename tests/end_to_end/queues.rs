@@ -7,28 +7,10 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{await_status, execution, manual, noop, refused_tokens, run, with};
+use crate::harness::definitions::{await_status, execution, refused_tokens, run, with};
 use crate::harness::development::Development;
+use crate::harness::outside::{lease, path, queued, reports, succeed};
 use crate::harness::wait::{eventually, millis, now_ms, until};
-
-fn queued(name: &str, queue: &str) -> Value {
-    let action = json!({ "type": "queue", "queue": queue, "payload": { "suite": name } });
-    with(noop(name, &manual()), json!({ "action": action, "overlap": "allow" }))
-}
-
-fn lease(api: &Api, queue: &str, request: &Value) -> Vec<Value> {
-    items(&api.post(&format!("/api/workers/{queue}/lease"), request).expect(200))
-}
-
-fn path(execution: &Value, what: &str) -> String {
-    format!("/api/executions/{}/{what}", text(execution, "id"))
-}
-
-fn succeed(api: &Api, execution: &Value) -> Value {
-    let body =
-        json!({ "lease_token": execution["lease_token"], "outcome": "succeeded", "result": { "passed": 3 } });
-    api.post(&path(execution, "complete"), &body).expect(200)
-}
 
 fn fencing(execution: &Value) -> u64 {
     text(execution, "lease_token").parse().expect("a number, though nobody should rely on it")
@@ -74,6 +56,8 @@ fn a_silent_worker_loses_its_attempt_to_the_next_under_a_higher_token() {
     let second = lease(&api, "flaky", &request("lives")).remove(0);
     assert_eq!(text(&second, "id"), id);
     assert!(fencing(&second) > fencing(&first));
+    let late = millis(&second["attempts"][1]["started_at"]) - millis(&first["lease_until"]);
+    assert!((0..=1_000).contains(&late), "it was granted {late} ms after the end of the first lease");
     let late = json!({ "lease_token": first["lease_token"], "outcome": "succeeded" });
     assert_eq!(api.post(&path(&first, "complete"), &late).status, 409);
     succeed(&api, &second);
@@ -89,6 +73,32 @@ fn a_silent_worker_loses_its_attempt_to_the_next_under_a_higher_token() {
     lease(&api, "flaky", &request("dies"));
     await_status(&api, &id, "lost");
     assert_eq!(lease(&api, "flaky", &json!({ "worker": "lives" })).len(), 0, "never a second attempt");
+}
+
+/// Neither with the token of what it has itself, nor as another tenant's with the right one.
+#[test]
+fn a_worker_that_lies_changes_nothing() {
+    let cluster = Cluster::start(1);
+    let api = cluster.any();
+    let stranger = api.with_token(&cluster.mint("eve", "rival", &["operator"]));
+    let (honest, lying) = (api.create_id(&queued("honest", "one")), api.create_id(&queued("lying", "two")));
+    let (id, _) = (run(&api, &honest), run(&api, &lying));
+    let theirs = lease(&api, "one", &json!({ "worker": "honest" })).remove(0);
+    let own = lease(&api, "two", &json!({ "worker": "liar" })).remove(0);
+    let events = || items(&api.get(&format!("/api/scheduled-tasks/{honest}/events")));
+    let before = events();
+    for (what, said) in reports(&own["lease_token"]) {
+        let refused = api.post(&path(&theirs, what), &said);
+        assert_eq!(refused.status, 409, "{what}: {}", refused.body);
+    }
+    for (what, said) in reports(&theirs["lease_token"]) {
+        let refused = stranger.post(&path(&theirs, what), &said);
+        assert_eq!(refused.status, 404, "{what}: {}", refused.body);
+    }
+    assert_eq!(events(), before);
+    assert_eq!(refused_tokens(&api, &id), [fencing(&own); 2], "what would have changed something is told");
+    assert_eq!(execution(&api, &id)["progress"], Value::Null);
+    assert_eq!(succeed(&api, &theirs)["status"], "succeeded", "its worker has it still");
 }
 
 #[test]
