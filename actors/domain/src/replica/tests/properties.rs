@@ -8,7 +8,7 @@ use super::bounds::{held_in_bounds, in_time, nothing_idles, paused_for_a_cause, 
 use super::moves::{Move, QUEUE, TARGET, first, gate, kind, moves};
 use super::*;
 use crate::command::{Change, LeaseEnd};
-use crate::execution::state::Occurrence;
+use crate::execution::state::{Grant, Occurrence};
 use crate::replica::placement::{BreakerState, next_grant};
 
 struct Player {
@@ -110,12 +110,6 @@ impl Player {
                 let execution = self.pick(*which)?.id;
                 Some(self.world.client_command("acme", Request::CancelExecution { execution }))
             }
-            Move::Lease(most) => {
-                let (queue, worker) = (QUEUE.into(), "w".into());
-                let request =
-                    Request::Lease { queue, worker, most: u32::from(*most), lease: Span::seconds(9) };
-                Some(self.world.client_command("acme", request))
-            }
             _ => None,
         }
     }
@@ -155,19 +149,12 @@ impl Player {
                     3 => AttemptOutcome::HandedBack,
                     _ => failed(),
                 };
-                match grant.of_node() {
-                    Some(worker) => self.report(&open, grant.token, worker, outcome),
-                    None => self.end_outside(open.id, grant.token, outcome),
-                }
+                self.end(&open, &grant, grant.token, outcome)
             }
             Move::StaleReport(which) => {
                 let open = self.pick(*which)?;
                 let grant = open.grant()?.clone();
-                let (token, outcome) = (grant.token - 1, AttemptOutcome::Succeeded(None));
-                match grant.of_node() {
-                    Some(worker) => self.report(&open, token, worker, outcome),
-                    None => self.end_outside(open.id, token, outcome),
-                }
+                self.end(&open, &grant, grant.token - 1, AttemptOutcome::Succeeded(None))
             }
             Move::Join(node) => {
                 self.starts += 1;
@@ -195,7 +182,8 @@ impl Player {
         }
     }
 
-    /// What somebody does to pools, limits, breakers and priorities, and what the wheel does to breakers.
+    /// What somebody does to pools, limits, breakers and priorities, what workers outside take, and what the wheel does to
+    /// breakers.
     fn placing_command_of(&mut self, step: &Move) -> Option<Command> {
         match step {
             Move::PutGate(which, capacity) => {
@@ -212,6 +200,12 @@ impl Player {
             }
             Move::SetBreaker(open) => {
                 let request = Request::SetBreaker { target: TARGET.into(), open: *open };
+                Some(self.world.client_command("acme", request))
+            }
+            Move::Lease(most) => {
+                let (queue, worker) = (QUEUE.into(), "w".into());
+                let request =
+                    Request::Lease { queue, worker, most: u32::from(*most), lease: Span::seconds(9) };
                 Some(self.world.client_command("acme", request))
             }
             Move::BreakersDue => {
@@ -250,6 +244,20 @@ impl Player {
         }
         let waits = |open: &Arc<Execution>| (open.stage.clone(), self.world.replica.queue().waits_for(open));
         panic!("these wait for ever: {:?}", self.world.open().iter().map(waits).collect::<Vec<_>>());
+    }
+
+    /// What is said of an attempt by whoever has it.
+    fn end(
+        &mut self,
+        open: &Execution,
+        grant: &Grant,
+        token: u64,
+        outcome: AttemptOutcome,
+    ) -> Option<Command> {
+        match grant.of_node() {
+            Some(worker) => self.report(open, token, worker, outcome),
+            None => self.end_outside(open.id, token, outcome),
+        }
     }
 
     /// What a worker outside says of its attempt, or what is said of one that is silent.
