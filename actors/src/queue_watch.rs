@@ -1,9 +1,9 @@
 //! Wakes whoever waits for something to come into a queue.
 //!
-//! Ten thousand may wait and cost a place in a row each: an applied entry wakes no more of them than there is to take. Being
-//! woken is a hint, not a grant; who takes what is decided in the log. Absent on purpose: the log, clocks, time-outs.
+//! Ten thousand may wait and cost a place in a row each, under the worker's name: an applied entry wakes no more of them than
+//! there is to take. Being woken is a hint, not a grant; who takes what is decided in the log. Absent on purpose: the log, clocks, time-outs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -17,7 +17,12 @@ use crate::machine::Machine;
 pub type QueueKey = (Arc<str>, Arc<str>);
 
 /// Those who wait at one queue, by the numbers in whose order they came.
-type Row = BTreeMap<u64, oneshot::Sender<()>>;
+type Row = BTreeMap<u64, Waiter>;
+
+struct Waiter {
+    worker: Arc<str>,
+    waker: oneshot::Sender<()>,
+}
 
 #[derive(Default)]
 struct Rows(Mutex<Waiting>);
@@ -58,14 +63,23 @@ impl QueueWatch {
 
     /// Joins the row of a queue. Ask what there is only afterwards, or it may come unseen.
     #[must_use]
-    pub fn join(&self, tenant: &str, queue: &Arc<str>) -> Ticket {
+    pub fn join(&self, tenant: &str, queue: &Arc<str>, worker: &Arc<str>) -> Ticket {
         let key: QueueKey = (tenant.into(), queue.clone());
         let (waker, woken) = oneshot::channel();
+        let waiter = Waiter { worker: worker.clone(), waker };
         let mut waiting = self.0.0.lock();
         waiting.came += 1;
         let number = waiting.came;
-        waiting.rows.entry(key.clone()).or_default().insert(number, waker);
+        waiting.rows.entry(key.clone()).or_default().insert(number, waiter);
         Ticket { key, number, woken, owes: false, rows: self.0.clone() }
+    }
+
+    /// The workers of a tenant that wait on this node, at whatever queue.
+    #[must_use]
+    pub fn waiting(&self, tenant: &str) -> BTreeSet<Arc<str>> {
+        let waiting = self.0.0.lock();
+        let rows = waiting.rows.iter().filter(|((of, _), _)| **of == *tenant);
+        rows.flat_map(|(_, row)| row.values().map(|waiter| waiter.worker.clone())).collect()
     }
 }
 
@@ -101,9 +115,9 @@ impl Rows {
 
 fn wake_first(row: &mut Row, mut most: usize) {
     while most > 0
-        && let Some((_, waker)) = row.pop_first()
+        && let Some((_, waiter)) = row.pop_first()
     {
-        most -= usize::from(waker.send(()).is_ok());
+        most -= usize::from(waiter.waker.send(()).is_ok());
     }
 }
 
@@ -159,10 +173,14 @@ mod tests {
         (QueueWatch(Arc::default()), ("acme".into(), "suites".into()))
     }
 
+    fn join(watch: &QueueWatch, queue: &Arc<str>) -> Ticket {
+        watch.join("acme", queue, &"w".into())
+    }
+
     #[test]
     fn no_more_are_woken_than_there_is_to_take() {
         let (watch, key) = watch();
-        let mut tickets: Vec<Ticket> = (0..3).map(|_| watch.join("acme", &key.1)).collect();
+        let mut tickets: Vec<Ticket> = (0..3).map(|_| join(&watch, &key.1)).collect();
         watch.0.change(&key, |row| wake_first(row, 1));
         let woken = tickets.iter_mut().map(|ticket| ticket.woken().now_or_never().is_some());
         assert_eq!(woken.collect::<Vec<_>>(), [true, false, false], "in the order in which they came");
@@ -171,7 +189,7 @@ mod tests {
     #[test]
     fn whoever_leaves_after_being_woken_lets_the_next_one_know() {
         let (watch, key) = watch();
-        let (first, mut second) = (watch.join("acme", &key.1), watch.join("acme", &key.1));
+        let (first, mut second) = (join(&watch, &key.1), join(&watch, &key.1));
         watch.0.change(&key, |row| wake_first(row, 1));
         assert!(second.woken().now_or_never().is_none());
         drop(first);
@@ -182,13 +200,25 @@ mod tests {
     fn those_who_leave_are_forgotten_whatever_they_waited_at() {
         let (watch, key) = watch();
         for number in 0..1_000 {
-            drop(watch.join("acme", &format!("queue-{number}").into()));
-            drop(watch.join("acme", &key.1));
+            drop(join(&watch, &format!("queue-{number}").into()));
+            drop(join(&watch, &key.1));
         }
-        let (first, _second) = (watch.join("acme", &key.1), watch.join("acme", &key.1));
+        let (first, _second) = (join(&watch, &key.1), join(&watch, &key.1));
         drop(first);
         let rows: Vec<(QueueKey, usize)> =
             watch.0.0.lock().rows.iter().map(|(key, row)| (key.clone(), row.len())).collect();
         assert_eq!(rows, [(key, 1)]);
+    }
+
+    #[test]
+    fn who_waits_is_known_to_the_tenant_whose_queue_it_is() {
+        let (watch, key) = watch();
+        let first = watch.join("acme", &key.1, &"w1".into());
+        let _same = watch.join("acme", &"other".into(), &"w1".into());
+        let _second = watch.join("acme", &key.1, &"w2".into());
+        let _stranger = watch.join("globex", &key.1, &"w3".into());
+        drop(first);
+        let waiting: Vec<Arc<str>> = watch.waiting("acme").into_iter().collect();
+        assert_eq!(waiting, ["w1".into(), "w2".into()]);
     }
 }

@@ -94,7 +94,8 @@ impl Service {
             let asked = clock.monotonic();
             // Before the leader is asked: what comes in between must not be missed.
             let waits = request.wait > Span::ZERO;
-            let ticket = waits.then(|| self.parts.queues.join(caller.tenant(), &request.queue));
+            let join = || self.parts.queues.join(caller.tenant(), &request.queue, &request.worker);
+            let ticket = waits.then(join);
             let intent = Intent::Lease {
                 queue: request.queue.clone(),
                 worker: request.worker.clone(),

@@ -115,6 +115,28 @@ fn a_cancel_reaches_a_worker_with_its_next_sign_of_life() {
     assert_eq!(api.post(&path(&mine, "complete"), &stopped).expect(200)["status"], "cancelled");
 }
 
+#[test]
+fn a_worker_that_waits_is_listed_by_every_node_until_it_leaves() {
+    let cluster = Cluster::start(3);
+    let waits = {
+        let api = cluster.api(1);
+        thread::spawn(move || lease(&api, "suites", &json!({ "worker": "idle", "wait": "60s" })))
+    };
+    let listed = |node: u64| {
+        let workers = items(&cluster.api(node).get("/api/workers"));
+        let running =
+            workers.iter().filter(|worker| worker["id"] == "idle").map(|worker| worker["running"].clone());
+        running.collect::<Vec<_>>()
+    };
+    until("each node lists it", || (1..=3).all(|node| listed(node) == [0]));
+    let api = cluster.api(2);
+    run(&api, &api.create_id(&queued("suite", "suites")));
+    let leased = waits.join().expect("the worker was answered").remove(0);
+    assert_eq!((1..=3).map(listed).collect::<Vec<_>>(), [[1]; 3]);
+    succeed(&api, &leased);
+    assert!((1..=3).all(|node| listed(node).is_empty()), "it asks no more");
+}
+
 /// Forty executions, four workers on two nodes, and the leader dies while they work: each execution is completed by whoever
 /// had it, once.
 #[test]

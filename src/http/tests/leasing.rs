@@ -4,9 +4,11 @@ use actix_web::http::Method;
 use escapement_domain::timestamp::Span;
 use serde_json::{Value, json};
 
-use super::{Api, Ask, items, manual, text, with};
-use crate::security::Role;
+use super::{Api, Ask, SECRET, items, manual, text, with};
+use crate::http::serve;
+use crate::security::{Keys, Role};
 use crate::service::testing::NOW;
+use crate::telemetry::Metrics;
 
 fn queued(name: &str) -> Value {
     let action = json!({ "type": "queue", "queue": "suites", "payload": { "suite": 7 } });
@@ -114,6 +116,38 @@ async fn whatever_a_queue_may_be_called_can_be_leased_from() {
         assert_eq!(items(&leased).len(), 1, "{name} as {written}");
         assert_eq!(api.get(&format!("/api/queues/{written}")).await.expect(200)["running"], 1);
     }
+}
+
+/// The second node, in whose memory nobody waits, is another one behind a socket.
+#[actix_web::test]
+async fn a_worker_that_waits_is_listed_by_every_node() {
+    let (api, other) = (Api::start(), Api::start());
+    let keys = Keys::from_bytes(SECRET).expect("a key");
+    let server = serve(&[([127, 0, 0, 1], 0).into()], api.node.service.clone(), keys, Metrics::new(1), 1);
+    let server = server.expect("a free port");
+    *other.node.cluster.others.lock() = server.addresses().iter().map(ToString::to_string).collect();
+    let waits = lease(&api, json!({ "worker": "idle", "wait": "30s" }));
+    let seen = async {
+        tokio::task::yield_now().await;
+        for (api, path, known) in [
+            (&api, "/api/workers", true),
+            (&api, "/api/workers?consistency=local", true),
+            (&other, "/api/workers", true),
+            (&other, "/api/workers?consistency=local", false),
+        ] {
+            let workers = api.get(path).await.expect(200);
+            let idle = items(&workers).iter().find(|worker| worker["id"] == "idle");
+            assert_eq!(idle.map(|idle| &idle["running"]), known.then_some(&json!(0)), "{path}");
+        }
+        let task = api.create(queued("late")).await;
+        run(&api, &task).await
+    };
+    let (leased, _) = futures::join!(waits, seen);
+    assert_eq!(leased.len(), 1);
+    let workers = api.get("/api/workers").await.expect(200);
+    let busy = items(&workers).iter().filter(|worker| worker["id"] == "idle");
+    assert_eq!(busy.map(|busy| busy["running"].clone()).collect::<Vec<_>>(), [1], "and once");
+    server.stop().await;
 }
 
 #[actix_web::test]
