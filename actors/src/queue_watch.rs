@@ -1,7 +1,8 @@
 //! Wakes whoever waits for something to come into a queue.
 //!
 //! Ten thousand may wait and cost a place in a row each, under the worker's name: an applied entry wakes no more of them than
-//! there is to take. Being woken is a hint, not a grant; who takes what is decided in the log. Absent on purpose: the log, clocks, time-outs.
+//! there is to take. Being woken is a hint, not a grant; who takes what is decided in the log. Absent on purpose: the log,
+//! clocks, time-outs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -279,7 +279,7 @@ fn an_execution_gets_all_of_its_pools_or_none_in_its_turn() {
     await_status(&api, &first, "running");
     for name in ["staging", "licence"] {
         assert_eq!(pool(name, "held_by"), (json!(1), vec![first.clone()]), "all of it");
-        assert_eq!(pool(name, "waiting_by").1, [second.clone()]);
+        assert_eq!(pool(name, "waiting_by").1, vec![second.clone()]);
     }
     cancel(&api, &first);
     await_status(&api, &second, "running");
