@@ -48,7 +48,7 @@ pub struct LeasedExecution {
     pub token: u64,
     /// How long the lease holds from now on, unless the worker shows that it lives; never beyond the attempt's time-out.
     pub holds: Span,
-    /// When it ends, by the leader's clock.
+    /// When it ends, by the leader's clock; of what may be told again under its key, by this node's.
     pub until: Timestamp,
 }
 

@@ -102,6 +102,21 @@ fn a_worker_that_lies_changes_nothing() {
 }
 
 #[test]
+fn a_low_priority_is_leased_after_a_hundred_that_passed_it_over() {
+    let development = Development::start();
+    let api = development.api();
+    let of = |priority: u8| api.create_id(&with(queued("suite", "busy"), json!({ "priority": priority })));
+    let (low, high) = (of(0), of(9));
+    let waits = run(&api, &low);
+    (0..102).for_each(|_| drop(run(&api, &high)));
+    let leased = lease(&api, "busy", &json!({ "worker": "w", "max": 100 }));
+    assert!(leased.len() == 100 && leased.iter().all(|leased| leased["task_id"] == json!(high)));
+    let next = lease(&api, "busy", &json!({ "worker": "w", "max": 3 }));
+    assert_eq!(next.iter().map(|next| text(next, "task_id")).collect::<Vec<_>>(), [low, high.clone(), high]);
+    assert_eq!(text(&next[0], "id"), waits);
+}
+
+#[test]
 fn a_cancel_reaches_a_worker_with_its_next_sign_of_life() {
     let development = Development::start();
     let api = development.api();
