@@ -15,6 +15,7 @@ use escapement_domain::identifier::{ExecutionId, TaskId};
 use escapement_domain::task::action::Action;
 use escapement_domain::task::inputs;
 use escapement_domain::timestamp::{Span, Timestamp};
+use futures::future::try_join_all;
 
 use super::Service;
 use super::caller::{Caller, Consistency};
@@ -110,7 +111,10 @@ impl Service {
                 return Err(ServiceError::broken("a lease was answered with something else"));
             };
             if !leased.is_empty() {
-                return self.leased(caller, carried.index, &leased, request.lease, asked).await;
+                let told = leased
+                    .into_iter()
+                    .map(|attempt| self.leased(caller, carried.index, attempt, request.lease, asked));
+                return Ok(try_join_all(told).await?.into_iter().flatten().collect());
             }
             let left = deadline.saturating_sub(clock.monotonic());
             let Some(mut ticket) = ticket.filter(|_| !left.is_zero()) else { return Ok(Vec::new()) };
@@ -121,40 +125,36 @@ impl Service {
         }
     }
 
-    /// What a worker gets to see of what it leased. What another command has ended meanwhile is left out.
+    /// What a worker gets to see of something that it leased; `None` when another command has ended it meanwhile.
     async fn leased(
         &self,
         caller: &Caller,
         index: u64,
-        leased: &[(ExecutionId, u64)],
+        (id, token): (ExecutionId, u64),
         lease: Span,
         asked: Duration,
-    ) -> Result<Vec<LeasedExecution>, ServiceError> {
-        let mut told = Vec::with_capacity(leased.len());
-        for (id, token) in leased {
-            let row = self.recorded_execution(caller, index, *id).await?;
-            let held = self.parts.machine.read(|replica| {
-                let open = replica.execution(*id)?;
-                let grant = open.grant().filter(|grant| grant.token == *token)?;
-                let lease = lease.min(open.rules.timeout);
-                Some((open.definition.clone(), replica.cause_of(open), lease, grant.since))
-            });
-            let Some((definition, cause, lease, since)) = held else { continue };
-            let Some((holds, until)) = self.left_of(caller, (*id, *token), lease, since, asked).await? else {
-                continue;
-            };
-            let payload = match inputs::action_of(definition.open_definition()?, cause.as_deref()) {
-                Ok(Action::Queue { payload, .. }) => payload,
-                Ok(_) => None,
-                Err(error) => {
-                    let failure = Failure { class: FailureClass::Inputs, ..Failure::new(error.to_string()) };
-                    self.end_unstarted(caller, row.task, (*id, *token), failure).await?;
-                    continue;
-                }
-            };
-            told.push(LeasedExecution { row, payload, token: *token, holds, until });
-        }
-        Ok(told)
+    ) -> Result<Option<LeasedExecution>, ServiceError> {
+        let row = self.recorded_execution(caller, index, id).await?;
+        let held = self.parts.machine.read(|replica| {
+            let open = replica.execution(id)?;
+            let grant = open.grant().filter(|grant| grant.token == token)?;
+            let lease = lease.min(open.rules.timeout);
+            Some((open.definition.clone(), replica.cause_of(open), lease, grant.since))
+        });
+        let Some((definition, cause, lease, since)) = held else { return Ok(None) };
+        let Some((holds, until)) = self.left_of(caller, (id, token), lease, since, asked).await? else {
+            return Ok(None);
+        };
+        let payload = match inputs::action_of(definition.open_definition()?, cause.as_deref()) {
+            Ok(Action::Queue { payload, .. }) => payload,
+            Ok(_) => None,
+            Err(error) => {
+                let failure = Failure { class: FailureClass::Inputs, ..Failure::new(error.to_string()) };
+                self.end_unstarted(caller, row.task, (id, token), failure).await?;
+                return Ok(None);
+            }
+        };
+        Ok(Some(LeasedExecution { row, payload, token, holds, until }))
     }
 
     /// How long a lease holds from now on, and until when; `None` if it has ended.
