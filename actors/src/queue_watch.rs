@@ -1,9 +1,10 @@
 //! Wakes whoever waits for something to come into a queue.
 //!
-//! Ten thousand may wait and cost a place in a row each: an applied entry wakes no more of them than there is to take. Being
-//! woken is a hint, not a grant; who takes what is decided in the log. Absent on purpose: the log, clocks, time-outs.
+//! Ten thousand may wait and cost a place in a row each, under the worker's name: an applied entry wakes no more of them than
+//! there is to take. Being woken is a hint, not a grant; who takes what is decided in the log. Absent on purpose: the log,
+//! clocks, time-outs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -16,8 +17,23 @@ use crate::machine::Machine;
 /// A queue: the tenant's name, and its own.
 pub type QueueKey = (Arc<str>, Arc<str>);
 
+/// Those who wait at one queue, by the numbers in whose order they came.
+type Row = BTreeMap<u64, Waiter>;
+
+struct Waiter {
+    worker: Arc<str>,
+    waker: oneshot::Sender<()>,
+}
+
 #[derive(Default)]
-struct Rows(Mutex<BTreeMap<QueueKey, VecDeque<oneshot::Sender<()>>>>);
+struct Rows(Mutex<Waiting>);
+
+/// Invariant: whoever has left is in no row, and no row is empty.
+#[derive(Default)]
+struct Waiting {
+    rows: BTreeMap<QueueKey, Row>,
+    came: u64,
+}
 
 /// Those who wait for something to come into a queue, on one node. Cheap to clone.
 #[derive(Clone)]
@@ -25,7 +41,7 @@ pub struct QueueWatch(Arc<Rows>);
 
 impl fmt::Debug for QueueWatch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("QueueWatch").field("queues", &self.0.0.lock().len()).finish()
+        formatter.debug_struct("QueueWatch").field("queues", &self.0.0.lock().rows.len()).finish()
     }
 }
 
@@ -48,24 +64,30 @@ impl QueueWatch {
 
     /// Joins the row of a queue. Ask what there is only afterwards, or it may come unseen.
     #[must_use]
-    pub fn join(&self, tenant: &str, queue: &Arc<str>) -> Ticket {
+    pub fn join(&self, tenant: &str, queue: &Arc<str>, worker: &Arc<str>) -> Ticket {
         let key: QueueKey = (tenant.into(), queue.clone());
         let (waker, woken) = oneshot::channel();
-        let mut rows = self.0.0.lock();
-        let row = rows.entry(key.clone()).or_default();
-        // Whoever gave up waiting is mostly at the front.
-        while row.front().is_some_and(oneshot::Sender::is_closed) {
-            row.pop_front();
-        }
-        row.push_back(waker);
-        Ticket { key, woken, owes: false, rows: self.0.clone() }
+        let waiter = Waiter { worker: worker.clone(), waker };
+        let mut waiting = self.0.0.lock();
+        waiting.came += 1;
+        let number = waiting.came;
+        waiting.rows.entry(key.clone()).or_default().insert(number, waiter);
+        Ticket { key, number, woken, owes: false, rows: self.0.clone() }
+    }
+
+    /// The workers of a tenant that wait on this node, at whatever queue.
+    #[must_use]
+    pub fn waiting(&self, tenant: &str) -> BTreeSet<Arc<str>> {
+        let waiting = self.0.0.lock();
+        let rows = waiting.rows.iter().filter(|((of, _), _)| **of == *tenant);
+        rows.flat_map(|(_, row)| row.values().map(|waiter| waiter.worker.clone())).collect()
     }
 }
 
 /// Wakes as many as there is to take; `None` when nobody watches any more.
 fn look(rows: &Weak<Rows>, machine: &Weak<Machine>) -> Option<()> {
     let (rows, machine) = (rows.upgrade()?, machine.upgrade()?);
-    if !rows.0.lock().is_empty() {
+    if !rows.0.lock().rows.is_empty() {
         machine.read(|replica| rows.wake(replica));
     }
     Some(())
@@ -73,7 +95,7 @@ fn look(rows: &Weak<Rows>, machine: &Weak<Machine>) -> Option<()> {
 
 impl Rows {
     fn wake(&self, replica: &Replica) {
-        self.0.lock().retain(|(tenant, queue), row| {
+        self.0.lock().rows.retain(|(tenant, queue), row| {
             let number = replica.tenant_number(tenant);
             let waiting = number.map_or(0, |number| replica.queue().waiting_in(number, queue));
             wake_first(row, waiting);
@@ -81,24 +103,29 @@ impl Rows {
         });
     }
 
-    fn wake_next(&self, key: &QueueKey) {
-        if let Some(row) = self.0.lock().get_mut(key) {
-            wake_first(row, 1);
+    /// Looks at one row, if there is one, and lets it be only while somebody waits there.
+    fn change(&self, key: &QueueKey, change: impl FnOnce(&mut Row)) {
+        let mut waiting = self.0.lock();
+        let Some(row) = waiting.rows.get_mut(key) else { return };
+        change(row);
+        if row.is_empty() {
+            waiting.rows.remove(key);
         }
     }
 }
 
-fn wake_first(row: &mut VecDeque<oneshot::Sender<()>>, mut most: usize) {
+fn wake_first(row: &mut Row, mut most: usize) {
     while most > 0
-        && let Some(waker) = row.pop_front()
+        && let Some((_, waiter)) = row.pop_first()
     {
-        most -= usize::from(waker.send(()).is_ok());
+        most -= usize::from(waiter.waker.send(()).is_ok());
     }
 }
 
 /// A place in the row of a queue. Whoever leaves after being woken and before taking anything lets the next one know.
 pub struct Ticket {
     key: QueueKey,
+    number: u64,
     woken: oneshot::Receiver<()>,
     /// Woken, and not yet known to have taken what there was.
     owes: bool,
@@ -127,9 +154,13 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.owes || self.woken.try_recv().is_ok() {
-            self.rows.wake_next(&self.key);
-        }
+        let Self { key, number, woken, owes, rows } = self;
+        rows.change(key, |row| {
+            row.remove(number);
+            if *owes || woken.try_recv().is_ok() {
+                wake_first(row, 1);
+            }
+        });
     }
 }
 
@@ -139,19 +170,19 @@ mod tests {
 
     use super::*;
 
-    fn row_of(watch: &QueueWatch, key: &QueueKey) -> usize {
-        watch.0.0.lock().get(key).map_or(0, VecDeque::len)
-    }
-
     fn watch() -> (QueueWatch, QueueKey) {
         (QueueWatch(Arc::default()), ("acme".into(), "suites".into()))
+    }
+
+    fn join(watch: &QueueWatch, queue: &Arc<str>) -> Ticket {
+        watch.join("acme", queue, &"w".into())
     }
 
     #[test]
     fn no_more_are_woken_than_there_is_to_take() {
         let (watch, key) = watch();
-        let mut tickets: Vec<Ticket> = (0..3).map(|_| watch.join("acme", &key.1)).collect();
-        watch.0.wake_next(&key);
+        let mut tickets: Vec<Ticket> = (0..3).map(|_| join(&watch, &key.1)).collect();
+        watch.0.change(&key, |row| wake_first(row, 1));
         let woken = tickets.iter_mut().map(|ticket| ticket.woken().now_or_never().is_some());
         assert_eq!(woken.collect::<Vec<_>>(), [true, false, false], "in the order in which they came");
     }
@@ -159,20 +190,36 @@ mod tests {
     #[test]
     fn whoever_leaves_after_being_woken_lets_the_next_one_know() {
         let (watch, key) = watch();
-        let (first, mut second) = (watch.join("acme", &key.1), watch.join("acme", &key.1));
-        watch.0.wake_next(&key);
+        let (first, mut second) = (join(&watch, &key.1), join(&watch, &key.1));
+        watch.0.change(&key, |row| wake_first(row, 1));
         assert!(second.woken().now_or_never().is_none());
         drop(first);
         assert!(second.woken().now_or_never().is_some());
     }
 
     #[test]
-    fn those_who_gave_up_are_forgotten() {
+    fn those_who_leave_are_forgotten_whatever_they_waited_at() {
         let (watch, key) = watch();
-        for _ in 0..1_000 {
-            drop(watch.join("acme", &key.1));
+        for number in 0..1_000 {
+            drop(join(&watch, &format!("queue-{number}").into()));
+            drop(join(&watch, &key.1));
         }
-        let _waiting = watch.join("acme", &key.1);
-        assert_eq!(row_of(&watch, &key), 1);
+        let (first, _second) = (join(&watch, &key.1), join(&watch, &key.1));
+        drop(first);
+        let rows: Vec<(QueueKey, usize)> =
+            watch.0.0.lock().rows.iter().map(|(key, row)| (key.clone(), row.len())).collect();
+        assert_eq!(rows, [(key, 1)]);
+    }
+
+    #[test]
+    fn who_waits_is_known_to_the_tenant_whose_queue_it_is() {
+        let (watch, key) = watch();
+        let first = watch.join("acme", &key.1, &"w1".into());
+        let _same = watch.join("acme", &"other".into(), &"w1".into());
+        let _second = watch.join("acme", &key.1, &"w2".into());
+        let _stranger = watch.join("globex", &key.1, &"w3".into());
+        drop(first);
+        let waiting: Vec<Arc<str>> = watch.waiting("acme").into_iter().collect();
+        assert_eq!(waiting, ["w1".into(), "w2".into()]);
     }
 }

@@ -100,7 +100,10 @@ pub(super) async fn queues(call: Call) -> Answer {
 #[utoipa::path(
     get, path = "/api/queues/{name}", tag = "limits",
     params(("name" = String, Path, description = "The queue"), ("consistency" = Option<String>, Query, description = "`linearizable`, or `local` for what this node has")),
-    responses((status = 200, description = "The queue", body = Queue))
+    responses(
+        (status = 200, description = "The queue", body = Queue),
+        (status = 422, description = "No queue is called so", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
 )]
 pub(super) async fn queue_of(call: Call) -> Answer {
     let mut parameters = call.parameters()?;
@@ -117,6 +120,7 @@ pub(super) async fn queue_of(call: Call) -> Answer {
     responses(
         (status = 200, description = "The queue as it is now", body = Queue),
         (status = 403, description = "It takes an operator", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 422, description = "No queue is called so", body = ProblemBody<'static>, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn pause(call: Call, body: Content) -> Answer {
@@ -130,6 +134,7 @@ pub(super) async fn pause(call: Call, body: Content) -> Answer {
     responses(
         (status = 200, description = "The queue as it is now", body = Queue),
         (status = 403, description = "It takes an operator", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 422, description = "No queue is called so", body = ProblemBody<'static>, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn resume(call: Call, body: Content) -> Answer {

@@ -1,4 +1,5 @@
-//! A question about history that this node does not have yet is put to the nodes that have it.
+//! A question about history that this node does not have yet is put to the nodes that have it, and one that each node answers for
+//! itself to all of them.
 //!
 //! A node that returned by a snapshot completes its history from its peers. Until it has, it sends such questions on, with
 //! the asker's own token, and hands the answer back as it came. A question that was sent on once is not sent on again.
@@ -6,6 +7,7 @@
 //! Only requests without content are sent on, and changes only under a key of their own, which makes them once however often
 //! they arrive.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::body::BoxBody;
@@ -13,7 +15,9 @@ use actix_web::dev::ServiceResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, TRANSFER_ENCODING};
 use actix_web::{HttpRequest, HttpResponse};
-use reqwest::{Client, Response, redirect, retry};
+use futures::future::join_all;
+use reqwest::{Client, RequestBuilder, Response, redirect, retry};
+use serde::Deserialize;
 
 use super::front::CORRELATION_ID;
 use super::problem::Problem;
@@ -26,6 +30,8 @@ const SENT_ON: &str = "Escapement-Sent-On";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a node may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a node may take to answer for itself, where the answer does without it.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// Puts questions to other nodes.
 pub(super) struct Elsewhere {
@@ -69,19 +75,23 @@ impl Elsewhere {
         response
     }
 
+    /// The workers outside the cluster that wait on the nodes that answer at once. What was sent on by a node is not asked of
+    /// others.
+    pub(super) async fn workers(&self, service: &Service, request: &HttpRequest) -> Vec<Arc<str>> {
+        if !may_be_sent_on(request) {
+            return Vec::new();
+        }
+        let asked = service.apis().await.into_iter().map(|api| async move {
+            let answer = self.asking(&api, request)?.timeout(GLANCE).send().await.ok()?;
+            serde_json::from_slice::<Workers>(&answer.bytes().await.ok()?).ok()
+        });
+        let told = join_all(asked).await.into_iter().flatten().flat_map(|workers| workers.items);
+        told.filter(|worker| worker.node.is_none() && worker.running == 0).map(|worker| worker.id).collect()
+    }
+
     /// What a node answers; `None` when it cannot say either.
     async fn ask(&self, api: &str, request: &HttpRequest) -> Option<HttpResponse> {
-        let url = format!("http://{api}{}", request.uri());
-        let method = reqwest::Method::from_bytes(request.method().as_str().as_bytes()).ok()?;
-        let mut asked = self.client.request(method, url).header(SENT_ON, "1");
-        for name in
-            [AUTHORIZATION.as_str(), ACCEPT.as_str(), CORRELATION_ID.as_str(), "traceparent", IDEMPOTENCY_KEY]
-        {
-            if let Some(value) = request.headers().get(name) {
-                asked = asked.header(name, value.as_bytes());
-            }
-        }
-        match asked.send().await {
+        match self.asking(api, request)?.send().await {
             Ok(answer) if answer.status() != reqwest::StatusCode::SERVICE_UNAVAILABLE => {
                 hand_back(answer).await
             }
@@ -92,6 +102,34 @@ impl Elsewhere {
             }
         }
     }
+
+    /// The same request to another node.
+    fn asking(&self, api: &str, request: &HttpRequest) -> Option<RequestBuilder> {
+        let url = format!("http://{api}{}", request.uri());
+        let method = reqwest::Method::from_bytes(request.method().as_str().as_bytes()).ok()?;
+        let mut asked = self.client.request(method, url).header(SENT_ON, "1");
+        for name in
+            [AUTHORIZATION.as_str(), ACCEPT.as_str(), CORRELATION_ID.as_str(), "traceparent", IDEMPOTENCY_KEY]
+        {
+            if let Some(value) = request.headers().get(name) {
+                asked = asked.header(name, value.as_bytes());
+            }
+        }
+        Some(asked)
+    }
+}
+
+/// What is read of a list of workers.
+#[derive(Deserialize)]
+struct Workers {
+    items: Vec<Worker>,
+}
+
+#[derive(Deserialize)]
+struct Worker {
+    id: Arc<str>,
+    node: Option<u64>,
+    running: usize,
 }
 
 /// Whether an answer is another node's, which has its problem already.

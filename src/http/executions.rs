@@ -1,7 +1,7 @@
 //! Calls on executions.
 
-use actix_web::HttpResponse;
 use actix_web::http::header::LOCATION;
+use actix_web::{HttpRequest, HttpResponse, web};
 use escapement_domain::execution::state::Status as DomainStatus;
 use escapement_domain::identifier::ExecutionId;
 
@@ -10,12 +10,13 @@ use super::dto::List;
 use super::dto::execution::{Counts, Execution, LogLine, Status, Worker};
 use super::dto::gate::ExecutionChange;
 use super::following;
+use super::front::Shared;
 use super::problem::{Problem, ProblemBody};
 use super::request::{Call, Content, Parameters};
-use crate::service::Caller;
 use crate::service::executions::LogQuery;
 use crate::service::history::{ExecutionQuery, ExecutionRow, OutputCursor};
 use crate::service::validation::priority;
+use crate::service::{Caller, Consistency};
 
 type Answer = Result<HttpResponse, Problem>;
 
@@ -217,17 +218,22 @@ pub(super) async fn status(call: Call) -> Answer {
     Ok(HttpResponse::Ok().json(Counts::from(call.service.execution_counts(&caller).await?)))
 }
 
-/// Lists the workers and what they hold: every node, and the workers outside the cluster that hold something.
+/// Lists the workers and what they hold: every node, and the workers outside the cluster that hold something or wait for it.
 #[utoipa::path(
     get, path = "/api/workers", tag = "executions",
+    params(("consistency" = Option<String>, Query, description = "`linearizable`, or `local` for what this node has: of workers that wait, those that do so here")),
     responses((status = 200, description = "The workers", body = List<Worker>))
 )]
-pub(super) async fn workers(call: Call) -> Answer {
+pub(super) async fn workers(call: Call, request: HttpRequest, shared: web::Data<Shared>) -> Answer {
     let mut parameters = call.parameters()?;
     let caller = call.reader(&mut parameters);
     parameters.finish()?;
     let nodes = call.service.workers(&caller).await?;
-    let outside = call.service.outside_workers(&caller).await?;
+    let elsewhere = match caller.consistency {
+        Consistency::Linearizable => shared.elsewhere.workers(&call.service, &request).await,
+        Consistency::Local => Vec::new(),
+    };
+    let outside = call.service.outside_workers(&caller, elsewhere).await?;
     let workers = nodes.into_iter().map(Worker::from).chain(outside.into_iter().map(Worker::from));
     Ok(HttpResponse::Ok().json(List::whole(workers.collect::<Vec<_>>())))
 }

@@ -21,7 +21,7 @@ type Answer = Result<HttpResponse, Problem>;
 /// Leases executions from a queue to a worker. With `wait` the call waits for the first of them.
 #[utoipa::path(
     post, path = "/api/workers/{queue}/lease", tag = "workers",
-    params(("queue" = String, Path, description = "The queue's name, as the tasks' action has it"), ("Idempotency-Key" = Option<String>, Header, description = "Names the request for an hour")),
+    params(("queue" = String, Path, description = "The queue's name, as the tasks' action has it; a `%` in it is written `%25`"), ("Idempotency-Key" = Option<String>, Header, description = "Names the request for an hour")),
     request_body = LeaseRequest,
     responses(
         (status = 200, description = "What the worker has now; an empty list when nothing came in time", body = List<Leased>),
@@ -32,7 +32,7 @@ pub(super) async fn lease(call: Call, body: Content) -> Answer {
     call.parameters()?.finish()?;
     let node = call.required_content(&body)?;
     let caller = call.writer(Some(node))?;
-    let request = validation::lease_request(call.segment("queue"), node).map_err(Problem::invalid)?;
+    let request = validation::lease_request(&call.text_segment("queue"), node).map_err(Problem::invalid)?;
     let leased = call.service.lease(&caller, &request).await?;
     let tell =
         |leased: &LeasedExecution| Leased::of(leased, caller.tenant(), call.service.standing(leased.row.id));

@@ -15,6 +15,7 @@ use escapement_domain::identifier::{ExecutionId, TaskId};
 use escapement_domain::task::action::Action;
 use escapement_domain::task::inputs;
 use escapement_domain::timestamp::{Span, Timestamp};
+use futures::future::try_join_all;
 
 use super::Service;
 use super::caller::{Caller, Consistency};
@@ -48,7 +49,7 @@ pub struct LeasedExecution {
     pub token: u64,
     /// How long the lease holds from now on, unless the worker shows that it lives; never beyond the attempt's time-out.
     pub holds: Span,
-    /// When it ends, by the leader's clock.
+    /// When it ends, by the leader's clock; of what may be told again under its key, by this node's.
     pub until: Timestamp,
 }
 
@@ -93,7 +94,9 @@ impl Service {
         loop {
             let asked = clock.monotonic();
             // Before the leader is asked: what comes in between must not be missed.
-            let mut ticket = self.parts.queues.join(caller.tenant(), &request.queue);
+            let waits = request.wait > Span::ZERO;
+            let join = || self.parts.queues.join(caller.tenant(), &request.queue, &request.worker);
+            let ticket = waits.then(join);
             let intent = Intent::Lease {
                 queue: request.queue.clone(),
                 worker: request.worker.clone(),
@@ -108,56 +111,74 @@ impl Service {
                 return Err(ServiceError::broken("a lease was answered with something else"));
             };
             if !leased.is_empty() {
-                return self.leased(caller, carried.index, &leased, request.lease, asked).await;
+                let told = leased
+                    .into_iter()
+                    .map(|attempt| self.leased(caller, carried.index, attempt, request.lease, asked));
+                return Ok(try_join_all(told).await?.into_iter().flatten().collect());
             }
             let left = deadline.saturating_sub(clock.monotonic());
-            if left.is_zero() || tokio::time::timeout(left, ticket.woken()).await.is_err() {
+            let Some(mut ticket) = ticket.filter(|_| !left.is_zero()) else { return Ok(Vec::new()) };
+            if tokio::time::timeout(left, ticket.woken()).await.is_err() {
                 return Ok(Vec::new());
             }
             woken_by = Some(ticket);
         }
     }
 
-    /// What a worker gets to see of what it leased. What another command has ended meanwhile is left out.
+    /// What a worker gets to see of something that it leased; `None` when another command has ended it meanwhile.
     async fn leased(
         &self,
         caller: &Caller,
         index: u64,
-        leased: &[(ExecutionId, u64)],
+        (id, token): (ExecutionId, u64),
         lease: Span,
         asked: Duration,
-    ) -> Result<Vec<LeasedExecution>, ServiceError> {
-        let mut told = Vec::with_capacity(leased.len());
-        for (id, token) in leased {
-            let row = self.recorded_execution(caller, index, *id).await?;
-            let held = self.parts.machine.read(|replica| {
-                let open = replica.execution(*id)?;
-                let grant = open.grant()?;
-                let until = grant.since.plus(lease.min(open.rules.timeout));
-                let held = (open.definition.clone(), replica.cause_of(open), until);
-                (grant.token == *token).then_some(held)
-            });
-            let Some((definition, cause, until)) = held else { continue };
-            // Told again under its key, it is what is left; and never more than what is left since it was asked for,
-            // whatever this node's clock says.
-            let took = self.clock().monotonic().saturating_sub(asked);
-            let took = Span(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-            let holds = Span(until.since(self.now()).0.min(lease.0.saturating_sub(took.0)));
-            if holds == Span::ZERO {
-                continue;
+    ) -> Result<Option<LeasedExecution>, ServiceError> {
+        let row = self.recorded_execution(caller, index, id).await?;
+        let held = self.parts.machine.read(|replica| {
+            let open = replica.execution(id)?;
+            let grant = open.grant().filter(|grant| grant.token == token)?;
+            let lease = lease.min(open.rules.timeout);
+            Some((open.definition.clone(), replica.cause_of(open), lease, grant.since))
+        });
+        let Some((definition, cause, lease, since)) = held else { return Ok(None) };
+        let Some((holds, until)) = self.left_of(caller, (id, token), lease, since, asked).await? else {
+            return Ok(None);
+        };
+        let payload = match inputs::action_of(definition.open_definition()?, cause.as_deref()) {
+            Ok(Action::Queue { payload, .. }) => payload,
+            Ok(_) => None,
+            Err(error) => {
+                let failure = Failure { class: FailureClass::Inputs, ..Failure::new(error.to_string()) };
+                self.end_unstarted(caller, row.task, (id, token), failure).await?;
+                return Ok(None);
             }
-            let payload = match inputs::action_of(definition.open_definition()?, cause.as_deref()) {
-                Ok(Action::Queue { payload, .. }) => payload,
-                Ok(_) => None,
-                Err(error) => {
-                    let failure = Failure { class: FailureClass::Inputs, ..Failure::new(error.to_string()) };
-                    self.end_unstarted(caller, row.task, (*id, *token), failure).await?;
-                    continue;
-                }
-            };
-            told.push(LeasedExecution { row, payload, token: *token, holds, until });
+        };
+        Ok(Some(LeasedExecution { row, payload, token, holds, until }))
+    }
+
+    /// How long a lease holds from now on, and until when; `None` if it has ended.
+    ///
+    /// What was granted just now holds since it was asked for at the latest, whatever this node's clock says. What may be told
+    /// again under its key is known to the leader: whoever asks again lives, and so it is a sign of life.
+    async fn left_of(
+        &self,
+        caller: &Caller,
+        (execution, token): (ExecutionId, u64),
+        lease: Span,
+        since: Timestamp,
+        asked: Duration,
+    ) -> Result<Option<(Span, Timestamp)>, ServiceError> {
+        if caller.idempotency.is_none() {
+            let took = self.clock().monotonic().saturating_sub(asked);
+            let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+            return Ok(Some((Span(lease.0.saturating_sub(took)), since.plus(lease))));
         }
-        Ok(told)
+        match self.heartbeat(caller, execution, token).await {
+            Ok(extension) => Ok(Some((extension.holds.min(lease), extension.until))),
+            Err(ServiceError::Rejected(Rejection::StaleLease) | ServiceError::NoSuchExecution) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Ends an attempt of which its worker is not told.

@@ -68,6 +68,22 @@ impl Clock for TestClock {
     }
 }
 
+/// The clock of this node, which may be ahead of the leader's.
+struct OwnClock {
+    leaders: Arc<TestClock>,
+    ahead: AtomicI64,
+}
+
+impl Clock for OwnClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.leaders.now().0 + self.ahead.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> std::time::Duration {
+        self.leaders.monotonic()
+    }
+}
+
 struct Counting(AtomicU64);
 
 impl Entropy for Counting {
@@ -275,6 +291,7 @@ pub(crate) struct TestNode {
     pub(crate) cluster: Arc<TestCluster>,
     pub(crate) outputs: Arc<TestOutputs>,
     clock: Arc<TestClock>,
+    own_clock: Arc<OwnClock>,
     log: Arc<TestLog>,
     way: Arc<Mutex<Way>>,
     reports: AtomicU64,
@@ -307,19 +324,21 @@ impl TestNode {
             idle: IDLE,
         });
         let (cluster, outputs) = (Arc::<TestCluster>::default(), Arc::<TestOutputs>::default());
+        let own_clock = Arc::new(OwnClock { leaders: clock.clone(), ahead: AtomicI64::new(0) });
         let service = Service::new(ServiceParts {
             machine: machine.clone(),
             queues: QueueWatch::start(&machine),
             log: log.clone(),
             leader: Arc::new(TestLeader { front, machine: machine.clone(), way: way.clone() }),
-            clock: clock.clone(),
+            clock: own_clock.clone(),
             entropy: Arc::new(Counting(AtomicU64::new(1))),
             callbacks: Arc::new(NoTargets),
             read_models: Arc::new(projections),
             outputs: outputs.clone(),
             cluster: cluster.clone(),
         });
-        Self { service, machine, cluster, outputs, clock, log, way, reports: AtomicU64::new(0) }
+        let reports = AtomicU64::new(0);
+        Self { service, machine, cluster, outputs, clock, own_clock, log, way, reports }
     }
 
     pub(crate) fn way_is(&self, way: Way) {
@@ -330,6 +349,11 @@ impl TestNode {
 
     pub(crate) fn advance(&self, millis: i64) {
         self.clock.0.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// This node's clock is so much ahead of the leader's from now on.
+    pub(crate) fn is_ahead(&self, millis: i64) {
+        self.own_clock.ahead.store(millis, Ordering::SeqCst);
     }
 
     pub(crate) fn scheduler(&self, request: Request) -> Answer {

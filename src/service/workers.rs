@@ -39,7 +39,7 @@ pub struct WorkerView {
     pub programs: Option<Vec<Arc<str>>>,
 }
 
-/// A worker outside the cluster that has something.
+/// A worker outside the cluster that has something, or waits for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutsideWorkerView {
     /// What it calls itself.
@@ -109,15 +109,23 @@ impl Service {
         }))
     }
 
-    /// The workers outside the cluster that have something of the caller's tenant, by their names. Those that have nothing are not
-    /// known: they may wait on any node, or not at all.
+    /// The workers outside the cluster that have something of the caller's tenant or wait for it, by their names. Who waits is known
+    /// to the node that it called alone: those who do so on other nodes come with the question.
     ///
     /// # Errors
     /// [`ServiceError`].
-    pub async fn outside_workers(&self, caller: &Caller) -> Result<Vec<OutsideWorkerView>, ServiceError> {
+    pub async fn outside_workers(
+        &self,
+        caller: &Caller,
+        elsewhere: Vec<Arc<str>>,
+    ) -> Result<Vec<OutsideWorkerView>, ServiceError> {
         caller.may(Permission::Read)?;
         self.settle_read(caller.consistency).await?;
         let mut workers = BTreeMap::<Arc<str>, OutsideWorkerView>::new();
+        for name in self.parts.queues.waiting(caller.tenant()).into_iter().chain(elsewhere) {
+            let idle = OutsideWorkerView { name: name.clone(), ..OutsideWorkerView::default() };
+            workers.insert(name, idle);
+        }
         self.parts.machine.read(|replica| {
             let tenant = replica.tenant_number(caller.tenant());
             for open in replica.leased().filter(|open| Some(open.tenant) == tenant) {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::api::{Api, items};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{await_status, every_second, manual, noop, run};
+use crate::harness::outside::reports;
 
 const NOBODY: &str = "01900000-0000-7000-8000-000000000000";
 
@@ -135,7 +136,8 @@ fn two_tenants_do_not_know_of_each_other() {
     await_status(&acme, &id, "succeeded");
     let theirs = other.create_id(&noop("theirs", &every_second()));
     let (path, execution) = (format!("/api/scheduled-tasks/{task}"), format!("/api/executions/{id}"));
-    for (method, place) in [
+    let put = Some(noop("mine", &manual()));
+    let mut calls = [
         ("GET", path.clone()),
         ("PUT", path.clone()),
         ("DELETE", path.clone()),
@@ -149,9 +151,13 @@ fn two_tenants_do_not_know_of_each_other() {
         ("GET", format!("{execution}/logs")),
         ("POST", format!("{execution}/cancel")),
         ("POST", format!("{execution}/retry")),
-    ] {
-        let body = (method == "PUT").then(|| noop("mine", &manual()).to_string());
-        let reply = other.send(method, &place, &[], body.as_deref());
+    ]
+    .map(|(method, place)| (method, place, put.clone().filter(|_| method == "PUT")))
+    .to_vec();
+    calls
+        .extend(reports(&json!("1")).map(|(what, said)| ("POST", format!("{execution}/{what}"), Some(said))));
+    for (method, place, body) in calls {
+        let reply = other.send(method, &place, &[], body.map(|body| body.to_string()).as_deref());
         assert_eq!(reply.status, 404, "{method} {place}: {}", reply.body);
         assert!(!reply.body.contains("secret"));
     }

@@ -9,25 +9,11 @@ use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{
     all_executions, await_count, await_status, call, every_second, execution, executions, manual, noop, run,
-    with,
+    with, worker_of,
 };
 use crate::harness::program::ask;
 use crate::harness::target::{Call, Target};
 use crate::harness::wait::{eventually, instant_in, millis, now_ms, until, within};
-
-/// The node that holds or held the last attempt of an execution.
-fn worker_of(execution: &Value) -> Option<u64> {
-    let worker = &execution["attempts"].as_array()?.last()?["worker"];
-    worker.as_u64().or_else(|| {
-        let digits: String = worker
-            .as_str()?
-            .chars()
-            .skip_while(|c| !c.is_ascii_digit())
-            .take_while(char::is_ascii_digit)
-            .collect();
-        digits.parse().ok()
-    })
-}
 
 /// Demands that what the target saw is at least once under one key each, in order of attempt and token.
 #[track_caller]

@@ -4,8 +4,11 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::{Cluster, Settings};
-use crate::harness::definitions::{await_status, call, execution, manual, noop, run, script, with};
+use crate::harness::definitions::{
+    await_status, call, execution, manual, noop, run, script, with, worker_of,
+};
 use crate::harness::development::Development;
+use crate::harness::outside::{lease, queued, succeed};
 use crate::harness::program::ask;
 use crate::harness::target::Target;
 use crate::harness::wait::{eventually, millis, until};
@@ -198,4 +201,149 @@ fn a_queue_is_paused_and_resumed_on_the_command_line() {
     assert!(listed.contains("drained"), "{listed}");
     ask(&api, &["queue", "resume", "ios"], None).expect(0);
     eventually("no queue is known any more", || items(&api.get("/api/queues")).is_empty().then_some(()));
+}
+
+#[test]
+fn a_limit_on_a_queue_holds_over_all_of_its_workers() {
+    let development = Development::start();
+    let api = development.api();
+    ask(&api, &["limit", "put", "queue", "ios", "--max-concurrent", "1"], None).expect(0);
+    let task = api.create_id(&queued("suite", "ios"));
+    let (first, second) = (run(&api, &task), run(&api, &task));
+    let ids = |leased: &[Value]| leased.iter().map(|leased| text(leased, "id")).collect::<Vec<_>>();
+    let leased = lease(&api, "ios", &json!({ "worker": "w1", "max": 5 }));
+    assert_eq!(ids(&leased), [first]);
+    assert!(lease(&api, "ios", &json!({ "worker": "w2" })).is_empty());
+    let told = text(&execution(&api, &second), "waiting_for");
+    assert!(told.contains("the limit on the queue `ios`"), "{told}");
+    let limit = api.get("/api/limits/queue/ios");
+    assert_eq!((&limit["running"], &limit["waiting"]), (&json!(1), &json!(1)), "{limit}");
+    let elsewhere = run(&api, &api.create_id(&queued("suite", "android")));
+    assert_eq!(ids(&lease(&api, "android", &json!({ "worker": "w2" }))), [elsewhere]);
+    succeed(&api, &leased[0]);
+    assert_eq!(ids(&lease(&api, "ios", &json!({ "worker": "w2" }))), [second]);
+}
+
+#[test]
+fn a_probe_goes_alone_and_one_that_fails_opens_the_breaker_again() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let failing = api.create_id(&guarded("failing", &target.url("/status/503"), "2s"));
+    let slow = api.create_id(&guarded("slow", &target.url("/slow/1500"), "2s"));
+    for _ in 0..2 {
+        await_status(&api, &run(&api, &failing), "failed");
+    }
+    let probe = run(&api, &failing);
+    let waits: Vec<String> = (0..3).map(|_| run(&api, &slow)).collect();
+    await_status(&api, &probe, "failed");
+    assert_eq!(target.calls_to("/status/503").len(), 3, "two that opened it, and one that tried");
+    waits.iter().for_each(|id| drop(await_status(&api, id, "succeeded")));
+    let calls = target.calls_to("/slow/1500");
+    assert_eq!(calls.len(), 3);
+    let alone = calls[1].at_ms - calls[0].at_ms;
+    assert!(alone >= 1_500, "the second call came {alone} ms after the probe, which was not answered yet");
+    let events = items(&api.get("/api/audit/events?limit=1000"));
+    let types = events.iter().map(|event| text(event, "type"));
+    let types: Vec<String> =
+        types.filter_map(|name| Some(name.strip_prefix("Breaker")?.to_owned())).collect();
+    assert_eq!(types, ["Opened", "HalfOpened", "Opened", "HalfOpened", "Closed"]);
+    let metric = |state: &str| {
+        let line = format!("escapement_breakers{{state=\"{state}\"}} 1");
+        until(&line, || api.send("GET", "/metrics", &[], None).body.lines().any(|told| told == line));
+    };
+    metric("closed");
+    ask(&api, &["breaker", "open", &key_of(&target)], None).expect(0);
+    metric("open");
+}
+
+#[test]
+fn an_execution_gets_all_of_its_pools_or_none_in_its_turn() {
+    let development = Development::start();
+    let api = development.api();
+    for pool in ["staging", "licence"] {
+        put(&api, &format!("/api/pools/{pool}"), &json!({ "capacity": 1 }));
+    }
+    let begin =
+        |name: &str, pools: Value| run(&api, &api.create_id(&long(name, json!({ "resources": pools }))));
+    let both = json!({ "staging": 1, "licence": 1 });
+    let holds = begin("holds", json!({ "staging": 1 }));
+    await_status(&api, &holds, "running");
+    let (first, second) = (begin("first", both.clone()), begin("second", both));
+    let pool = |name: &str, of: &str| -> (Value, Vec<String>) {
+        let pool = api.get(&format!("/api/pools/{name}"));
+        let claims = pool[of].as_array().expect("a list");
+        (pool["held"].clone(), claims.iter().map(|claim| text(claim, "execution_id")).collect())
+    };
+    assert_eq!(pool("licence", "waiting_by"), (json!(0), vec![first.clone(), second.clone()]), "none of it");
+    cancel(&api, &holds);
+    await_status(&api, &first, "running");
+    for name in ["staging", "licence"] {
+        assert_eq!(pool(name, "held_by"), (json!(1), vec![first.clone()]), "all of it");
+        assert_eq!(pool(name, "waiting_by").1, vec![second.clone()]);
+    }
+    cancel(&api, &first);
+    await_status(&api, &second, "running");
+}
+
+#[test]
+fn a_pool_is_given_back_by_what_failed_took_too_long_or_is_made_again_later() {
+    let development = Development::start();
+    let api = development.api();
+    put(&api, "/api/pools/staging", &json!({ "capacity": 1 }));
+    let asking = |task: Value| api.create_id(&with(task, json!({ "resources": { "staging": 1 } })));
+    let later = json!({ "retry": { "max_attempts": 2, "initial_delay": "5m" } });
+    for (task, status) in [
+        (script("fails", &manual(), "sleep 0.2; exit 1"), "failed"),
+        (with(script("hangs", &manual(), "sleep 300"), json!({ "timeout": "1s" })), "timed_out"),
+        (with(script("again", &manual(), "sleep 0.2; exit 1"), later), "retrying"),
+    ] {
+        let ends = run(&api, &asking(task));
+        let waits = run(&api, &asking(noop("waits", &manual())));
+        await_status(&api, &waits, "succeeded");
+        assert_eq!(execution(&api, &ends)["status"], status);
+        assert_eq!(api.get("/api/pools/staging")["held"], 0, "{status}");
+    }
+}
+
+#[test]
+fn a_pool_is_given_back_when_the_node_that_holds_it_dies() {
+    let mut cluster = Cluster::start(3);
+    let api = cluster.any();
+    put(&api, "/api/pools/staging", &json!({ "capacity": 1 }));
+    let asking = json!({ "resources": { "staging": 1 }, "delivery": "at_most_once" });
+    let task = api.create_id(&long("holds", asking));
+    let holds = run(&api, &task);
+    let holder = worker_of(&await_status(&api, &holds, "running")).expect("a node");
+    let waits = run(&api, &task);
+    assert_eq!(execution(&api, &waits)["waiting_for"], "it waits for the pool `staging`");
+    cluster.kill(holder);
+    cluster.leader();
+    let api = cluster.any();
+    let lost = await_status(&api, &holds, "lost");
+    assert_eq!(worker_of(&lost), Some(holder), "{lost}");
+    let next = worker_of(&await_status(&api, &waits, "running")).expect("a node");
+    assert_ne!(next, holder);
+    let pool = api.get("/api/pools/staging");
+    assert_eq!((&pool["held"], &pool["held_by"][0]["execution_id"]), (&json!(1), &json!(waits)), "{pool}");
+}
+
+#[test]
+fn what_is_changed_by_hand_is_in_the_audit_log_with_its_author() {
+    let cluster = Cluster::start(1);
+    let api = cluster.any().with_token(&cluster.mint("olga", "acme", &["admin"]));
+    for command in [
+        "pool put staging --capacity 4",
+        "pool delete staging",
+        "limit put label team=qa --max-concurrent 5",
+        "limit delete label team=qa",
+        "queue pause ios",
+        "queue resume ios",
+    ] {
+        ask(&api, &command.split(' ').collect::<Vec<_>>(), None).expect(0);
+    }
+    let events = items(&api.get("/api/audit/events?limit=1000"));
+    let by = events.iter().map(|event| (text(event, "type"), text(event, "actor")));
+    let by: Vec<(String, String)> = by.filter(|(name, _)| name != "CommandAnswered").collect();
+    let expected = ["PoolPut", "PoolDeleted", "LimitPut", "LimitDeleted", "QueuePaused", "QueueResumed"];
+    assert_eq!(by, expected.map(|name| (name.to_owned(), "olga".to_owned())));
 }

@@ -7,28 +7,10 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{await_status, execution, manual, noop, refused_tokens, run, with};
+use crate::harness::definitions::{await_status, execution, refused_tokens, run, with};
 use crate::harness::development::Development;
+use crate::harness::outside::{lease, path, queued, reports, succeed};
 use crate::harness::wait::{eventually, millis, now_ms, until};
-
-fn queued(name: &str, queue: &str) -> Value {
-    let action = json!({ "type": "queue", "queue": queue, "payload": { "suite": name } });
-    with(noop(name, &manual()), json!({ "action": action, "overlap": "allow" }))
-}
-
-fn lease(api: &Api, queue: &str, request: &Value) -> Vec<Value> {
-    items(&api.post(&format!("/api/workers/{queue}/lease"), request).expect(200))
-}
-
-fn path(execution: &Value, what: &str) -> String {
-    format!("/api/executions/{}/{what}", text(execution, "id"))
-}
-
-fn succeed(api: &Api, execution: &Value) -> Value {
-    let body =
-        json!({ "lease_token": execution["lease_token"], "outcome": "succeeded", "result": { "passed": 3 } });
-    api.post(&path(execution, "complete"), &body).expect(200)
-}
 
 fn fencing(execution: &Value) -> u64 {
     text(execution, "lease_token").parse().expect("a number, though nobody should rely on it")
@@ -74,6 +56,8 @@ fn a_silent_worker_loses_its_attempt_to_the_next_under_a_higher_token() {
     let second = lease(&api, "flaky", &request("lives")).remove(0);
     assert_eq!(text(&second, "id"), id);
     assert!(fencing(&second) > fencing(&first));
+    let late = millis(&second["attempts"][1]["started_at"]) - millis(&first["lease_until"]);
+    assert!((0..=1_000).contains(&late), "it was granted {late} ms after the end of the first lease");
     let late = json!({ "lease_token": first["lease_token"], "outcome": "succeeded" });
     assert_eq!(api.post(&path(&first, "complete"), &late).status, 409);
     succeed(&api, &second);
@@ -91,6 +75,47 @@ fn a_silent_worker_loses_its_attempt_to_the_next_under_a_higher_token() {
     assert_eq!(lease(&api, "flaky", &json!({ "worker": "lives" })).len(), 0, "never a second attempt");
 }
 
+/// Neither with the token of what it has itself, nor as another tenant's with the right one.
+#[test]
+fn a_worker_that_lies_changes_nothing() {
+    let cluster = Cluster::start(1);
+    let api = cluster.any();
+    let stranger = api.with_token(&cluster.mint("eve", "rival", &["operator"]));
+    let (honest, lying) = (api.create_id(&queued("honest", "one")), api.create_id(&queued("lying", "two")));
+    let (id, _) = (run(&api, &honest), run(&api, &lying));
+    let theirs = lease(&api, "one", &json!({ "worker": "honest" })).remove(0);
+    let own = lease(&api, "two", &json!({ "worker": "liar" })).remove(0);
+    let events = || items(&api.get(&format!("/api/scheduled-tasks/{honest}/events")));
+    let before = events();
+    for (what, said) in reports(&own["lease_token"]) {
+        let refused = api.post(&path(&theirs, what), &said);
+        assert_eq!(refused.status, 409, "{what}: {}", refused.body);
+    }
+    for (what, said) in reports(&theirs["lease_token"]) {
+        let refused = stranger.post(&path(&theirs, what), &said);
+        assert_eq!(refused.status, 404, "{what}: {}", refused.body);
+    }
+    assert_eq!(events(), before);
+    assert_eq!(refused_tokens(&api, &id), [fencing(&own); 2], "what would have changed something is told");
+    assert_eq!(execution(&api, &id)["progress"], Value::Null);
+    assert_eq!(succeed(&api, &theirs)["status"], "succeeded", "its worker has it still");
+}
+
+#[test]
+fn a_low_priority_is_leased_after_a_hundred_that_passed_it_over() {
+    let development = Development::start();
+    let api = development.api();
+    let of = |priority: u8| api.create_id(&with(queued("suite", "busy"), json!({ "priority": priority })));
+    let (low, high) = (of(0), of(9));
+    let waits = run(&api, &low);
+    (0..102).for_each(|_| drop(run(&api, &high)));
+    let leased = lease(&api, "busy", &json!({ "worker": "w", "max": 100 }));
+    assert!(leased.len() == 100 && leased.iter().all(|leased| leased["task_id"] == json!(high)));
+    let next = lease(&api, "busy", &json!({ "worker": "w", "max": 3 }));
+    assert_eq!(next.iter().map(|next| text(next, "task_id")).collect::<Vec<_>>(), [low, high.clone(), high]);
+    assert_eq!(text(&next[0], "id"), waits);
+}
+
 #[test]
 fn a_cancel_reaches_a_worker_with_its_next_sign_of_life() {
     let development = Development::start();
@@ -103,6 +128,28 @@ fn a_cancel_reaches_a_worker_with_its_next_sign_of_life() {
     assert_eq!(beat["cancel"], true);
     let stopped = json!({ "lease_token": mine["lease_token"], "outcome": "failed", "error": "told to stop" });
     assert_eq!(api.post(&path(&mine, "complete"), &stopped).expect(200)["status"], "cancelled");
+}
+
+#[test]
+fn a_worker_that_waits_is_listed_by_every_node_until_it_leaves() {
+    let cluster = Cluster::start(3);
+    let waits = {
+        let api = cluster.api(1);
+        thread::spawn(move || lease(&api, "suites", &json!({ "worker": "idle", "wait": "60s" })))
+    };
+    let listed = |node: u64| {
+        let workers = items(&cluster.api(node).get("/api/workers"));
+        let running =
+            workers.iter().filter(|worker| worker["id"] == "idle").map(|worker| worker["running"].clone());
+        running.collect::<Vec<_>>()
+    };
+    until("each node lists it", || (1..=3).all(|node| listed(node) == [0]));
+    let api = cluster.api(2);
+    run(&api, &api.create_id(&queued("suite", "suites")));
+    let leased = waits.join().expect("the worker was answered").remove(0);
+    assert_eq!((1..=3).map(listed).collect::<Vec<_>>(), [[1]; 3]);
+    succeed(&api, &leased);
+    assert!((1..=3).all(|node| listed(node).is_empty()), "it asks no more");
 }
 
 /// Forty executions, four workers on two nodes, and the leader dies while they work: each execution is completed by whoever

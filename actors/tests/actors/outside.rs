@@ -127,8 +127,8 @@ fn whoever_waits_for_a_queue_is_woken_by_what_comes_into_it_and_by_nothing_else(
         let cast = waiting(1, Span::hours(1)).await;
         lease(&cast, 1).await;
         let watch = QueueWatch::start(&cast.shared.machine);
-        let mut ticket = watch.join(TENANT, &"suites".into());
-        let mut other = watch.join(TENANT, &"other".into());
+        let mut ticket = watch.join(TENANT, &"suites".into(), &"w1".into());
+        let mut other = watch.join(TENANT, &"other".into(), &"w2".into());
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert!(ticket.woken().now_or_never().is_none());
         // The lease runs out.

@@ -77,6 +77,23 @@ async fn every_fault_of_a_pool_and_of_a_limit_is_named() {
     }
     let wrong = put(&api, "/api/limits/queue/ios", &json!({ "max_concurrent": "2" })).await;
     assert_eq!(wrong.problem(422, "invalid"), ["/max_concurrent"]);
+    for path in ["/api/limits/queue/a%2Fb", "/api/limits/queue/a%20b", "/api/limits/label/team=q%07a"] {
+        assert_eq!(put(&api, path, &most).await.problem(422, "invalid"), [""], "{path}");
+    }
+    for target in ["http:", "http:Runner.example", "queue:a%2Fb", "process:true"] {
+        let path = format!("/api/breakers/{target}");
+        assert_eq!(
+            put(&api, &path, &json!({ "state": "open" })).await.problem(422, "invalid"),
+            [""],
+            "{target}"
+        );
+    }
+    for verb in ["pause", "resume"] {
+        let path = format!("/api/queues/a%2Fb/{verb}");
+        assert_eq!(api.ask(Ask::of(Method::POST, &path)).await.problem(422, "invalid"), [""]);
+    }
+    assert!(items(&api.get("/api/breakers").await.expect(200)).is_empty());
+    assert!(items(&api.get("/api/queues").await.expect(200)).is_empty());
     assert!(items(&api.get("/api/pools").await.expect(200)).is_empty(), "nothing was written");
     assert!(items(&api.get("/api/limits").await.expect(200)).is_empty());
 }

@@ -4,9 +4,11 @@ use actix_web::http::Method;
 use escapement_domain::timestamp::Span;
 use serde_json::{Value, json};
 
-use super::{Api, Ask, items, manual, text, with};
-use crate::security::Role;
+use super::{Api, Ask, SECRET, items, manual, text, with};
+use crate::http::serve;
+use crate::security::{Keys, Role};
 use crate::service::testing::NOW;
+use crate::telemetry::Metrics;
 
 fn queued(name: &str) -> Value {
     let action = json!({ "type": "queue", "queue": "suites", "payload": { "suite": 7 } });
@@ -56,6 +58,36 @@ async fn a_worker_leases_reports_and_completes() {
     assert_eq!((&done["status"], &done["result"]), (&json!("succeeded"), &json!({ "passed": 10 })));
 }
 
+/// The log has granted it: what this node's clock says must not keep it from its worker.
+#[actix_web::test]
+async fn a_node_whose_clock_is_ahead_tells_all_that_was_leased() {
+    let api = Api::start();
+    api.node.is_ahead(60_000);
+    let task = api.create(queued("early")).await;
+    run(&api, &task).await;
+    let leased = lease(&api, json!({ "worker": "w", "lease": "1s" })).await;
+    assert_eq!((leased.len(), &leased[0]["lease_ms"]), (1, &json!(1_000)));
+    assert_eq!(leased[0]["lease_until"], json!(NOW.plus(Span::seconds(1)).to_string()), "as the leader says");
+}
+
+/// The leader of these tests says thirty seconds to every sign of life.
+#[actix_web::test]
+async fn a_lease_that_is_told_again_is_what_is_left_of_it() {
+    let api = Api::start();
+    let task = api.create(queued("twice")).await;
+    run(&api, &task).await;
+    let body = json!({ "worker": "w", "lease": "1m" });
+    let keyed =
+        Ask::of(Method::POST, "/api/workers/suites/lease").json(&body).header("Idempotency-Key", "k1");
+    let first = api.ask(keyed.clone()).await.expect(200);
+    let again = api.ask(keyed.clone()).await.expect(200);
+    assert_eq!(items(&first)[0]["lease_token"], items(&again)[0]["lease_token"]);
+    assert_eq!(items(&again)[0]["lease_ms"], 30_000);
+    let done = json!({ "lease_token": items(&first)[0]["lease_token"], "outcome": "succeeded" });
+    say(&api, &items(&first)[0], "complete", done).await.expect(200);
+    assert_eq!(items(&api.ask(keyed).await.expect(200)), [] as [Value; 0], "nothing is left");
+}
+
 #[actix_web::test]
 async fn an_empty_queue_is_answered_at_once_unless_the_worker_waits() {
     let api = Api::start();
@@ -68,6 +100,54 @@ async fn an_empty_queue_is_answered_at_once_unless_the_worker_waits() {
     };
     let (leased, execution) = futures::join!(waits, comes);
     assert_eq!(leased[0]["id"], execution["id"], "it was woken by what came");
+}
+
+#[actix_web::test]
+async fn whatever_a_queue_may_be_called_can_be_leased_from() {
+    let api = Api::start();
+    for (name, written) in
+        [("a%b", "a%25b"), ("a+b", "a%2Bb"), ("c++", "c++"), ("%2F", "%252F"), ("a:b?", "a:b%3F")]
+    {
+        let action = json!({ "action": { "type": "queue", "queue": name } });
+        let task = api.create(with(queued("named"), action)).await;
+        run(&api, &task).await;
+        let path = format!("/api/workers/{written}/lease");
+        let leased = api.post(&path, &json!({ "worker": "w" })).await.expect(200);
+        assert_eq!(items(&leased).len(), 1, "{name} as {written}");
+        assert_eq!(api.get(&format!("/api/queues/{written}")).await.expect(200)["running"], 1);
+    }
+}
+
+/// The second node, in whose memory nobody waits, is another one behind a socket.
+#[actix_web::test]
+async fn a_worker_that_waits_is_listed_by_every_node() {
+    let (api, other) = (Api::start(), Api::start());
+    let keys = Keys::from_bytes(SECRET).expect("a key");
+    let server = serve(&[([127, 0, 0, 1], 0).into()], api.node.service.clone(), keys, Metrics::new(1), 1);
+    let server = server.expect("a free port");
+    *other.node.cluster.others.lock() = server.addresses().iter().map(ToString::to_string).collect();
+    let waits = lease(&api, json!({ "worker": "idle", "wait": "30s" }));
+    let seen = async {
+        tokio::task::yield_now().await;
+        for (api, path, known) in [
+            (&api, "/api/workers", true),
+            (&api, "/api/workers?consistency=local", true),
+            (&other, "/api/workers", true),
+            (&other, "/api/workers?consistency=local", false),
+        ] {
+            let workers = api.get(path).await.expect(200);
+            let idle = items(&workers).iter().find(|worker| worker["id"] == "idle");
+            assert_eq!(idle.map(|idle| &idle["running"]), known.then_some(&json!(0)), "{path}");
+        }
+        let task = api.create(queued("late")).await;
+        run(&api, &task).await
+    };
+    let (leased, _) = futures::join!(waits, seen);
+    assert_eq!(leased.len(), 1);
+    let workers = api.get("/api/workers").await.expect(200);
+    let busy = items(&workers).iter().filter(|worker| worker["id"] == "idle");
+    assert_eq!(busy.map(|busy| busy["running"].clone()).collect::<Vec<_>>(), [1], "and once");
+    server.stop().await;
 }
 
 #[actix_web::test]
@@ -119,6 +199,12 @@ async fn wrong_fields_are_named_and_nothing_is_written() {
     assert_eq!(lease(json!({})).await, ["/worker"]);
     let all = json!({ "worker": "a b", "max": 0, "lease": "1ms", "wait": "2h", "extra": 1 });
     assert_eq!(lease(all).await, ["/worker", "/max", "/lease", "/wait", "/extra"]);
+    let long = format!("/api/workers/{}/lease", "q".repeat(129));
+    for path in ["/api/workers/a%20b/lease", "/api/workers/a%2Fb/lease", &long] {
+        let refused = api.post(path, &json!({})).await;
+        assert_eq!(refused.problem(422, "invalid"), ["", "/worker"], "{path}");
+        assert!(refused.text.contains("a queue's name has 1 to 128 bytes"), "{}", refused.text);
+    }
     let task = api.create(queued("strict")).await;
     let execution = run(&api, &task).await;
     let say = |what: &'static str, body: Value| {

@@ -52,6 +52,8 @@ const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a program's path.
 const PATH_BYTES_MAX: usize = 4_096;
+/// Which programs tasks may name.
+pub(super) const PROGRAMS_ALLOWED: &str = "an absolute path without `..` is expected, such as /usr/bin/true";
 /// Arguments, or variables, of a program.
 const ARGUMENTS_MAX: usize = 1_024;
 /// Bytes of one argument, or variable, or of what is written to a program.
@@ -128,8 +130,19 @@ fn http(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<HttpAction> {
 
 fn url(field: &Field<'_>, faults: &mut Faults) -> Option<String> {
     let text = field.text(1..=URL_BYTES_MAX, |_| true, "", faults)?;
+    match refused_url(&text) {
+        Some(detail) => {
+            faults.add(&field.pointer, detail);
+            None
+        }
+        None => Some(text),
+    }
+}
+
+/// Why no task may call a URL.
+pub(super) fn refused_url(text: &str) -> Option<String> {
     let what = "an absolute http or https URL such as https://runner.example/suites/7 is expected";
-    let refused = match Url::parse(&text) {
+    match Url::parse(text) {
         Err(error) => Some(format!("{what}: {error}")),
         Ok(url) if !matches!(url.scheme(), "http" | "https") => {
             Some(format!("{what}, not one of scheme `{}`", shown(url.scheme())))
@@ -139,13 +152,6 @@ fn url(field: &Field<'_>, faults: &mut Faults) -> Option<String> {
             Some("white space and control characters are not allowed in a URL".into())
         }
         Ok(_) => None,
-    };
-    match refused {
-        Some(detail) => {
-            faults.add(&field.pointer, detail);
-            None
-        }
-        None => Some(text),
     }
 }
 
@@ -223,9 +229,8 @@ fn process(
 
 fn program(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults) -> Option<String> {
     let program = field.text(1..=PATH_BYTES_MAX, no_nul, " without NUL", faults)?;
-    let folders = program.split('/').collect::<Vec<_>>();
-    if !program.starts_with('/') || folders.contains(&"..") || program.ends_with('/') {
-        faults.add(&field.pointer, "an absolute path without `..` is expected, such as /usr/bin/true");
+    if !is_program(&program) {
+        faults.add(&field.pointer, PROGRAMS_ALLOWED);
         return None;
     }
     if let ProgramsOffered::Listed(listed) = &surroundings.programs
@@ -239,6 +244,12 @@ fn program(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faul
         faults.add(&field.pointer, detail);
     }
     Some(program)
+}
+
+/// Whether a program can be there, wherever.
+pub(super) fn is_program(path: &str) -> bool {
+    let sane = path.len() <= PATH_BYTES_MAX && no_nul(path);
+    sane && path.starts_with('/') && !path.ends_with('/') && !path.split('/').any(|folder| folder == "..")
 }
 
 fn no_nul(text: &str) -> bool {

@@ -1,20 +1,23 @@
 //! Reads pools and limits, and the shares of pools that tasks ask for.
 //!
-//! What is called how, and how much there may be of it. Whether a pool is there is not known here.
+//! What is called how, and how much there may be of it: what no task can name is refused, since it would hold nothing up. Whether a
+//! pool is there is not known here.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use escapement_domain::limits::{CAPACITY_MAX, LABEL_BYTES_MAX, PRIORITY_MAX, RESOURCES_PER_TASK_MAX};
+use escapement_domain::limits::{
+    CAPACITY_MAX, LABEL_BYTES_MAX, PRIORITY_MAX, RESOURCES_PER_TASK_MAX, WORKER_NAME_BYTES_MAX,
+};
 use escapement_domain::replica::placement::Gate;
+use escapement_domain::task::claims;
 
 use super::calendar::{CALENDAR_NAME_BYTES_MAX, NAMES_ALLOWED, is_name, name_of};
 use super::fields::{Fault, Faults, Field};
 use super::nearest::{instead, shown};
+use super::{action, leasing};
 use crate::service::json::Node;
 
-/// Bytes of a queue's name or a target.
-const TARGET_BYTES_MAX: usize = 1_024;
 /// The kinds of limits.
 const KINDS: [&str; 3] = ["label", "queue", "tenant"];
 /// What is answered of a pool or a limit, may be sent back, and means nothing.
@@ -47,13 +50,13 @@ pub fn pool(name: &str) -> Result<Gate, Fault> {
 /// # Errors
 /// What is allowed.
 pub fn limit(kind: &str, name: &str, tenant: &str) -> Result<Gate, Fault> {
-    let wrong = |detail: String| Err(Fault { pointer: String::new(), detail });
     match kind {
         "label" => match name.split_once('=') {
-            Some((label, value)) if !label.is_empty() && value.len().max(label.len()) <= LABEL_BYTES_MAX => {
-                Ok(Gate::Label(name.into()))
-            }
-            _ => wrong("the limit on a label is named `label=value`, such as `team=qa`".into()),
+            Some((label, value)) if is_label(label, value) => Ok(Gate::Label(name.into())),
+            _ => wrong(format!(
+                "the limit on a label is named `label=value`, such as `team=qa`, each of at most {LABEL_BYTES_MAX} bytes \
+                 without control characters"
+            )),
         },
         "queue" => queue(name).map(Gate::Queue),
         "tenant" if name == tenant => Ok(Gate::Tenant),
@@ -62,12 +65,21 @@ pub fn limit(kind: &str, name: &str, tenant: &str) -> Result<Gate, Fault> {
     }
 }
 
+fn is_label(name: &str, value: &str) -> bool {
+    let plain = |text: &str| text.len() <= LABEL_BYTES_MAX && !text.chars().any(char::is_control);
+    !name.is_empty() && plain(name) && plain(value)
+}
+
 /// The name of a queue.
 ///
 /// # Errors
 /// What is allowed.
 pub fn queue(name: &str) -> Result<Arc<str>, Fault> {
-    named("a queue's name", name)
+    if (1..=WORKER_NAME_BYTES_MAX).contains(&name.len()) && leasing::is_name(name) {
+        return Ok(name.into());
+    }
+    let allowed = leasing::NAMES_ALLOWED;
+    wrong(format!("a queue's name has 1 to {WORKER_NAME_BYTES_MAX} bytes{allowed}"))
 }
 
 /// The target of a breaker, such as `http:runner.example`.
@@ -75,20 +87,37 @@ pub fn queue(name: &str) -> Result<Arc<str>, Fault> {
 /// # Errors
 /// What is allowed.
 pub fn target(name: &str) -> Result<Arc<str>, Fault> {
-    let sort = name.split_once(':').map_or(name, |(sort, _)| sort);
-    if matches!(sort, "http" | "process" | "queue") && sort != name || name == "builtin" {
-        return named("a target", name);
+    match name.split_once(':') {
+        Some(("http", host)) => {
+            let url = format!("http://{host}/");
+            if let Some(detail) = action::refused_url(&url) {
+                return wrong(format!(
+                    "`http:` is followed by a host, such as `runner.example:8080`: {detail}"
+                ));
+            }
+            if claims::host(&url) != host {
+                let told = "by its host, in lower case, with its port if the URLs have one";
+                return wrong(format!(
+                    "the target of HTTP calls is told {told}: `http:{}`",
+                    claims::host(&url)
+                ));
+            }
+        }
+        Some(("process", program)) if !action::is_program(program) => {
+            return wrong(format!("`process:` is followed by a program: {}", action::PROGRAMS_ALLOWED));
+        }
+        Some(("queue", name)) => drop(queue(name)?),
+        Some(("process", _)) => {}
+        None if name == "builtin" => {}
+        _ => {
+            let sorts = "`http:` and a host, `process:` and a program, `queue:` and a queue, or `builtin`";
+            return wrong(format!("a target is {sorts}"));
+        }
     }
-    let detail =
-        "a target is `http:` and a host, `process:` and a program, `queue:` and a queue, or `builtin`";
-    Err(Fault { pointer: String::new(), detail: detail.into() })
+    Ok(name.into())
 }
 
-fn named(what: &str, name: &str) -> Result<Arc<str>, Fault> {
-    if (1..=TARGET_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control) {
-        return Ok(name.into());
-    }
-    let detail = format!("{what} has 1 to {TARGET_BYTES_MAX} bytes without control characters");
+fn wrong<T>(detail: String) -> Result<T, Fault> {
     Err(Fault { pointer: String::new(), detail })
 }
 
@@ -177,7 +206,11 @@ mod tests {
             ("label", "team", "`team=qa`"),
             ("tenant", "other", "`acme`"),
             ("tennant", "acme", "did you mean `tenant`?"),
-            ("queue", "", "1 to 1024 bytes"),
+            ("queue", "", "1 to 128 bytes"),
+            ("queue", "a b", "without spaces"),
+            ("queue", "a/b", "without spaces and `/`"),
+            ("label", "team=q\u{7}a", "without control characters"),
+            ("label", "te\nam=qa", "without control characters"),
         ] {
             let fault = limit(kind, name, "acme").expect_err("wrong");
             assert!(fault.detail.contains(detail), "{}", fault.detail);
@@ -186,11 +219,38 @@ mod tests {
 
     #[test]
     fn a_target_is_of_a_sort() {
-        for name in ["http:runner.example:8080", "process:/usr/bin/true", "queue:ios", "builtin"] {
+        for name in [
+            "http:runner.example:8080",
+            "http:[::1]:9",
+            "process:/usr/bin/true",
+            "process:/opt/a:b",
+            "queue:ios",
+            "queue:a:b%",
+            "builtin",
+        ] {
             assert_eq!(target(name), Ok(name.into()));
         }
-        for name in ["", "http", "runner.example", "ftp:x"] {
+        for name in ["", "http", "runner.example", "ftp:x", "builtin:", "builtin:noop"] {
             assert!(target(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_no_task_can_call_is_no_target() {
+        for (name, allowed) in [
+            ("http:", "followed by a host"),
+            ("http:Runner.example", "`http:runner.example`"),
+            ("http:runner.example/suites", "`http:runner.example`"),
+            ("http:ann@runner.example", "`http:runner.example`"),
+            ("http:a b", "followed by a host"),
+            ("process:", "an absolute path"),
+            ("process:true", "an absolute path"),
+            ("process:/usr/../bin/true", "an absolute path"),
+            ("queue:", "1 to 128 bytes"),
+            ("queue:a/b", "without spaces and `/`"),
+        ] {
+            let fault = target(name).expect_err(name);
+            assert!(fault.detail.contains(allowed), "{name}: {}", fault.detail);
         }
     }
 }

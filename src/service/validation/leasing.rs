@@ -12,6 +12,7 @@ use escapement_domain::task::sealed::Sealed;
 use escapement_domain::timestamp::Span;
 
 use super::fields::{Fault, Faults, Field, Fields};
+use super::gate;
 use crate::executor::LeaseToken;
 use crate::service::json::Node;
 use crate::service::leasing::{LeaseRequest, ProgressReport};
@@ -40,13 +41,14 @@ pub struct Completion {
 /// Every fault, at least one.
 pub fn lease_request(queue: &str, node: Node<'_>) -> Result<LeaseRequest, Vec<Fault>> {
     read(node, "a lease", |fields, faults| {
+        let queue = gate::queue(queue).map_err(|fault| faults.add(&fault.pointer, fault.detail));
         let worker = fields.required("worker", faults).and_then(|field| name(&field, faults));
         let most = LEASES_PER_COMMAND_MAX as u64;
         let most = fields.read("max", faults, |field, faults| field.integer(1..=most, faults));
         let lease = fields.read("lease", faults, |field, faults| field.span(LEASE_MIN..=LEASE_MAX, faults));
         let wait = fields.read("wait", faults, |field, faults| field.span(Span::ZERO..=WAIT_MAX, faults));
         Some(LeaseRequest {
-            queue: queue.into(),
+            queue: queue.ok()?,
             worker: worker?.into(),
             most: most.and_then(|most| u32::try_from(most).ok()).unwrap_or(1),
             lease: lease.unwrap_or(LEASE_DEFAULT),
@@ -120,10 +122,17 @@ pub fn completion(node: Node<'_>) -> Result<Completion, Vec<Fault>> {
     })
 }
 
-/// Whether a worker or a queue can be called so: `what` says which can.
+/// What workers and queues may be called, beside how long.
+pub(super) const NAMES_ALLOWED: &str = " of printable ASCII without spaces and `/`";
+
+/// Whether workers and queues may be called so, as far as its length goes.
+pub(super) fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+}
+
+/// Reads what a worker or a queue is called.
 pub(super) fn name(field: &Field<'_>, faults: &mut Faults) -> Option<String> {
-    let sane = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
-    field.text(1..=WORKER_NAME_BYTES_MAX, sane, " of printable ASCII without spaces and `/`", faults)
+    field.text(1..=WORKER_NAME_BYTES_MAX, is_name, NAMES_ALLOWED, faults)
 }
 
 fn result(field: &Field<'_>, faults: &mut Faults) -> Option<Sealed> {

@@ -100,3 +100,17 @@ pub(crate) fn refused_tokens(api: &Api, execution: &str) -> Vec<u64> {
     let of_execution = refused.filter(|event| event["data"]["execution_id"] == execution);
     of_execution.map(|event| event["data"]["fencing_token"].as_u64().expect("a number")).collect()
 }
+
+/// The node that holds or held the last attempt of an execution.
+pub(crate) fn worker_of(execution: &Value) -> Option<u64> {
+    let worker = &execution["attempts"].as_array()?.last()?["worker"];
+    worker.as_u64().or_else(|| {
+        let digits: String = worker
+            .as_str()?
+            .chars()
+            .skip_while(|c| !c.is_ascii_digit())
+            .take_while(char::is_ascii_digit)
+            .collect();
+        digits.parse().ok()
+    })
+}

@@ -67,8 +67,9 @@ pub fn target(action: &Action) -> Arc<str> {
     }
 }
 
-/// The host of a URL with its port, if it names one.
-fn host(url: &str) -> String {
+/// The host of a URL with its port, if it names one, as breakers name it.
+#[must_use]
+pub fn host(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);

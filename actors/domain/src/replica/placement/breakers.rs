@@ -14,6 +14,8 @@ pub struct Breaker {
     pub failures: u32,
     /// When the state last changed.
     pub changed_at: Timestamp,
+    /// When an attempt failed last while it was called, or when it was first heard of.
+    pub failed_at: Timestamp,
 }
 
 /// Whether a target is called.
@@ -47,7 +49,7 @@ impl BreakerState {
 
 impl Breaker {
     pub(super) fn new(at: Timestamp) -> Self {
-        Self { state: BreakerState::Closed, failures: 0, changed_at: at }
+        Self { state: BreakerState::Closed, failures: 0, changed_at: at, failed_at: at }
     }
 
     /// Whether an attempt may be granted.
@@ -58,8 +60,8 @@ impl Breaker {
         }
     }
 
-    /// Whether it says no more than that nothing was heard of the target.
-    pub(super) fn at_rest(&self) -> bool {
-        self.state == BreakerState::Closed && self.failures == 0
+    /// How readily it is forgotten for another: the least goes first, and none goes whose target is not called.
+    pub(super) fn worth(&self) -> Option<(bool, Timestamp)> {
+        (self.state == BreakerState::Closed).then_some((self.failures > 0, self.failed_at))
     }
 }

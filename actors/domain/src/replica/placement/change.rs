@@ -178,20 +178,22 @@ impl Queue {
         let Some(target) = target_of(execution) else { return };
         self.change(execution.tenant, |party| match party.breakers.get_mut(&target) {
             Some(known) if known.state == BreakerState::Closed => {
-                known.failures = if answered { 0 } else { known.failures.saturating_add(1) };
+                if answered {
+                    known.failures = 0;
+                } else {
+                    (known.failures, known.failed_at) = (known.failures.saturating_add(1), at);
+                }
             }
             Some(_) => {}
             None if answered => {}
             None => {
                 if party.breakers.len() >= BREAKERS_MAX {
-                    let rests = |(_, known): &(&Arc<str>, &Breaker)| known.at_rest();
-                    let Some((oldest, _)) =
-                        party.breakers.iter().filter(rests).min_by_key(|(_, known)| known.changed_at)
-                    else {
-                        return;
-                    };
-                    let oldest = oldest.clone();
-                    party.breakers.remove(&oldest);
+                    // Whatever failed the longest ago makes room, so that whoever fails now is counted.
+                    let known = party.breakers.iter();
+                    let known = known.filter_map(|(target, known)| Some((known.worth()?, target)));
+                    let Some((_, least)) = known.min() else { return };
+                    let least = least.clone();
+                    party.breakers.remove(&least);
                 }
                 party.breakers.insert(target, Breaker { failures: 1, ..Breaker::new(at) });
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::breakers::{Breaker, BreakerState};
 use super::gates::{Gate, Stock};
-use super::shares::{LEVELS, Share};
+use super::shares::{LEVELS, Passed, Share};
 use super::tracks::{Door, Side, Track, TrackKey};
 use crate::execution::state::Execution;
 use crate::identifier::{ExecutionId, TaskId};
@@ -24,6 +24,8 @@ pub(super) struct Party {
     pub(super) gates: BTreeMap<Gate, Stock>,
     pub(super) breakers: BTreeMap<Arc<str>, Breaker>,
     pub(super) paused: BTreeSet<Arc<str>>,
+    /// What was passed over in queues of workers outside the cluster; of no queue in which nothing waits.
+    pub(super) passed: BTreeMap<Arc<str>, Passed>,
     pub(super) shares: [Share; LEVELS],
     pub(super) waiting: [usize; LEVELS],
     pub(super) tracks: BTreeMap<TrackKey, Track>,
@@ -137,6 +139,9 @@ impl Party {
                     }
                 }
             }
+        }
+        if track_ended {
+            self.forget_if_empty(&key.requirement);
         }
         if another {
             self.touch(key);
@@ -359,6 +364,11 @@ impl Party {
             return 0;
         }
         self.tracks_of(lane).filter(|(_, track)| track.may_go()).map(|(_, track)| track.length).sum()
+    }
+
+    /// How many executions of a lane wait, whether they may go or not.
+    pub(super) fn waiting_in(&self, lane: &LaneKey) -> usize {
+        self.tracks_of(lane).map(|(_, track)| track.length).sum()
     }
 
     fn tracks_of<'a>(&'a self, lane: &'a LaneKey) -> impl Iterator<Item = (&'a TrackKey, &'a Track)> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::breakers::Breaker;
 use super::gates::{Gate, Stock, StoredStock};
 use super::party::{Party, is_outside, level_of, takes_a_slot};
-use super::shares::{LEVELS, Rounds, Share};
+use super::shares::{LEVELS, Passed, Rounds, Share};
 use super::worker::{Condition, Workers};
 use crate::command::Offers;
 use crate::execution::state::Execution;
@@ -45,6 +45,8 @@ pub struct Kept {
     gates: Vec<((TenantId, Gate), StoredStock)>,
     breakers: Vec<((TenantId, Arc<str>), Breaker)>,
     paused: Vec<(TenantId, Arc<str>)>,
+    /// By tenant and queue of workers outside the cluster.
+    passed: Vec<((TenantId, Arc<str>), Passed)>,
 }
 
 impl Queue {
@@ -101,8 +103,10 @@ impl Queue {
         party.hold(execution);
         party.granted(execution);
         if takes_a_slot(execution) {
-            self.rounds.granted(level, &self.waiting);
+            self.rounds.passed.granted(level, &self.waiting);
             party.shares[usize::from(level)].since = self.rounds.last();
+        } else {
+            party.taken(execution);
         }
         self.move_seats(tenant, level);
         self.seat(tenant);
@@ -191,8 +195,10 @@ impl Queue {
         let open: Vec<(&Requirement, &Lane, W)> = occupied
             .filter_map(|(requirement, lane)| Some((requirement, lane, free(requirement)?)))
             .collect();
-        let level =
-            self.rounds.level(|level| open.iter().any(|(_, lane, _)| !lane.levels[level].is_empty()))?;
+        let level = self
+            .rounds
+            .passed
+            .level(|level| open.iter().any(|(_, lane, _)| !lane.levels[level].is_empty()))?;
         let firsts = || {
             open.iter().filter_map(|(requirement, lane, worker)| {
                 lane.levels[level].first().map(|(share, tenant)| (*share, *tenant, *requirement, *worker))
@@ -234,6 +240,7 @@ impl Queue {
             gates: Vec::new(),
             breakers: Vec::new(),
             paused: Vec::new(),
+            passed: Vec::new(),
         };
         for (tenant, party) in &self.parties {
             for (level, (share, waiting)) in (0_u8..).zip(party.shares.iter().zip(party.waiting)) {
@@ -247,6 +254,9 @@ impl Queue {
                 party.breakers.iter().map(|(target, known)| ((*tenant, target.clone()), known.clone()));
             kept.breakers.extend(breakers);
             kept.paused.extend(party.paused.iter().map(|queue| (*tenant, queue.clone())));
+            let passed =
+                party.passed.iter().map(|(queue, passed)| ((*tenant, queue.clone()), passed.clone()));
+            kept.passed.extend(passed);
         }
         kept
     }
@@ -281,6 +291,9 @@ impl Queue {
             if let Some(party) = queue.parties.get_mut(&tenant) {
                 party.shares[usize::from(level)].since = since;
             }
+        }
+        for ((tenant, name), passed) in kept.passed {
+            queue.parties.entry(tenant).or_default().passed.insert(name, passed);
         }
         let tenants: Vec<TenantId> = queue.parties.keys().copied().collect();
         for tenant in tenants {

@@ -22,13 +22,38 @@ pub(super) struct Share {
     pub(super) since: u64,
 }
 
+/// By level, the highest priority first: grants to higher priorities since its last one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Passed([u32; LEVELS]);
+
+impl Passed {
+    /// Notes a grant at a level; `waiting` says how many wait at each.
+    pub(super) fn granted(&mut self, level: u8, waiting: &[usize; LEVELS]) {
+        let level = usize::from(level);
+        for (passed, waiting) in self.0.iter_mut().zip(waiting).skip(level + 1) {
+            *passed = if *waiting == 0 { 0 } else { (*passed + 1).min(PASSED_MAX) };
+        }
+        self.0[level] = 0;
+    }
+
+    /// The level whose turn it is, of those of which something may go.
+    pub(super) fn level(&self, may_go: impl Fn(usize) -> bool) -> Option<usize> {
+        let overdue = (0..LEVELS).find(|level| self.0[*level] >= PASSED_MAX && may_go(*level));
+        overdue.or_else(|| (0..LEVELS).find(|level| may_go(*level)))
+    }
+
+    /// Whether it says no more than that nothing was passed over.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.0.iter().all(|passed| *passed == 0)
+    }
+}
+
 /// The rounds of the tenants and what was passed over, by priority.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rounds {
     /// Counts grants and arrivals.
     clock: u64,
-    /// By level, the highest priority first: grants to higher priorities since its last one.
-    passed: [u32; LEVELS],
+    pub(super) passed: Passed,
 }
 
 impl Rounds {
@@ -36,20 +61,5 @@ impl Rounds {
     pub(super) fn last(&mut self) -> u64 {
         self.clock += 1;
         self.clock
-    }
-
-    /// Notes a grant at a level; `waiting` says how many wait at each.
-    pub(super) fn granted(&mut self, level: u8, waiting: &[usize; LEVELS]) {
-        let level = usize::from(level);
-        for (passed, waiting) in self.passed.iter_mut().zip(waiting).skip(level + 1) {
-            *passed = if *waiting == 0 { 0 } else { (*passed + 1).min(PASSED_MAX) };
-        }
-        self.passed[level] = 0;
-    }
-
-    /// The level whose turn it is, of those of which something may go.
-    pub(super) fn level(&self, may_go: impl Fn(usize) -> bool) -> Option<usize> {
-        let overdue = (0..LEVELS).find(|level| self.passed[*level] >= PASSED_MAX && may_go(*level));
-        overdue.or_else(|| (0..LEVELS).find(|level| may_go(*level)))
     }
 }

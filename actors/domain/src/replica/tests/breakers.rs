@@ -1,6 +1,7 @@
 //! Circuit breakers: when a target is called no more, who tries it, and when it is called again.
 
 use super::*;
+use crate::limits::BREAKERS_MAX;
 use crate::replica::placement::{BreakerState, WaitsFor};
 use crate::task::action::{Completion, HttpAction};
 use crate::task::definition::CircuitBreaker;
@@ -177,4 +178,32 @@ fn an_execution_whose_time_is_over_says_nothing_of_its_target() {
     assert_eq!(world.names(), ["TaskTimedOut"]);
     assert_eq!(state(&world), BreakerState::Closed);
     assert_eq!(world.replica.queue().breaker(world.tenant(), TARGET), None, "nothing was heard of it");
+}
+
+#[test]
+fn when_too_many_targets_have_failed_the_one_that_did_so_the_longest_ago_is_forgotten() {
+    let mut world = World::with_worker(1);
+    let target = |id: usize| format!("http:runner-{id}.example");
+    let fail = |world: &mut World, id: usize| {
+        let task = TaskId(id as u128 + 1);
+        if world.replica.task(world.tenant(), task).is_none() {
+            let Action::Http(call) = guarded(1).action else { panic!("a call") };
+            let call = HttpAction { url: format!("https://runner-{id}.example"), ..call };
+            world.create(task.0, &Definition { action: Action::Http(call), ..guarded(1) }, None);
+        }
+        world.client(Request::RunTask { task }).expect("runs");
+        let execution = world.only_open().id;
+        world.report(execution, failed()).expect("heard");
+        world.records.clear();
+        world.now += 1;
+    };
+    world.client(Request::PauseQueue { queue: "none".into(), paused: true }).expect("the tenant is heard of");
+    (0..BREAKERS_MAX).for_each(|id| fail(&mut world, id));
+    fail(&mut world, 0);
+    let of = |world: &World, id: usize| world.replica.queue().breaker(world.tenant(), &target(id)).cloned();
+    fail(&mut world, BREAKERS_MAX);
+    assert_eq!(of(&world, BREAKERS_MAX).map(|known| known.failures), Some(1), "who fails now is counted");
+    assert_eq!(of(&world, 0).map(|known| known.failures), Some(2), "it failed just now");
+    assert_eq!(of(&world, 1), None);
+    assert_eq!(world.replica.queue().breakers_of(world.tenant()).count(), BREAKERS_MAX);
 }

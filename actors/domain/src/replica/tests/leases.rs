@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::command::LeaseEnd;
-use crate::replica::placement::Gate;
+use crate::replica::placement::{Gate, PASSED_MAX};
 
 const LEASE: Span = Span::seconds(30);
 
@@ -186,9 +186,7 @@ fn a_cancelled_lease_ends_as_cancelled_whatever_its_worker_says() {
 fn leases_survive_a_snapshot() {
     let (mut world, _) = world_with(&queued(), 2);
     lease(&mut world, "suites", "w", 1);
-    let mut bytes = Vec::new();
-    world.replica.freeze().write_to(&mut bytes).expect("written");
-    let restored = Replica::restore(&mut bytes.as_slice()).expect("read");
+    let restored = restored(&world.replica);
     assert_eq!(restored.state_hash(), world.replica.state_hash());
     assert_eq!(restored.leased().count(), 1);
     assert_eq!(restored.queue().len(), 1);
@@ -235,6 +233,70 @@ fn the_highest_priority_is_leased_first() {
     let leased = lease(&mut world, "suites", "w", 10);
     let tasks = leased.iter().map(|(id, _)| world.replica.execution(*id).expect("open").task.0);
     assert_eq!(tasks.collect::<Vec<_>>(), [2, 3, 1]);
+}
+
+/// Queues one execution of a task and lets whoever is next in the queue be done with; says whose it was.
+fn run_and_serve(world: &mut World, task: TaskId) -> TaskId {
+    world.client(Request::RunTask { task }).expect("queued");
+    serve(world)
+}
+
+fn serve(world: &mut World) -> TaskId {
+    let leased = lease(world, "suites", "w", 1)[0];
+    let task = world.replica.execution(leased.0).expect("open").task;
+    complete(world, leased, AttemptOutcome::Succeeded(None)).expect("heard");
+    task
+}
+
+#[test]
+fn a_priority_that_was_passed_over_in_its_queue_often_enough_is_leased_next() {
+    let mut world = World::with_worker(8);
+    let [low, high, elsewhere] =
+        [(1, 0, "suites"), (2, 9, "suites"), (3, 0, "other")].map(|(id, priority, queue)| {
+            let action = Action::Queue { queue: queue.into(), payload: None };
+            world.create(id, &Definition { action, priority, ..queued() }, None)
+        });
+    for task in [low, low, elsewhere] {
+        world.client(Request::RunTask { task }).expect("queued");
+    }
+    for _ in 0..PASSED_MAX / 2 {
+        assert_eq!(run_and_serve(&mut world, high), high);
+    }
+    // Nobody who comes back with a snapshot begins to count anew.
+    world.replica = restored(&world.replica);
+    for _ in 0..PASSED_MAX / 2 {
+        assert_eq!(run_and_serve(&mut world, high), high);
+    }
+    assert_eq!(run_and_serve(&mut world, high), low);
+    assert_eq!(serve(&mut world), high, "and then not again at once");
+    for _ in 1..PASSED_MAX {
+        assert_eq!(run_and_serve(&mut world, high), high);
+    }
+    assert_eq!(run_and_serve(&mut world, high), low);
+    assert_eq!(lease(&mut world, "other", "w", 1).len(), 1, "what waits elsewhere was not concerned");
+}
+
+#[test]
+fn what_was_passed_over_in_a_queue_is_forgotten_with_the_last_that_waits_there() {
+    let mut world = World::with_worker(8);
+    let [low, high] =
+        [(1, 0), (2, 9)].map(|(id, priority)| world.create(id, &Definition { priority, ..queued() }, None));
+    world.client(Request::RunTask { task: low }).expect("queued");
+    for _ in 0..3 {
+        run_and_serve(&mut world, high);
+    }
+    let waits = world.only_open().id;
+    world.client(Request::CancelExecution { execution: waits }).expect("cancelled");
+    world.client(Request::RunTask { task: low }).expect("queued");
+    for _ in 0..PASSED_MAX {
+        assert_eq!(run_and_serve(&mut world, high), high);
+    }
+    assert_eq!(run_and_serve(&mut world, high), low);
+    let folded = world.records.iter().fold(Replica::default(), |mut replica, record| {
+        replica.evolve(record);
+        replica
+    });
+    assert_eq!(folded.state_hash(), world.replica.state_hash());
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod failures;
 mod fairness;
 mod gates;
 mod leases;
+mod moves;
 mod overlap_and_misfire;
 mod overrides;
 mod placement;
@@ -254,4 +255,11 @@ pub(super) fn failed() -> AttemptOutcome {
 
 pub(super) fn status_of_last(world: &World, task: TaskId) -> Option<Status> {
     world.task(task).last_execution.map(|last| last.status)
+}
+
+/// The state as it comes back from a snapshot.
+pub(super) fn restored(replica: &Replica) -> Replica {
+    let mut bytes = Vec::new();
+    replica.freeze().write_to(&mut bytes).expect("memory");
+    Replica::restore(&mut bytes.as_slice()).expect("sound")
 }

@@ -5,121 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::bounds::{held_in_bounds, in_time, nothing_idles, paused_for_a_cause, probed_once};
+use super::moves::{Move, QUEUE, TARGET, first, gate, kind, moves};
 use super::*;
-use crate::command::Change;
-use crate::execution::state::Occurrence;
-use crate::replica::placement::{BreakerState, Gate, next_grant};
-use crate::task::definition::CircuitBreaker;
-
-/// The target of every task here.
-const TARGET: &str = "builtin";
-
-#[derive(Clone, Debug)]
-enum Move {
-    Create(u8, u8),
-    Pause(u8),
-    Resume(u8),
-    Update(u8),
-    Delete(u8),
-    Run(u8),
-    Fire(u8, i16),
-    Repeat,
-    Report(u8, u8),
-    StaleReport(u8),
-    Cancel(u8),
-    Join(u8),
-    Lose(u8),
-    Waits,
-    Continue,
-    Change(u8, u8),
-    FireMoved(u8),
-    MissMoved(u8),
-    Backfill(u8, u8),
-    CancelBackfill(u8),
-    Publish(u8),
-    PutGate(u8, u8),
-    DeleteGate(u8),
-    SetPriority(u8, u8),
-    SetBreaker(bool),
-    BreakersDue,
-    Restore,
-    Later(u16),
-}
-
-fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let one = prop_oneof![
-        1 => (0..6_u8, any::<u8>()).prop_map(|(id, kind)| Move::Create(id, kind)),
-        1 => (0..6_u8).prop_map(Move::Pause),
-        1 => (0..6_u8).prop_map(Move::Resume),
-        1 => (0..6_u8).prop_map(Move::Update),
-        1 => (0..6_u8).prop_map(Move::Delete),
-        1 => (0..6_u8).prop_map(Move::Run),
-        4 => (0..6_u8, -50..400_i16).prop_map(|(id, shift)| Move::Fire(id, shift)),
-        2 => Just(Move::Repeat),
-        4 => (any::<u8>(), 0..5_u8).prop_map(|(which, how)| Move::Report(which, how)),
-        1 => any::<u8>().prop_map(Move::StaleReport),
-        1 => any::<u8>().prop_map(Move::Cancel),
-        1 => (0..3_u8).prop_map(Move::Join),
-        1 => (0..3_u8).prop_map(Move::Lose),
-        2 => Just(Move::Waits),
-        1 => Just(Move::Continue),
-        2 => (0..6_u8, any::<u8>()).prop_map(|(id, how)| Move::Change(id, how)),
-        2 => (0..6_u8).prop_map(Move::FireMoved),
-        1 => (0..6_u8).prop_map(Move::MissMoved),
-        1 => (0..6_u8, 1..6_u8).prop_map(|(id, many)| Move::Backfill(id, many)),
-        1 => (0..6_u8).prop_map(Move::CancelBackfill),
-        2 => (0..2_u8).prop_map(Move::Publish),
-        3 => (0..3_u8, 0..4_u8).prop_map(|(which, capacity)| Move::PutGate(which, capacity)),
-        1 => (0..3_u8).prop_map(Move::DeleteGate),
-        1 => (any::<u8>(), 0..10_u8).prop_map(|(which, priority)| Move::SetPriority(which, priority)),
-        1 => any::<bool>().prop_map(Move::SetBreaker),
-        2 => Just(Move::BreakersDue),
-        1 => Just(Move::Restore),
-        3 => (0..2_000_u16).prop_map(Move::Later),
-    ];
-    proptest::collection::vec(one, 1..120)
-}
-
-fn kind(kind: u8) -> Definition {
-    let overlaps =
-        [Overlap::Skip, Overlap::QueueOne, Overlap::QueueAll, Overlap::CancelRunning, Overlap::Allow];
-    let trigger = match kind & 12 {
-        12 => super::events::on_finished(&[("/n", if kind & 2 == 0 { "0" } else { "1.0" })]),
-        _ => definition().trigger,
-    };
-    Definition {
-        trigger,
-        overlap: overlaps[kind as usize % 5],
-        delivery: if kind & 8 == 0 { Delivery::AtLeastOnce } else { Delivery::AtMostOnce },
-        retry: Retry { max_attempts: 1 + u32::from(kind % 3), ..Retry::DEFAULT },
-        priority: kind % 10,
-        resources: (kind & 16 != 0)
-            .then(|| ("staging".into(), 1 + u32::from(kind % 2)))
-            .into_iter()
-            .collect(),
-        labels: (kind & 32 != 0).then(|| ("team".into(), "qa".into())).into_iter().collect(),
-        max_concurrent: (kind & 64 != 0).then_some(1),
-        circuit_breaker: (kind & 128 != 0)
-            .then_some(CircuitBreaker { failure_threshold: 2, open_for: Span::seconds(1) }),
-        execution_timeout: (kind & 16 != 0).then_some(Span(3_000)),
-        queue_timeout: (kind & 32 != 0).then_some(Span(700)),
-        pause_after_failures: (kind & 64 != 0).then_some(2),
-        ..definition()
-    }
-}
-
-/// The first instant of a task that has instants.
-fn first(definition: &Definition, at: i64) -> Option<i64> {
-    Rules::of(definition).listens.is_none().then_some(at)
-}
-
-fn gate(which: u8) -> Gate {
-    match which {
-        0 => Gate::Pool("staging".into()),
-        1 => Gate::Label("team=qa".into()),
-        _ => Gate::Tenant,
-    }
-}
+use crate::command::{Change, LeaseEnd};
+use crate::execution::state::{Grant, Occurrence};
+use crate::replica::placement::{BreakerState, next_grant};
 
 struct Player {
     world: World,
@@ -259,12 +149,12 @@ impl Player {
                     3 => AttemptOutcome::HandedBack,
                     _ => failed(),
                 };
-                self.report(&open, grant.token, grant.of_node()?, outcome)
+                self.end(&open, &grant, grant.token, outcome)
             }
             Move::StaleReport(which) => {
                 let open = self.pick(*which)?;
                 let grant = open.grant()?.clone();
-                self.report(&open, grant.token - 1, grant.of_node()?, AttemptOutcome::Succeeded(None))
+                self.end(&open, &grant, grant.token - 1, AttemptOutcome::Succeeded(None))
             }
             Move::Join(node) => {
                 self.starts += 1;
@@ -292,7 +182,8 @@ impl Player {
         }
     }
 
-    /// What somebody does to pools, limits, breakers and priorities, and what the wheel does to breakers.
+    /// What somebody does to pools, limits, breakers and priorities, what workers outside take, and what the wheel does to
+    /// breakers.
     fn placing_command_of(&mut self, step: &Move) -> Option<Command> {
         match step {
             Move::PutGate(which, capacity) => {
@@ -309,6 +200,12 @@ impl Player {
             }
             Move::SetBreaker(open) => {
                 let request = Request::SetBreaker { target: TARGET.into(), open: *open };
+                Some(self.world.client_command("acme", request))
+            }
+            Move::Lease(most) => {
+                let (queue, worker) = (QUEUE.into(), "w".into());
+                let request =
+                    Request::Lease { queue, worker, most: u32::from(*most), lease: Span::seconds(9) };
                 Some(self.world.client_command("acme", request))
             }
             Move::BreakersDue => {
@@ -328,9 +225,10 @@ impl Player {
     /// Lets everything end that is open: enough of everything, and nobody in the way.
     fn drain(&mut self) {
         self.world.join((NodeId(9), Incarnation(u128::MAX)), 8);
-        for step in [Move::PutGate(0, 4), Move::PutGate(1, 1), Move::PutGate(2, 1), Move::SetBreaker(false)] {
-            self.play(&step);
+        for (which, capacity) in [(0, 4), (1, 1), (2, 1), (3, 1)] {
+            self.play(&Move::PutGate(which, capacity));
         }
+        self.play(&Move::SetBreaker(false));
         for _ in 0..1_000 {
             let open = self.world.open();
             if open.is_empty() {
@@ -339,12 +237,42 @@ impl Player {
             self.world.now += 600_000;
             self.play(&Move::Waits);
             self.play(&Move::Continue);
+            self.play(&Move::Lease(100));
             for which in 0..u8::try_from(open.len()).unwrap_or(u8::MAX) {
                 self.play(&Move::Report(which, 0));
             }
         }
         let waits = |open: &Arc<Execution>| (open.stage.clone(), self.world.replica.queue().waits_for(open));
         panic!("these wait for ever: {:?}", self.world.open().iter().map(waits).collect::<Vec<_>>());
+    }
+
+    /// What is said of an attempt by whoever has it.
+    fn end(
+        &mut self,
+        open: &Execution,
+        grant: &Grant,
+        token: u64,
+        outcome: AttemptOutcome,
+    ) -> Option<Command> {
+        match grant.of_node() {
+            Some(worker) => self.report(open, token, worker, outcome),
+            None => self.end_outside(open.id, token, outcome),
+        }
+    }
+
+    /// What a worker outside says of its attempt, or what is said of one that is silent.
+    fn end_outside(
+        &mut self,
+        execution: ExecutionId,
+        token: u64,
+        outcome: AttemptOutcome,
+    ) -> Option<Command> {
+        if matches!(outcome, AttemptOutcome::Succeeded(_) | AttemptOutcome::Failed(_)) {
+            let request = Request::CompleteAttempt { execution, token, outcome };
+            return Some(self.world.client_command("acme", request));
+        }
+        let timed_out = outcome == AttemptOutcome::TimedOut;
+        self.scheduler(Request::EndLeases(vec![LeaseEnd { execution, token, timed_out }]))
     }
 
     fn report(
@@ -451,16 +379,11 @@ fn held_once(world: &World) {
         }
     }
     let running = world.open().iter().filter(|open| open.grant().is_some()).count();
-    assert_eq!(held, running);
+    assert_eq!(held + world.replica.leased().count(), running);
+    assert!(world.replica.leased().all(|open| open.grant().is_some_and(|grant| grant.of_node().is_none())));
     let queued =
         world.open().iter().filter(|open| open.stage == crate::execution::state::Stage::Queued).count();
     assert_eq!(world.replica.queue().len(), queued);
-}
-
-fn restored(replica: &Replica) -> Replica {
-    let mut bytes = Vec::new();
-    replica.freeze().write_to(&mut bytes).expect("memory");
-    Replica::restore(&mut bytes.as_slice()).expect("sound")
 }
 
 proptest! {
@@ -481,6 +404,11 @@ proptest! {
                 next_grant(restored.queue(), restored.workers()),
                 next_grant(player.world.replica.queue(), player.world.replica.workers())
             );
+            let next_outside = |replica: &Replica| {
+                let tenant = replica.tenant_number("acme")?;
+                replica.queue().next_of(tenant, &QUEUE.into())
+            };
+            prop_assert_eq!(next_outside(&restored), next_outside(&player.world.replica));
             backfilled_in_bounds(&player.world);
             events_are_kept(&player.world);
         }
