@@ -16,6 +16,8 @@ use super::wait::now_ms;
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) at_ms: i64,
+    /// When it was answered, if it was.
+    pub(crate) answered_ms: Option<i64>,
     pub(crate) method: String,
     pub(crate) path: String,
     headers: BTreeMap<String, String>,
@@ -101,14 +103,14 @@ impl Target {
         let mut reader = BufReader::new(stream);
         while let Some(call) = read(&mut reader) {
             let (path, key) = (call.path.clone(), call.headers.get("idempotency-key").cloned());
-            let earlier = {
+            let (place, earlier) = {
                 let mut calls = self.lock();
                 let same = |other: &&Call| {
                     other.path == path && other.headers.get("idempotency-key") == key.as_ref()
                 };
                 let earlier = calls.iter().filter(same).count();
                 calls.push(call);
-                earlier
+                (calls.len() - 1, earlier)
             };
             let (status, headers) = answer(&path, earlier);
             let body = match status {
@@ -120,6 +122,7 @@ impl Target {
             if writer.write_all(answer.as_bytes()).is_err() {
                 return;
             }
+            self.lock()[place].answered_ms = Some(now_ms());
         }
     }
 }
@@ -157,5 +160,5 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Call> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let body = String::from_utf8_lossy(&body).into_owned();
-    Some(Call { at_ms: now_ms(), method, path, headers, body })
+    Some(Call { at_ms: now_ms(), answered_ms: None, method, path, headers, body })
 }
