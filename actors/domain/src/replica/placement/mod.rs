@@ -32,7 +32,6 @@ pub use self::waits::WaitsFor;
 pub use self::worker::{Condition, Worker, Workers};
 
 use crate::identifier::{ExecutionId, Incarnation, NodeId};
-use crate::planted::{self, Bug};
 use crate::task::rules::Requirement;
 
 /// Says which execution is granted next, and to whom; `None` when nobody can take anything.
@@ -51,7 +50,8 @@ fn free_worker(workers: &Workers, requirement: &Requirement) -> Option<(NodeId, 
         .iter()
         .filter(|(_, worker)| worker.free() > 0 && worker.offers.meet(requirement))
         .max_by(|(left_key, left), (right_key, right)| {
-            if planted::has(Bug::HashOrder) {
+            #[cfg(feature = "planted")]
+            if crate::planted::has(crate::planted::Bug::HashOrder) {
                 return hashed(left_key).cmp(&hashed(right_key));
             }
             left.free().cmp(&right.free()).then_with(|| right_key.cmp(left_key))
@@ -60,6 +60,7 @@ fn free_worker(workers: &Workers, requirement: &Requirement) -> Option<(NodeId, 
 }
 
 /// Where a hash map of this process would have a key.
+#[cfg(feature = "planted")]
 fn hashed(key: &(NodeId, Incarnation)) -> u64 {
     use std::hash::BuildHasher;
     std::hash::RandomState::new().hash_one(key)
