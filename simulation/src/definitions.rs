@@ -79,6 +79,39 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
     definition
 }
 
+/// Draws a definition that runs only when somebody asks for it.
+pub fn draw_idle(chance: &mut Chance, now: Timestamp) -> Definition {
+    Definition { trigger: Trigger::Manual, ..draw(chance, now, false) }
+}
+
+/// Draws a definition that [`is_plain`], and that makes good whatever it missed.
+pub fn draw_plain(chance: &mut Chance, now: Timestamp) -> Definition {
+    let anchor = chance.per_mille(500).then(|| Timestamp(now.0 + chance.around(60_000)));
+    let behaviour = Behaviour { takes_ms: chance.between(5, HELD_UP_MS), fails_per_mille: 0 };
+    Definition {
+        trigger: Trigger::Interval { every: Span(chance.between(3_000, 15_000)), anchor },
+        action: call(behaviour),
+        timeout: Span::minutes(5),
+        retry: Retry::NONE,
+        circuit_breaker: None,
+        misfire: Misfire {
+            policy: MisfirePolicy::RunAll,
+            grace: Span::minutes(10),
+            window: Span::minutes(10),
+        },
+        overlap: Overlap::Allow,
+        delivery: Delivery::AtLeastOnce,
+        resources: BTreeMap::new(),
+        jitter: Span::ZERO,
+        calendars: Vec::new(),
+        start_at: None,
+        end_at: None,
+        max_runs: None,
+        max_concurrent: None,
+        ..draw(chance, now, false)
+    }
+}
+
 /// Lets a definition run after some of these tasks, now and then.
 pub fn let_follow(definition: &mut Definition, chance: &mut Chance, tasks: &[TaskId]) {
     if tasks.is_empty() || !chance.per_mille(200) {
@@ -248,6 +281,10 @@ fn action(chance: &mut Chance, behaviour: Behaviour) -> Action {
         let payload = behaviour.text().map(|text| format!("\"{text}\""));
         return Action::Queue { queue: QUEUE.into(), payload };
     }
+    call(behaviour)
+}
+
+fn call(behaviour: Behaviour) -> Action {
     Action::Http(HttpAction {
         method: "POST".into(),
         url: "https://target.example/".into(),
@@ -274,4 +311,11 @@ pub fn is_plain(definition: &Definition) -> bool {
         && definition.resources.is_empty()
         && definition.circuit_breaker.is_none()
         && definition.max_concurrent.is_none()
+}
+
+/// Whether a task runs for every instant, however long nobody was there to run it.
+#[must_use]
+pub fn makes_good(definition: &Definition) -> bool {
+    let Misfire { policy, window, .. } = definition.misfire;
+    policy == MisfirePolicy::RunAll && window >= Span::minutes(10)
 }

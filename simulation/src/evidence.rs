@@ -6,13 +6,16 @@ use std::fmt;
 use escapement::service::TaskState;
 use escapement_domain::command::Change;
 use escapement_domain::identifier::{CommandId, ExecutionId, NodeId, TaskId};
-use escapement_domain::record::Record;
+use escapement_domain::record::{Hash, Record};
 use escapement_domain::replica::Replica;
 use escapement_domain::schedule::calendar::Calendar;
 use escapement_domain::task::definition::Definition;
 use escapement_domain::timestamp::Timestamp;
 
 use crate::profile::Settings;
+
+/// Records of a task that a client reads at once.
+pub const EVENTS_READ: usize = 50;
 
 /// One thing that must not be.
 #[derive(Clone, Debug)]
@@ -66,13 +69,15 @@ pub enum Wish {
     Publish(u64),
     /// How a task stands.
     Read(TaskId),
+    /// What happened to a task.
+    ReadEvents(TaskId),
 }
 
 impl Wish {
     /// Whether it changes anything.
     #[must_use]
     pub fn writes(&self) -> bool {
-        !matches!(self, Self::Read(_))
+        !matches!(self, Self::Read(_) | Self::ReadEvents(_))
     }
 
     /// How many entries of the log may carry it out; none says how many for a bulk in parts.
@@ -106,6 +111,8 @@ pub enum Done {
     Execution(ExecutionId),
     /// An event is in the log.
     Published(CommandId),
+    /// These records, by their place in the tenant's chain, with their hashes, are the first of a task's.
+    Events(Vec<(u64, Hash)>),
     /// It is gone.
     Gone,
     /// It is as was wanted.
@@ -221,8 +228,12 @@ pub struct Counts {
     pub added: u64,
     /// Members removed.
     pub removed: u64,
-    /// Changes of the leader.
+    /// Times that the power of all nodes failed at once.
+    pub outages: u64,
+    /// Times that a leadership began.
     pub elections: u64,
+    /// Times that it went from one node to another.
+    pub changes: u64,
     /// Snapshots installed from another node.
     pub restores: u64,
     /// Entries of the log with records.
@@ -254,6 +265,8 @@ pub struct Evidence {
     pub attempts: Vec<Attempt>,
     /// Spans of the world in which something was broken, in order.
     pub disturbances: Vec<(u64, u64)>,
+    /// Spans of the world in which no majority of the members was well and connected, or soon after, in order.
+    pub without_quorum: Vec<(u64, u64)>,
     /// Spans in which a node did not run though it lived.
     pub frozen: Vec<(NodeId, u64, u64)>,
     /// What was seen while it ran.
@@ -278,6 +291,16 @@ impl Evidence {
     /// Whether something was broken at any time of a span of the world.
     #[must_use]
     pub fn disturbed(&self, from: i64, to: i64) -> bool {
-        self.disturbances.iter().any(|(start, end)| start.cast_signed() <= to && from <= end.cast_signed())
+        touches(&self.disturbances, from, to)
     }
+
+    /// Whether a majority of the members was well and connected throughout a span of the world.
+    #[must_use]
+    pub fn had_quorum(&self, from: i64, to: i64) -> bool {
+        !touches(&self.without_quorum, from, to)
+    }
+}
+
+fn touches(spans: &[(u64, u64)], from: i64, to: i64) -> bool {
+    spans.iter().any(|(start, end)| start.cast_signed() <= to && from <= end.cast_signed())
 }

@@ -90,7 +90,13 @@ fn seeds(text: &str) -> Result<RangeInclusive<u64>, String> {
     let number =
         |part: &str| part.trim_start_matches('=').parse().map_err(|_| format!("`{part}` is no seed"));
     match text.split_once("..") {
-        Some((first, last)) => Ok(number(first)?..=number(last)?),
+        Some((first, last)) => {
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last {
+                return Err(format!("there is no seed from {first} to {last}: the smaller one comes first"));
+            }
+            Ok(first..=last)
+        }
         None => number(text).map(|seed| seed..=seed),
     }
 }

@@ -77,6 +77,7 @@ impl Profile {
                 clock: 2,
                 disk: 3,
                 members: 1,
+                power: 1,
             },
             aligned: false,
             pause_ms: 700,
@@ -94,6 +95,7 @@ impl Profile {
                     clock: 0,
                     disk: 9,
                     members: 0,
+                    power: 1,
                 },
                 ..storm
             },
@@ -107,6 +109,7 @@ impl Profile {
                     clock: 10,
                     disk: 0,
                     members: 0,
+                    power: 1,
                 },
                 ..storm
             },
@@ -120,6 +123,7 @@ impl Profile {
                     clock: 0,
                     disk: 1,
                     members: 9,
+                    power: 1,
                 },
                 ..storm
             },
@@ -184,6 +188,8 @@ pub struct Faults {
     pub disk: u64,
     /// A member comes, goes, or hands over.
     pub members: u64,
+    /// Every node dies at once.
+    pub power: u64,
 }
 
 /// How long a grant of a lease lasts, in ms.
@@ -192,6 +198,9 @@ pub const LEASE_MS: u64 = escapement_actors::worker::LEASE.as_millis() as u64;
 pub const SKEW_MS: i64 = 2_500;
 /// In quiet times an occurrence is settled so long after it was due, in ms.
 pub const LATENESS_MS: i64 = 2_500;
+/// While a majority is well and connected an occurrence is settled so long after it was due, whatever happens to the rest,
+/// in ms.
+pub const LATENESS_WITH_QUORUM_MS: i64 = 15_000;
 /// How long after the last fault the world is quiet again, in ms: an election, a full lease, and catching up.
 pub const RECOVERY_MS: u64 = 9_000;
 /// After healing, everything that is due must be settled within, in ms.

@@ -61,6 +61,42 @@ impl Progress {
     }
 }
 
+/// A kind of fault, and how often it came in a run.
+type Kind = (&'static str, fn(&Counts) -> u64);
+
+/// Every kind of fault.
+const KINDS: [Kind; 17] = [
+    ("crashes", |counts| counts.crashes),
+    ("crashes in the middle of a write", |counts| counts.torn),
+    ("power failures of all nodes", |counts| counts.outages),
+    ("freezes", |counts| counts.freezes),
+    ("changes of the leader", |counts| counts.changes),
+    ("cuts of the network", |counts| counts.cuts),
+    ("spells of a bad network", |counts| counts.storms),
+    ("messages lost", |counts| counts.lost),
+    ("messages repeated", |counts| counts.repeated),
+    ("jumps of clocks", |counts| counts.jumps),
+    ("stalls of disks", |counts| counts.stalls),
+    ("failed syncs", |counts| counts.failed_syncs),
+    ("full disks", |counts| counts.full),
+    ("flipped bits", |counts| counts.flips),
+    ("lost disks", |counts| counts.lost_disks),
+    ("members added or removed", |counts| counts.added + counts.removed),
+    ("none of these", |counts| {
+        let broken = KINDS[..KINDS.len() - 1].iter().any(|(_, of)| of(counts) > 0);
+        u64::from(!broken)
+    }),
+];
+
+/// What was seen in the seeds in which a kind of fault came.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    times: u64,
+    seeds: u64,
+    fires: u64,
+    violations: u64,
+}
+
 /// What the seeds came to.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -68,96 +104,99 @@ pub struct Summary {
     pub failed: u64,
     /// Seeds in which too little happened, and nothing that must not be.
     pub uncounted: u64,
+    /// Of these, the ones that were asked to be short.
+    short: u64,
     seeds: u64,
+    fires: u64,
     settled: u64,
+    matched: u64,
+    matched_soon: u64,
     attempts: u64,
     operations: u64,
-    counts: Counts,
+    entries: u64,
+    restores: u64,
+    stops: u64,
+    failures: u64,
+    world_ms: u64,
+    lines: [Line; KINDS.len()],
 }
 
 impl Summary {
-    /// Whether no seed failed, and nearly all count.
+    /// Whether no seed failed, and nearly all count that could.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.failed == 0 && self.uncounted * ONE_MAY_NOT_COUNT <= self.seeds
+        self.failed == 0 && (self.uncounted - self.short) * ONE_MAY_NOT_COUNT <= self.seeds
     }
 
     /// Adds a run.
     pub fn add(&mut self, verdict: &Verdict) {
+        let (counts, violations) = (&verdict.counts, verdict.violations.len() as u64);
+        let uncounted = violations == 0 && !verdict.shortfalls.is_empty();
         self.seeds += 1;
-        let failed = !verdict.violations.is_empty();
-        self.failed += u64::from(failed);
-        self.uncounted += u64::from(!failed && !verdict.shortfalls.is_empty());
-        self.settled += verdict.settled;
-        self.attempts += verdict.attempts;
-        self.operations += verdict.operations;
-        let (sum, more) = (&mut self.counts, &verdict.counts);
+        self.failed += u64::from(violations > 0);
+        self.uncounted += u64::from(uncounted);
+        self.short += u64::from(uncounted && verdict.was_short);
         for (sum, more) in [
-            (&mut sum.crashes, more.crashes),
-            (&mut sum.torn, more.torn),
-            (&mut sum.freezes, more.freezes),
-            (&mut sum.cuts, more.cuts),
-            (&mut sum.storms, more.storms),
-            (&mut sum.lost, more.lost),
-            (&mut sum.repeated, more.repeated),
-            (&mut sum.jumps, more.jumps),
-            (&mut sum.stalls, more.stalls),
-            (&mut sum.failed_syncs, more.failed_syncs),
-            (&mut sum.full, more.full),
-            (&mut sum.flips, more.flips),
-            (&mut sum.lost_disks, more.lost_disks),
-            (&mut sum.stops, more.stops),
-            (&mut sum.failures, more.failures),
-            (&mut sum.added, more.added),
-            (&mut sum.removed, more.removed),
-            (&mut sum.elections, more.elections),
-            (&mut sum.restores, more.restores),
-            (&mut sum.entries, more.entries),
-            (&mut sum.world_ms, more.world_ms),
+            (&mut self.fires, verdict.fires),
+            (&mut self.settled, verdict.settled),
+            (&mut self.matched, verdict.matched),
+            (&mut self.matched_soon, verdict.matched_soon),
+            (&mut self.attempts, verdict.attempts),
+            (&mut self.operations, verdict.operations),
+            (&mut self.entries, counts.entries),
+            (&mut self.restores, counts.restores),
+            (&mut self.stops, counts.stops),
+            (&mut self.failures, counts.failures),
+            (&mut self.world_ms, counts.world_ms),
         ] {
             *sum += more;
+        }
+        for ((_, of), line) in KINDS.iter().zip(&mut self.lines) {
+            let times = of(counts);
+            if times > 0 {
+                line.times += times;
+                line.seeds += 1;
+                line.fires += verdict.fires;
+                line.violations += violations;
+            }
         }
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counts = &self.counts;
-        let minutes = counts.world_ms / 60_000;
         writeln!(
             formatter,
-            "{} seeds, {} failed, {} do not count; {}.{} simulated hours, {} entries",
+            "{:<33} {:>10} {:>8} {:>12} {:>10}",
+            "fault", "times", "seeds", "fires", "violations"
+        )?;
+        for ((name, _), Line { times, seeds, fires, violations }) in KINDS.iter().zip(self.lines) {
+            writeln!(formatter, "{name:<33} {times:>10} {seeds:>8} {fires:>12} {violations:>10}")?;
+        }
+        let minutes = self.world_ms / 60_000;
+        writeln!(
+            formatter,
+            "{} seeds, {} failed, {} do not count; {}.{} simulated hours",
             self.seeds,
             self.failed,
             self.uncounted,
             minutes / 60,
             minutes % 60 * 10 / 60,
-            counts.entries
         )?;
         writeln!(
             formatter,
-            "nodes: {} crashes ({} tore a write), {} freezes, {} stops in good order, {} by themselves, {} elections",
-            counts.crashes, counts.torn, counts.freezes, counts.stops, counts.failures, counts.elections
+            "nodes: {} stops in good order, {} by themselves, {} snapshots restored, {} entries applied",
+            self.stops, self.failures, self.restores, self.entries
         )?;
         writeln!(
             formatter,
-            "network: {} cuts, {} storms, {} messages lost, {} repeated; clocks: {} jumps",
-            counts.cuts, counts.storms, counts.lost, counts.repeated, counts.jumps
-        )?;
-        writeln!(
-            formatter,
-            "disks: {} stalls, {} failed syncs, {} full, {} flipped bits, {} lost",
-            counts.stalls, counts.failed_syncs, counts.full, counts.flips, counts.lost_disks
-        )?;
-        writeln!(
-            formatter,
-            "members: {} added, {} removed, {} snapshots restored",
-            counts.added, counts.removed, counts.restores
+            "checked: {} fires, {} occurrences settled, {} attempts, {} operations",
+            self.fires, self.settled, self.attempts, self.operations
         )?;
         write!(
             formatter,
-            "checked: {} occurrences settled, {} attempts, {} operations",
-            self.settled, self.attempts, self.operations
+            "matched without identifiers: {} instants, {} of them with a majority that was well",
+            self.matched, self.matched_soon
         )
     }
 }
@@ -168,14 +207,18 @@ mod tests {
     use crate::evidence::Violation;
     use crate::trace::Trace;
 
-    fn summary(failed: u64, uncounted: u64, good: u64) -> Summary {
+    fn summary(failed: u64, uncounted: u64, good: u64, was_short: bool) -> Summary {
         let violation = Violation { invariant: "lost", detail: "an occurrence".into() };
         let one = |violations: Vec<Violation>, shortfalls: Vec<String>| Verdict {
             violations,
             shortfalls,
+            was_short,
             trace: Trace::new(false).digest(),
             counts: Counts::default(),
             settled: 0,
+            fires: 0,
+            matched: 0,
+            matched_soon: 0,
             attempts: 0,
             operations: 0,
         };
@@ -192,9 +235,11 @@ mod tests {
         for (failed, uncounted, good, passed) in
             [(0, 0, 1, true), (0, 1, 99, true), (0, 1, 98, false), (0, 1, 0, false), (1, 0, 999, false)]
         {
-            let summary = summary(failed, uncounted, good);
+            let summary = summary(failed, uncounted, good, false);
             assert_eq!(summary.passed(), passed, "{summary}");
             assert_eq!((summary.failed, summary.uncounted), (failed, uncounted));
         }
+        assert!(summary(0, 5, 0, true).passed(), "they were to be short");
+        assert!(!summary(1, 0, 0, true).passed());
     }
 }

@@ -3,7 +3,7 @@
 use escapement_domain::event::Event;
 
 use crate::evidence::{Counts, Violation};
-use crate::invariants;
+use crate::invariants::{self, Judgement};
 use crate::plants::Planted;
 use crate::profile::Profile;
 use crate::trace::TraceDigest;
@@ -31,12 +31,20 @@ pub struct Verdict {
     pub violations: Vec<Violation>,
     /// What happened too seldom for the run to count.
     pub shortfalls: Vec<String>,
+    /// Whether it was asked to be shorter than runs are.
+    pub was_short: bool,
     /// The trace.
     pub trace: TraceDigest,
     /// How often what happened.
     pub counts: Counts,
-    /// Occurrences that were settled and checked.
+    /// Occurrences that were settled: fired, skipped or missed.
     pub settled: u64,
+    /// Occurrences that fired.
+    pub fires: u64,
+    /// Instants that were matched with runs without a look at identifiers.
+    pub matched: u64,
+    /// Of these, the ones during which a majority was well, so that their run had to begin soon.
+    pub matched_soon: u64,
     /// Attempts that the witness saw.
     pub attempts: u64,
     /// Operations of clients.
@@ -50,7 +58,7 @@ pub struct Verdict {
 pub fn run(order: Order) -> std::io::Result<Verdict> {
     let Order { seed, profile, active_ms, planted, spoken } = order;
     let (evidence, trace) = world::run(seed, profile, active_ms, planted, spoken)?;
-    let violations = invariants::judge(&evidence);
+    let Judgement { violations, matched, matched_soon } = invariants::judge(&evidence);
     let settled = evidence
         .records
         .iter()
@@ -62,10 +70,14 @@ pub fn run(order: Order) -> std::io::Result<Verdict> {
         .sum();
     Ok(Verdict {
         violations,
-        shortfalls: invariants::shortfalls(&evidence),
+        shortfalls: invariants::shortfalls(&evidence, matched),
+        was_short: active_ms.is_some_and(|active_ms| active_ms < profile.settings().active_ms),
         trace,
         counts: evidence.counts,
         settled,
+        fires: invariants::fires(&evidence),
+        matched,
+        matched_soon,
         attempts: evidence.attempts.len() as u64,
         operations: evidence.operations.len() as u64,
     })

@@ -37,6 +37,8 @@ struct Disk {
     life: u64,
     sync: Duration,
     failing: bool,
+    /// Whether a sync failed since the last crash.
+    failed: bool,
     full: bool,
     #[cfg(feature = "planted")]
     planted: Option<DiskBug>,
@@ -76,6 +78,12 @@ impl MemoryDisk {
         self.disk.lock().failing = true;
     }
 
+    /// Whether a sync failed since the last crash.
+    #[must_use]
+    pub fn sync_failed(&self) -> bool {
+        self.disk.lock().failed
+    }
+
     /// Refuses every write while it is full.
     pub fn set_full(&self, full: bool) {
         self.disk.lock().full = full;
@@ -111,7 +119,7 @@ impl MemoryDisk {
     pub fn crash(&self, kept: usize) {
         let mut disk = self.disk.lock();
         disk.life += 1;
-        disk.failing = false;
+        (disk.failing, disk.failed) = (false, false);
         let mut unsynced = std::mem::take(&mut disk.unsynced);
         unsynced.truncate(kept);
         disk.durable.append(&mut unsynced);
@@ -182,6 +190,7 @@ async fn sync(disk: Arc<Mutex<Disk>>, life: u64, mut writes: mpsc::UnboundedRece
 impl Disk {
     fn sync(&mut self, batch: &[Queued]) -> io::Result<()> {
         if self.failing {
+            self.failed = true;
             return Err(io::Error::other("the disk reported an error"));
         }
         let bytes: usize = batch.iter().map(|queued| queued.bytes).sum();

@@ -3,7 +3,8 @@
 //!
 //! For tasks of which somebody outside can tell what must run: they recur, never fail, and were never changed, paused,
 //! deleted or cancelled. Runs must not outnumber the instants that had come, but for those whose worker was lost
-//! before it was heard; and each instant of quiet times must have a run of its own.
+//! before it was heard; each instant during which a majority was well must have a run of its own soon; and each one at all,
+//! sooner or later, of a task that makes good whatever it missed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use escapement_domain::identifier::{ExecutionId, TaskId};
 use escapement_domain::timestamp::Timestamp;
 
 use super::story::{Life, Lives};
-use crate::definitions::is_plain;
+use crate::definitions::{is_plain, makes_good};
 use crate::evidence::{Ended, Evidence, Wish};
 use crate::profile::SKEW_MS;
 
@@ -20,8 +21,17 @@ use crate::profile::SKEW_MS;
 const WINDOW_MS: i64 = 30_000;
 
 pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
+    judge(evidence, lives).0
+}
+
+/// How many instants are judged, and how many of them by when their run began.
+pub(super) fn judged(evidence: &Evidence, lives: &Lives) -> (u64, u64) {
+    judge(evidence, lives).1
+}
+
+fn judge(evidence: &Evidence, lives: &Lives) -> (Vec<String>, (u64, u64)) {
     let unreported = unreported(evidence);
-    let mut found = Vec::new();
+    let (mut found, mut judged) = (Vec::new(), (0, 0));
     for ((_, task), life) in lives {
         let left_alone = life.segments.len() == 1
             && !life.cancelled
@@ -43,19 +53,22 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
                 "task {task} ran {surplus} times more than it was due, {unheard} of them unheard"
             ));
         }
-        let quiet: Vec<i64> = instants
-            .iter()
-            .copied()
-            .filter(|at| *at + SKEW_MS < evidence.quiesced.cast_signed())
-            .filter(|at| !evidence.disturbed(*at, *at + WINDOW_MS))
-            .collect();
-        if let Some(instant) = unmatched(&starts, &quiet) {
+        let due: Vec<i64> =
+            instants.into_iter().filter(|at| *at + SKEW_MS < evidence.quiesced.cast_signed()).collect();
+        let is_quick = |at: &i64| evidence.had_quorum(*at, *at + WINDOW_MS);
+        let quick: Vec<i64> = due.iter().copied().filter(is_quick).collect();
+        judged = (judged.0 + due.len() as u64, judged.1 + quick.len() as u64);
+        if let Some(instant) = unmatched(&starts, &quick, WINDOW_MS) {
             found.push(format!(
-                "task {task} was due at {instant} ms in quiet times, and no run is left for it"
+                "task {task} was due at {instant} ms while most nodes were well, and no run is left for it"
             ));
         }
+        let misses_nothing = makes_good(&life.segments[0].definition);
+        if let Some(instant) = unmatched(&starts, &due, i64::MAX / 2).filter(|_| misses_nothing) {
+            found.push(format!("task {task} was due at {instant} ms, and no run is left for it"));
+        }
     }
-    found
+    (found, judged)
 }
 
 /// Attempts that were taken back before their end was heard: each of them ran once more for nothing.
@@ -113,10 +126,10 @@ fn surplus(starts: &[i64], instants: &[i64]) -> usize {
 }
 
 /// The first instant that finds no run in its window, when each takes the earliest that is left.
-fn unmatched(starts: &[i64], instants: &[i64]) -> Option<i64> {
+fn unmatched(starts: &[i64], instants: &[i64], window: i64) -> Option<i64> {
     let mut left = starts.iter().copied().peekable();
     instants.iter().copied().find(|instant| {
         while left.next_if(|start| *start < instant - SKEW_MS).is_some() {}
-        left.next_if(|start| *start <= instant + WINDOW_MS).is_none()
+        left.next_if(|start| *start <= instant + window).is_none()
     })
 }

@@ -20,17 +20,18 @@ mod lost;
 mod matching;
 mod overlap;
 mod phantom;
+mod served;
 mod story;
 mod vacuity;
 
 use self::story::Lives;
-pub use self::vacuity::shortfalls;
+pub use self::vacuity::{fires, shortfalls};
 use crate::evidence::{Evidence, Violation};
 
 type Check = fn(&Evidence, &Lives) -> Vec<String>;
 
 /// Every invariant that is judged at the end, by name.
-const CHECKS: [(&str, Check); 15] = [
+const CHECKS: [(&str, Check); 16] = [
     ("lost", lost::check),
     ("duplicate", duplicate::check),
     ("early", early::check),
@@ -46,16 +47,29 @@ const CHECKS: [(&str, Check); 15] = [
     ("chain", chain::check),
     ("fold", fold::check),
     ("matching", matching::check),
+    ("served", served::check),
 ];
+
+/// What came of judging a run.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// What must not be.
+    pub violations: Vec<Violation>,
+    /// Instants that were matched with runs without a look at identifiers.
+    pub matched: u64,
+    /// Of these, the ones during which a majority was well, so that their run had to begin soon.
+    pub matched_soon: u64,
+}
 
 /// Judges a run.
 #[must_use]
-pub fn judge(evidence: &Evidence) -> Vec<Violation> {
+pub fn judge(evidence: &Evidence) -> Judgement {
     let lives = story::lives(evidence);
     let mut violations = evidence.seen.clone();
     for (invariant, check) in CHECKS {
         let found = check(evidence, &lives);
         violations.extend(found.into_iter().map(|detail| Violation { invariant, detail }));
     }
-    violations
+    let (matched, matched_soon) = matching::judged(evidence, &lives);
+    Judgement { violations, matched, matched_soon }
 }

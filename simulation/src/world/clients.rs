@@ -13,22 +13,30 @@ use escapement::service::validation::{BackfillRange, Checked, Publication};
 use escapement::service::{BulkOutcome, Caller, Consistency, Service, ServiceError, TaskView};
 use escapement_domain::command::{Change, Idempotency};
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
+use escapement_domain::record::Hash;
 use escapement_domain::replica::placement::Gate;
 use escapement_domain::timestamp::{Span, Timestamp};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
-use super::World;
 use super::host::Call;
+use super::{World, first_eight};
 use crate::chance::Chance;
 use crate::definitions::{
-    Behaviour, CALENDAR, EVENT, HELD_UP_MS, POOL, SIDE, draw, draw_calendar, let_follow,
+    Behaviour, CALENDAR, EVENT, HELD_UP_MS, POOL, SIDE, draw, draw_calendar, draw_idle, draw_plain,
+    let_follow,
 };
-use crate::evidence::{Done, Knowledge, Operation, Seen, Wish};
+use crate::evidence::{Done, EVENTS_READ, Knowledge, Operation, Seen, Wish};
 
 /// The tenants for whom clients act.
-pub(super) const TENANTS: [&str; 3] = ["acme", "rival", "zeta"];
+pub(super) const TENANTS: [&str; 4] = ["acme", "rival", "zeta", QUIET];
+/// The tenant of tasks that are left alone.
+const QUIET: &str = "quiet";
+/// Tasks of it.
+const QUIET_TASKS: usize = 6;
+/// Tasks of one bulk that a client keeps in mind.
+const TASKS_TAKEN: usize = 8;
 /// Tasks that a client keeps, about.
 const TASKS_KEPT: usize = 14;
 /// How long a client waits for an answer, in ms.
@@ -50,15 +58,35 @@ pub(super) async fn live(world: Rc<World>, number: u64) {
     let mut client = Client { world, number, tasks: Vec::new() };
     client.world.pause(300 + number * 37).await;
     while client.world.healed().is_none() {
-        client.turn().await;
+        let (wish, tenant) = client.wish();
+        client.turn(wish, tenant).await;
         let pause = client.world.nature.draw(|chance| chance.below(2 * client.world.settings.pause_ms));
         client.world.pause(pause).await;
     }
 }
 
+/// Creates tasks of which somebody outside can tell what must run, and leaves them alone, but for reading what happened to
+/// them; until the world heals.
+pub(super) async fn keep_quiet(world: Rc<World>, number: u64) {
+    let mut client = Client { world, number, tasks: Vec::new() };
+    client.world.pause(400).await;
+    while client.world.healed().is_none() {
+        let now = client.world.nature.wall();
+        let tasks: Vec<TaskId> = client.tasks.iter().map(|(task, _)| *task).collect();
+        let wish = client.world.nature.draw(|chance| {
+            if tasks.len() < QUIET_TASKS {
+                Wish::Create(vec![draw_plain(chance, now)])
+            } else {
+                Wish::ReadEvents(tasks[chance.index(tasks.len())])
+            }
+        });
+        client.turn(wish, QUIET).await;
+        client.world.pause(2 * client.world.settings.pause_ms).await;
+    }
+}
+
 impl Client {
-    async fn turn(&mut self) {
-        let (wish, tenant) = self.wish();
+    async fn turn(&mut self, wish: Wish, tenant: &'static str) {
         let keyed = matches!(wish, Wish::Create(_) | Wish::CreateAll(_) | Wish::Run(_) | Wish::Publish(_));
         let key =
             self.world.nature.draw(|chance| (keyed && chance.per_mille(400)).then(|| chance.below(u64::MAX)));
@@ -72,8 +100,12 @@ impl Client {
             self.world.pause(500).await;
         }
         if let Knowledge::Done(Done::Tasks(tasks)) = self.world.knowledge(number) {
-            self.tasks.extend(tasks.into_iter().map(|task| (task, tenant)));
+            self.tasks.extend(tasks.into_iter().take(TASKS_TAKEN).map(|task| (task, tenant)));
         }
+    }
+
+    fn tenant(&self) -> &'static str {
+        TENANTS[(self.number as usize) % (TENANTS.len() - 1)]
     }
 
     fn wish(&mut self) -> (Wish, &'static str) {
@@ -84,6 +116,10 @@ impl Client {
         let tasks: Vec<TaskId> = self.tasks.iter().map(|(task, _)| *task).collect();
         world.nature.draw(|chance| {
             if known < 4 || (known < TASKS_KEPT && chance.per_mille(300)) {
+                if chance.per_mille(2) {
+                    let many = (0..chance.between(600, 1_100)).map(|_| draw_idle(chance, now)).collect();
+                    return (Wish::CreateAll(many), self.tenant());
+                }
                 let count = if chance.per_mille(150) { chance.between(2, 8) } else { 1 };
                 let definitions: Vec<_> = (0..count)
                     .map(|_| {
@@ -94,7 +130,7 @@ impl Client {
                     .collect();
                 let all = chance.per_mille(200);
                 let wish = if all { Wish::CreateAll(definitions) } else { Wish::Create(definitions) };
-                return (wish, TENANTS[(self.number as usize) % TENANTS.len()]);
+                return (wish, self.tenant());
             }
             let which = chance.index(known);
             let (task, tenant) = self.tasks[which];
@@ -116,7 +152,8 @@ impl Client {
                     Wish::Delete(task)
                 }
                 10..=13 => Wish::Run(task),
-                14..=18 => Wish::Read(task),
+                14..=16 => Wish::Read(task),
+                17 | 18 => Wish::ReadEvents(task),
                 some => match world.some_execution(tenant, chance, some < 22) {
                     Some(execution) if chance.per_mille(250) => {
                         let run = world.run_of(execution);
@@ -184,7 +221,9 @@ impl World {
     pub(super) fn issue(&self, tenant: &'static str, wish: Wish, key: Option<u64>) -> usize {
         let mut operations = self.operations.borrow_mut();
         let number = operations.len();
-        self.nature.note(&[4, number as u64], || format!("operation {number} ({tenant}): {}", told(&wish)));
+        let content = first_eight(&Hash::of(format!("{wish:?}").as_bytes()));
+        self.nature
+            .note(&[4, number as u64, content], || format!("operation {number} ({tenant}): {}", told(&wish)));
         let issued = self.nature.now();
         let knowledge = Knowledge::Pending;
         operations.push(Operation { number, tenant, wish, key, issued, knowledge, answered: u64::MAX });
@@ -213,8 +252,8 @@ impl World {
             }
         };
         let knowledge = answer.filter(|_| answered).unwrap_or(Knowledge::Unknown);
-        self.nature
-            .note(&[5, number as u64, label(&knowledge)], || format!("operation {number}: {knowledge:?}"));
+        let told = format!("operation {number}: {knowledge:?}");
+        self.nature.note(&[5, first_eight(&Hash::of(told.as_bytes()))], || told);
         let operation = &mut self.operations.borrow_mut()[number];
         operation.knowledge = knowledge;
         operation.answered = self.nature.now();
@@ -267,15 +306,6 @@ impl World {
         };
         door.send(Call::Serve(Box::new(serve))).ok()?;
         tokio::time::timeout(Duration::from_millis(patience_ms), answer).await.ok()?.ok()
-    }
-}
-
-fn label(knowledge: &Knowledge) -> u64 {
-    match knowledge {
-        Knowledge::Pending => 0,
-        Knowledge::Done(_) => 1,
-        Knowledge::Refused(_) => 2,
-        Knowledge::Unknown => 3,
     }
 }
 
@@ -363,6 +393,11 @@ fn serve(service: Service, operation: Operation) -> LocalBoxFuture<'static, Know
                 Err(ServiceError::NoSuchTask) => Ok(Done::Absent),
                 seen => seen.map(task),
             },
+            Wish::ReadEvents(id) => service.task_events(&caller, id, 0, EVENTS_READ).await.map(|page| {
+                Done::Events(
+                    page.records.iter().map(|record| (record.header.sequence, record.hash)).collect(),
+                )
+            }),
         };
         outcome.map_or_else(refused, Knowledge::Done)
     }

@@ -11,7 +11,7 @@ use escapement_actors::ports::Tree;
 use escapement_domain::identifier::NodeId;
 
 use super::World;
-use super::host::Call;
+use super::host::{Call, QUICK_SYNC};
 use super::weather::Roughness;
 use crate::profile::{Profile, RECOVERY_MS};
 
@@ -19,6 +19,8 @@ use crate::profile::{Profile, RECOVERY_MS};
 const FIRST_MS: u64 = 4_000;
 /// How long nodes remember, in ms, what a clock showed.
 const CLOCK_REMEMBERED_MS: u64 = 10_000;
+/// How often it is looked for a leader that can die, in ms.
+const NEXT_LEADER_MS: u64 = 200;
 
 /// What breaks something about one of the machines.
 type Fault = fn(&Rc<World>, NodeId);
@@ -27,8 +29,13 @@ type Fault = fn(&Rc<World>, NodeId);
 pub(super) async fn insist(world: Rc<World>) {
     for _ in 0..3 {
         world.pause(world.settings.active_ms / 4).await;
-        if let Some(leader) = world.leader() {
-            world.crash_for_a_while(leader);
+        // Between two leaders, the next one.
+        while world.healed().is_none() {
+            if let Some(leader) = world.leader().filter(|leader| world.is_member_awake(*leader)) {
+                world.crash_for_a_while(leader);
+                break;
+            }
+            world.pause(NEXT_LEADER_MS).await;
         }
     }
 }
@@ -53,7 +60,7 @@ impl World {
 
     fn fault(self: &Rc<Self>) {
         let kinds = self.settings.faults;
-        let weights: [(u64, Fault); 8] = [
+        let weights: [(u64, Fault); 9] = [
             (kinds.crash, Self::crash_for_a_while),
             (kinds.stop, Self::stop_for_a_while),
             (kinds.freeze, Self::freeze_for_a_while),
@@ -62,6 +69,7 @@ impl World {
             (kinds.clock, Self::jump),
             (kinds.disk, Self::break_disk),
             (kinds.members, Self::change_members),
+            (kinds.power, Self::cut_power),
         ];
         let Some(host) = self.some_host() else { return };
         let total: u64 = weights.iter().map(|(weight, _)| weight).sum();
@@ -78,7 +86,7 @@ impl World {
     fn some_host(&self) -> Option<NodeId> {
         let hosts = self.hosts.borrow();
         let awake: Vec<NodeId> =
-            hosts.values().filter(|host| host.is_awake() && !host.retired).map(|host| host.id).collect();
+            hosts.values().filter(|host| host.is_member_awake()).map(|host| host.id).collect();
         let leader = self.leader().filter(|leader| awake.contains(leader));
         self.nature.draw(|chance| match leader {
             Some(leader) if chance.per_mille(450) => Some(leader),
@@ -89,21 +97,35 @@ impl World {
     fn crash_for_a_while(self: &Rc<Self>, host: NodeId) {
         let back = self.nature.draw(|chance| chance.pick(&[100, 800, 4_000, 12_000]));
         self.disturb(back);
-        self.counts.borrow_mut().crashes += 1;
         self.crash(host, back);
+    }
+
+    /// The power of the whole room fails: every node dies in the same instant.
+    fn cut_power(self: &Rc<Self>, _: NodeId) {
+        let hosts: Vec<NodeId> = self.hosts.borrow().keys().copied().collect();
+        self.nature.note(&[33], || "the power fails".into());
+        self.counts.borrow_mut().outages += 1;
+        for host in hosts {
+            let back = self.nature.draw(|chance| chance.between(100, 3_000));
+            self.disturb(back);
+            self.crash(host, back);
+        }
     }
 
     /// A node dies in the middle of what it does, and comes back later.
     pub(super) fn crash(self: &Rc<Self>, host: NodeId, back_ms: u64) {
-        self.nature.note(&[6, host.0, back_ms], || format!("node {host} crashes for {back_ms} ms"));
-        self.target.set_dying(host, true);
+        let now = self.nature.now();
         let running = self.with_host(host, |host| {
-            host.restart_at = Some(self.nature.now() + back_ms);
-            host.running.take()
+            let running = host.running.take()?;
+            host.restart_at = (!host.retired && !host.lost).then_some(now + back_ms);
+            Some(running)
         });
         let Some(Some(running)) = running else { return };
+        self.nature.note(&[6, host.0, back_ms], || format!("node {host} crashes for {back_ms} ms"));
+        self.counts.borrow_mut().crashes += 1;
+        self.target.set_dying(host, true);
         if let Some(since) = running.frozen_since {
-            self.frozen.borrow_mut().push((host, since, self.nature.now()));
+            self.frozen.borrow_mut().push((host, since, now));
         }
         let world = self.clone();
         // Nothing of it runs any more from here on; what is dropped is dropped before anybody looks at the disk.
@@ -185,18 +207,19 @@ impl World {
             2 => cut.extend(others.iter().flat_map(|other| [(*other, host.0), (host.0, *other)])),
             // One link only.
             3 => cut.extend(others.get(half as usize % others.len().max(1)).map(|other| (host.0, *other))),
-            // Two halves.
+            // Two halves, with somebody in each.
             _ => {
-                let side = |id: u64| (half >> (id % 16)) & 1;
+                let alone = others.iter().all(|other| (half >> (other % 16)) & 1 == 1);
+                let side = |id: u64| id == host.0 || (!alone && (half >> (id % 16)) & 1 == 1);
                 let pairs = all.iter().flat_map(|from| all.iter().map(move |to| (*from, *to)));
                 cut.extend(pairs.filter(|(from, to)| side(*from) != side(*to)));
             }
         }
         self.nature.note(&[10, host.0, way, span], || format!("cut for {span} ms: {cut:?}"));
-        cut.into_iter().for_each(|(from, to)| self.weather.cut(from, to));
-        self.later(span, |world| {
-            world.nature.note(&[11], || "the links are mended".into());
-            world.weather.mend();
+        self.weather.cut(&cut);
+        self.later(span, move |world| {
+            world.nature.note(&[11], || format!("these links are mended: {cut:?}"));
+            world.weather.mend(&cut);
         });
     }
 
@@ -215,7 +238,13 @@ impl World {
         self.counts.borrow_mut().storms += 1;
         self.nature.note(&[12, span], || format!("bad weather for {span} ms: {roughness:?}"));
         self.weather.set(roughness);
-        self.later(span, |world| world.weather.set(Roughness::FAIR));
+        // Worse weather may have come meanwhile, and has a time of its own.
+        let spell = self.counts.borrow().storms;
+        self.later(span, move |world| {
+            if world.counts.borrow().storms == spell {
+                world.weather.set(Roughness::FAIR);
+            }
+        });
     }
 
     fn jump(self: &Rc<Self>, host: NodeId) {
@@ -267,9 +296,17 @@ impl World {
         self.nature.note(&[15, host.0, sync], || {
             format!("the disk of node {host} takes {sync} ms for a sync, for {span} ms")
         });
-        self.with_host(host, |host| host.set_sync(Duration::from_millis(sync)));
+        let until = self.nature.now() + span;
+        self.with_host(host, |host| {
+            host.set_sync(Duration::from_millis(sync));
+            host.slow_until = until.max(host.slow_until);
+        });
         self.later(span, move |world| {
-            world.with_host(host, |host| host.set_sync(Duration::from_micros(300)));
+            world.with_host(host, |host| {
+                if host.slow_until <= until {
+                    host.set_sync(QUICK_SYNC);
+                }
+            });
         });
     }
 
@@ -324,10 +361,7 @@ impl World {
             return;
         }
         self.disturb(back + 10_000);
-        let mut counts = self.counts.borrow_mut();
-        counts.flips += 1;
-        counts.crashes += 1;
-        drop(counts);
+        self.counts.borrow_mut().flips += 1;
         self.nature.note(&[18, host.0, which, some], || format!("a bit of the disk of node {host} flips"));
         self.crash(host, back);
     }
@@ -337,16 +371,10 @@ impl World {
             return;
         }
         self.disturb(15_000);
-        let mut counts = self.counts.borrow_mut();
-        counts.lost_disks += 1;
-        counts.crashes += 1;
-        drop(counts);
+        self.counts.borrow_mut().lost_disks += 1;
         self.nature.note(&[19, host.0], || format!("node {host} loses its disk"));
+        self.with_host(host, |host| host.lost = true);
         self.crash(host, 0);
-        self.with_host(host, |host| {
-            host.lost = true;
-            host.restart_at = None;
-        });
     }
 
     fn change_members(self: &Rc<Self>, host: NodeId) {

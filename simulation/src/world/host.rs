@@ -31,6 +31,8 @@ use crate::definitions::RARE_PROGRAM;
 
 /// The cluster's name.
 const CLUSTER: &str = "simulated";
+/// How long a sync of a disk takes that is well.
+pub(super) const QUICK_SYNC: Duration = Duration::from_micros(300);
 /// How long a node that stops in good order lets its attempts go on.
 const PATIENCE: Duration = Duration::from_secs(6);
 
@@ -61,6 +63,10 @@ pub(super) struct Host {
     /// Whether its disk was made to fail since its node was started, so that the node may stop by itself.
     pub(super) excused: bool,
     full: bool,
+    /// Since when it has run on although a sync of its disk failed.
+    runs_on_since: Option<u64>,
+    /// Until when its disk is slow.
+    pub(super) slow_until: u64,
     /// Whether a bit of its disk was flipped.
     pub(super) damaged: bool,
     /// Whether its disk cannot be used any more: it must be replaced.
@@ -130,11 +136,13 @@ impl Host {
             restart_at: None,
             excused: false,
             full: false,
+            runs_on_since: None,
+            slow_until: 0,
             damaged: false,
             lost: false,
             retired: false,
         };
-        this.set_sync(Duration::from_micros(300));
+        this.set_sync(QUICK_SYNC);
         this
     }
 
@@ -166,6 +174,27 @@ impl Host {
     /// Whether it runs and is not frozen.
     pub(super) fn is_awake(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.frozen_since.is_none())
+    }
+
+    /// Whether its disk is whole, quick, and takes what is written.
+    pub(super) fn has_a_good_disk(&self, now: u64) -> bool {
+        !self.full && !self.excused && !self.damaged && self.slow_until <= now
+    }
+
+    /// For how long it has run on, awake, although a sync of its disk failed, in ms.
+    pub(super) fn runs_on_for(&mut self, now: u64) -> u64 {
+        let failed = self.log.sync_failed() || self.read_models.sync_failed();
+        if !failed || !self.is_awake() {
+            self.runs_on_since = None;
+        } else if self.runs_on_since.is_none() {
+            self.runs_on_since = Some(now);
+        }
+        self.runs_on_since.map_or(0, |since| now - since)
+    }
+
+    /// Whether it is such a member.
+    pub(super) fn is_member_awake(&self) -> bool {
+        self.is_awake() && !self.retired
     }
 
     /// Starts the node on this machine.
@@ -277,6 +306,13 @@ impl Leaders {
     /// How often the leadership began.
     pub(super) fn count(&self) -> u64 {
         self.0.lock().len() as u64
+    }
+
+    /// How often it went from one node to another.
+    pub(super) fn changes(&self) -> u64 {
+        let mut leaders = self.0.lock().clone();
+        leaders.sort_unstable();
+        leaders.windows(2).filter(|pair| pair[0].1 != pair[1].1).count() as u64
     }
 
     /// Who began last.

@@ -16,6 +16,7 @@ mod host;
 mod ledger;
 mod nature;
 mod process;
+mod quorum;
 mod steward;
 mod storage;
 mod target;
@@ -30,11 +31,12 @@ use std::time::Duration;
 
 use escapement_actors::machine::Machine;
 use escapement_domain::identifier::NodeId;
+use escapement_domain::record::Hash;
 use escapement_raft::MemoryNetwork;
 use tokio::runtime::{Builder, RngSeed};
 use tokio::task::LocalSet;
 
-use self::host::{Host, Leaders};
+use self::host::{Host, Leaders, QUICK_SYNC};
 use self::ledger::Ledger;
 use self::nature::Nature;
 use self::target::Target;
@@ -65,6 +67,7 @@ pub struct World {
     ledger: RefCell<Ledger>,
     operations: RefCell<Vec<Operation>>,
     disturbances: RefCell<Vec<(u64, u64)>>,
+    without_quorum: RefCell<Vec<(u64, u64)>>,
     frozen: RefCell<Vec<(NodeId, u64, u64)>>,
     /// Clocks that are or were wrong, each with when that is forgotten.
     wrong_clocks: RefCell<BTreeMap<NodeId, u64>>,
@@ -125,6 +128,7 @@ impl World {
             ledger: RefCell::default(),
             operations: RefCell::default(),
             disturbances: RefCell::new(vec![(0, 5_000)]),
+            without_quorum: RefCell::default(),
             frozen: RefCell::default(),
             wrong_clocks: RefCell::default(),
             changing: Cell::new(false),
@@ -147,6 +151,7 @@ impl World {
         tokio::task::spawn_local(steward::supervise(self.clone()));
         tokio::task::spawn_local(steward::operate(self.clone()));
         tokio::task::spawn_local(watch::compare(self.clone()));
+        tokio::task::spawn_local(quorum::watch(self.clone()));
         if self.settings.fault_gap_ms > 0 {
             tokio::task::spawn_local(faults::rage(self.clone()));
             tokio::task::spawn_local(faults::insist(self.clone()));
@@ -154,6 +159,7 @@ impl World {
         for number in 0..self.settings.clients {
             tokio::task::spawn_local(clients::live(self.clone(), number));
         }
+        tokio::task::spawn_local(clients::keep_quiet(self.clone(), self.settings.clients));
         for number in 0..CREW {
             tokio::task::spawn_local(crew::work(self.clone(), number));
         }
@@ -166,7 +172,7 @@ impl World {
     fn heal(self: &Rc<Self>) {
         self.nature.note(&[30], || "the world heals".into());
         self.healed.set(Some(self.nature.now()));
-        self.weather.mend();
+        self.weather.mend_all();
         self.weather.set(Roughness::FAIR);
         let ids: Vec<NodeId> = self.hosts.borrow().keys().copied().collect();
         for id in ids {
@@ -174,7 +180,7 @@ impl World {
             self.with_host(id, |host| {
                 host.clock.set_right();
                 host.set_full(false);
-                host.set_sync(Duration::from_micros(300));
+                host.set_sync(QUICK_SYNC);
                 if host.restart_at.is_some() {
                     host.restart_at = Some(0);
                 }
@@ -199,6 +205,10 @@ impl World {
     /// When the world healed, if it did.
     fn healed(&self) -> Option<u64> {
         self.healed.get()
+    }
+
+    fn is_member_awake(&self, id: NodeId) -> bool {
+        self.hosts.borrow().get(&id).is_some_and(Host::is_member_awake)
     }
 
     fn with_host<T>(&self, id: NodeId, work: impl FnOnce(&mut Host) -> T) -> Option<T> {
@@ -226,9 +236,11 @@ impl World {
         tokio::task::spawn_local(async move {
             while let Some(applied) = applied.recv().await {
                 world.counts.borrow_mut().restores += u64::from(applied.restored);
-                world
-                    .nature
-                    .note(&[31, id.0, applied.index, applied.records.len() as u64], || told(id, &applied));
+                let content = applied
+                    .records
+                    .iter()
+                    .fold(0, |content: u64, record| content.rotate_left(7) ^ first_eight(&record.hash));
+                world.nature.note(&[31, id.0, applied.index, content], || told(id, &applied));
                 let now = world.nature.now();
                 let wrong = world.ledger.borrow_mut().applied(id, &applied, now);
                 if let Some(wrong) = wrong {
@@ -242,7 +254,7 @@ impl World {
         let now = self.nature.now();
         let mut counts = *self.counts.borrow();
         (counts.lost, counts.repeated) = self.weather.counts();
-        counts.elections = self.elections.count();
+        (counts.elections, counts.changes) = (self.elections.count(), self.elections.changes());
         counts.world_ms = now;
         let (records, committed, last) = self.ledger.take().close();
         counts.entries = committed.len() as u64;
@@ -257,11 +269,17 @@ impl World {
             operations: self.operations.take(),
             attempts: self.target.take(),
             disturbances: self.disturbances.take(),
+            without_quorum: self.without_quorum.take(),
             frozen: self.frozen.take(),
             seen: self.seen.take(),
             counts,
         }
     }
+}
+
+/// What tells a hash from nearly any other.
+fn first_eight(hash: &Hash) -> u64 {
+    hash.0.first_chunk().copied().map_or(0, u64::from_be_bytes)
 }
 
 fn told(id: NodeId, applied: &escapement_actors::machine::Applied) -> String {

@@ -19,6 +19,8 @@ use super::host::{Host, address};
 
 /// How often the supervisor looks, in ms.
 const LOOK_MS: u64 = 100;
+/// How long a node may run on after a sync failed, in ms.
+const STOPS_WITHIN_MS: u64 = 6_000;
 /// How long the operator waits for an answer, and between two tries, in ms.
 const PATIENCE_MS: u64 = 8_000;
 const PAUSE_MS: u64 = 700;
@@ -61,6 +63,10 @@ impl World {
         let now = self.nature.now();
         let ids: Vec<NodeId> = self.hosts.borrow().keys().copied().collect();
         for id in ids {
+            let runs_on = self.with_host(id, |host| host.runs_on_for(now)).unwrap_or(0);
+            if runs_on / LOOK_MS == STOPS_WITHIN_MS / LOOK_MS {
+                self.violate("stopped", format!("node {id} has run on for {runs_on} ms after a sync failed"));
+            }
             let over =
                 self.with_host(id, |host| host.running.as_ref().is_some_and(|one| one.process.is_over()));
             if over == Some(true) {
@@ -139,9 +145,11 @@ impl World {
                 self.nature.note(&[24, id.0], || format!("node {id} is removed"));
                 self.counts.borrow_mut().removed += 1;
                 self.disturb(0);
-                self.with_host(id, |host| host.retired = true);
+                self.with_host(id, |host| {
+                    host.retired = true;
+                    host.restart_at = None;
+                });
                 self.crash(id, 0);
-                self.with_host(id, |host| host.restart_at = None);
                 return true;
             }
             self.pause(PAUSE_MS).await;

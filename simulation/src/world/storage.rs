@@ -33,6 +33,7 @@ struct State {
     life: u64,
     sync: Duration,
     failing: bool,
+    failed: bool,
     full: bool,
 }
 
@@ -46,7 +47,7 @@ impl ReadModelDisk {
     pub(super) fn crash(&self, kept: usize) {
         let mut state = self.0.lock();
         state.life += 1;
-        state.failing = false;
+        (state.failing, state.failed) = (false, false);
         let unsynced = std::mem::take(&mut state.unsynced);
         unsynced.into_iter().take(kept).for_each(|batch| put(&mut state.durable, batch));
         state.live = state.durable.clone();
@@ -65,6 +66,11 @@ impl ReadModelDisk {
     /// Makes every sync fail until the next crash.
     pub(super) fn fail_syncs(&self) {
         self.0.lock().failing = true;
+    }
+
+    /// Whether a sync failed since the last crash.
+    pub(super) fn sync_failed(&self) -> bool {
+        self.0.lock().failed
     }
 
     /// Refuses every write while it is full.
@@ -184,6 +190,7 @@ impl Storage for OpenDisk {
             }
             let mut state = this.state()?;
             if state.failing {
+                state.failed = true;
                 return Err(io::Error::other("the disk reported an error"));
             }
             // Another sync may have covered some of these.

@@ -3,7 +3,7 @@
 //! Invariant: what is cut in one direction is cut for every lane of it. A lost message is never heard of; only its
 //! sender's patience tells. Absent on purpose: which weather comes when, see `faults`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use escapement_raft::{Lane, NodeId, Passage, Weather};
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::nature::Nature;
 
 /// How rough the network is. Shares are in thousandths.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Roughness {
     /// How long a message takes, in microseconds: at least, and at most.
     pub(super) delay_us: (u64, u64),
@@ -37,14 +37,15 @@ pub(super) struct Network {
 
 struct State {
     roughness: Roughness,
-    cut: BTreeSet<(NodeId, NodeId)>,
+    /// How many cuts each direction is under.
+    cut: BTreeMap<(NodeId, NodeId), u32>,
     lost: u64,
     repeated: u64,
 }
 
 impl Network {
     pub(super) fn new(nature: &Nature) -> Self {
-        let state = State { roughness: Roughness::FAIR, cut: BTreeSet::new(), lost: 0, repeated: 0 };
+        let state = State { roughness: Roughness::FAIR, cut: BTreeMap::new(), lost: 0, repeated: 0 };
         Self { nature: nature.clone(), state: Mutex::new(state) }
     }
 
@@ -52,14 +53,37 @@ impl Network {
         self.state.lock().roughness = roughness;
     }
 
-    /// Cuts one direction.
-    pub(super) fn cut(&self, from: NodeId, to: NodeId) {
-        self.state.lock().cut.insert((from, to));
+    /// Cuts these directions.
+    pub(super) fn cut(&self, links: &[(NodeId, NodeId)]) {
+        let mut state = self.state.lock();
+        links.iter().for_each(|link| *state.cut.entry(*link).or_default() += 1);
     }
 
-    /// Mends every link.
-    pub(super) fn mend(&self) {
+    /// Ends one cut of these directions; what is under another one stays cut.
+    pub(super) fn mend(&self, links: &[(NodeId, NodeId)]) {
+        let mut state = self.state.lock();
+        for link in links {
+            if let Some(cuts) = state.cut.get_mut(link) {
+                *cuts = cuts.saturating_sub(1);
+            }
+        }
+        state.cut.retain(|_, cuts| *cuts > 0);
+    }
+
+    /// Ends every cut.
+    pub(super) fn mend_all(&self) {
         self.state.lock().cut.clear();
+    }
+
+    /// Whether no cut lies between two machines.
+    pub(super) fn connects(&self, one: NodeId, other: NodeId) -> bool {
+        let state = self.state.lock();
+        !state.cut.contains_key(&(one, other)) && !state.cut.contains_key(&(other, one))
+    }
+
+    /// Whether messages come soon, and all of them.
+    pub(super) fn is_fair(&self) -> bool {
+        self.state.lock().roughness == Roughness::FAIR
     }
 
     /// Messages that were lost and that came twice.
@@ -73,7 +97,7 @@ impl Weather for Network {
     fn passage(&self, from: NodeId, to: NodeId, lane: Lane) -> Passage {
         let mut state = self.state.lock();
         let Roughness { delay_us: (least, most), lost, twice, slow } = state.roughness;
-        if state.cut.contains(&(from, to)) {
+        if state.cut.contains_key(&(from, to)) {
             state.lost += 1;
             return Passage::Lost;
         }
