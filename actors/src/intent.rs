@@ -208,6 +208,13 @@ pub enum Intent {
     },
     /// A run of a chain that ended goes on from what failed in it.
     RetryRun(Box<RecalledRun>),
+    /// A node takes nothing new, or something again.
+    DrainNode {
+        /// Which.
+        node: NodeId,
+        /// Whether it is drained.
+        drained: bool,
+    },
 }
 
 impl Intent {
@@ -234,7 +241,8 @@ impl Intent {
             | Self::SetBreaker { .. }
             | Self::PublishEvent { .. }
             | Self::CancelRun { .. }
-            | Self::RetryRun(_) => None,
+            | Self::RetryRun(_)
+            | Self::DrainNode { .. } => None,
             Self::UpdateTask { task, .. }
             | Self::PauseTask { task }
             | Self::ResumeTask { task }

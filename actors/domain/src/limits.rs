@@ -29,6 +29,8 @@ pub const WAITS_PER_COMMAND_MAX: usize = 1_024;
 /// Tasks of one bulk.
 pub const BULK_TASKS_MAX: usize = 10_000;
 
+/// Nodes that may be drained at once, those that were removed since among them.
+pub const DRAINED_NODES_MAX: usize = 1_024;
 /// Attempts at once on one worker.
 pub const SLOTS_MAX: u32 = 65_536;
 /// Attempts that a definition may ask for.

@@ -226,6 +226,7 @@ impl<'a> Step<'a> {
             }
             Request::CancelRun { run } => self.cancel_run(*run),
             Request::RetryRun(recalled) => self.retry_run(recalled),
+            Request::DrainNode { node, drained } => self.drain_node(*node, *drained),
             Request::Lease { .. }
             | Request::CompleteAttempt { .. }
             | Request::ReportProgress { .. }
