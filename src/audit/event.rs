@@ -355,5 +355,6 @@ fn requeue_cause(cause: RequeueCause) -> Value {
         RequeueCause::WorkerLost { token } => json!({ "cause": "worker_lost", "fencing_token": token }),
         RequeueCause::LeaseExpired { token } => json!({ "cause": "lease_expired", "fencing_token": token }),
         RequeueCause::HandedBack { token } => json!({ "cause": "handed_back", "fencing_token": token }),
+        RequeueCause::NotStarted { token } => json!({ "cause": "not_started", "fencing_token": token }),
     }
 }

@@ -53,4 +53,6 @@ pub enum AttemptOutcome {
     Cancelled,
     /// The worker stops and gives it back; it is known to have ended.
     HandedBack,
+    /// The worker stops and never began it: nothing of it has happened.
+    NotStarted,
 }

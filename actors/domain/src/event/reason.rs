@@ -196,4 +196,9 @@ pub enum RequeueCause {
         /// The fencing token of the attempt.
         token: u64,
     },
+    /// Its worker stopped before it had begun it.
+    NotStarted {
+        /// The fencing token of the attempt.
+        token: u64,
+    },
 }

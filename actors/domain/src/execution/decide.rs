@@ -40,6 +40,14 @@ pub fn report(execution: &Execution, result: &AttemptResult, now: Timestamp) -> 
         AttemptOutcome::HandedBack => {
             taken_back(execution, RequeueCause::HandedBack { token: result.token }, result.token)
         }
+        // Whatever the delivery says: what never began can be made as if for the first time.
+        AttemptOutcome::NotStarted => match execution.cancelling {
+            Some(cause) => stopped(execution, cause, None),
+            None => {
+                let cause = RequeueCause::NotStarted { token: result.token };
+                Event::TaskRequeued { task, execution: id, cause }
+            }
+        },
         AttemptOutcome::Failed(failure) => {
             let ended = AttemptEnded {
                 error: Some(failure.error.clone()),

@@ -153,6 +153,20 @@ fn an_at_most_once_attempt_of_a_lost_worker_is_lost_and_never_made_again() {
 }
 
 #[test]
+fn an_attempt_that_its_worker_never_began_waits_again_even_at_most_once() {
+    let mut world = World::with_worker(8);
+    let (_, id) = running(&mut world, &Definition { delivery: Delivery::AtMostOnce, ..definition() });
+    world.scheduler(Request::DrainWorker { node: WORKER.0, incarnation: WORKER.1 }).expect("known");
+    world.report(id, AttemptOutcome::NotStarted).expect("heard");
+    assert_eq!((world.names(), world.only_open().stage.clone()), (vec!["TaskRequeued"], Stage::Queued));
+    assert_eq!(world.only_open().failures, 0);
+    world.join(OTHER, 8);
+    world.client(Request::CancelExecution { execution: id }).expect("may");
+    world.report(id, AttemptOutcome::NotStarted).expect("heard");
+    assert_eq!(world.names(), ["TaskCancelled"], "it was told to stop");
+}
+
+#[test]
 fn a_new_start_of_a_node_loses_the_one_before() {
     let mut world = World::with_worker(8);
     running(&mut world, &definition());
