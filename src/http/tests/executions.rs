@@ -211,6 +211,36 @@ async fn what_attempts_wrote_is_told_in_order() {
     assert_eq!(lines(&format!("limit=9&cursor={}", cursor.expect("more"))).await.0, ["a", "b", "c"]);
 }
 
+/// Whoever lost an answer asks again under the same key, and the execution may have ended meanwhile.
+#[actix_web::test]
+async fn a_change_repeated_under_its_key_gets_its_first_answer_after_the_end_too() {
+    let api = Api::start();
+    let task = api.create(manual("one")).await;
+    let waiting = run(&api, &task).await;
+    let path = format!("/api/executions/{}", text(&waiting, "id"));
+    let keyed = async |method: Method, path: &str, key: &str, body: Option<Value>| {
+        let ask = Ask::of(method, path).header("Idempotency-Key", key);
+        api.ask(match &body {
+            Some(body) => ask.json(body),
+            None => ask,
+        })
+        .await
+    };
+    let change = async |key: &str, priority: u8| {
+        keyed(Method::PATCH, &path, key, Some(json!({ "priority": priority }))).await
+    };
+    let cancel_path = format!("{path}/cancel");
+    let cancel = async |key: &str| keyed(Method::POST, &cancel_path, key, None).await;
+    change("p", 9).await.expect(200);
+    cancel("c").await.expect(202);
+    assert_eq!(show(&api, &waiting).await["status"], "cancelled");
+    change("p", 9).await.expect(200);
+    cancel("c").await.expect(202);
+    change("p", 8).await.problem(422, "idempotency_key_reused");
+    change("another", 9).await.problem(409, "wrong_status");
+    cancel("another").await.problem(409, "wrong_status");
+}
+
 #[actix_web::test]
 async fn counts_and_workers_tell_what_runs() {
     let api = Api::start();
