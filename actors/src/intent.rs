@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use escapement_domain::command::{AttemptOutcome, Change, Client, Offers, RecalledRun, Reopening};
+use escapement_domain::command::{AttemptOutcome, Change, Choice, Client, Offers, RecalledRun, Reopening};
 use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId};
 use escapement_domain::replica::placement::Gate;
 use escapement_domain::schedule::calendar::Calendar;
@@ -215,6 +215,8 @@ pub enum Intent {
         /// Whether it is drained.
         drained: bool,
     },
+    /// The client's key stands for these executions.
+    ChooseExecutions(Choice),
 }
 
 impl Intent {
@@ -242,7 +244,8 @@ impl Intent {
             | Self::PublishEvent { .. }
             | Self::CancelRun { .. }
             | Self::RetryRun(_)
-            | Self::DrainNode { .. } => None,
+            | Self::DrainNode { .. }
+            | Self::ChooseExecutions(_) => None,
             Self::UpdateTask { task, .. }
             | Self::PauseTask { task }
             | Self::ResumeTask { task }

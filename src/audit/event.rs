@@ -321,6 +321,9 @@ fn answer_data(answer: &Answer) -> Value {
             "executions": executions.iter().map(ToString::to_string).collect::<Vec<String>>(),
             "complete": complete,
         }),
+        Ok(Accepted::Chosen(choice)) => {
+            json!({ "chosen": choice.executions.iter().map(ToString::to_string).collect::<Vec<String>>() })
+        }
         Ok(Accepted::Leased(leased)) => {
             let told = leased.iter().map(
                 |(execution, token)| json!({ "execution_id": execution.to_string(), "fencing_token": token }),

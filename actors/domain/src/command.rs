@@ -333,6 +333,18 @@ pub enum Request {
         /// Whether it is drained.
         drained: bool,
     },
+    /// These executions are what the client's key stands for: repeated under it, the client is told the same ones. Nothing else
+    /// comes of it.
+    ChooseExecutions(Choice),
+}
+
+/// Executions for which a client's key stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Which.
+    pub executions: Vec<ExecutionId>,
+    /// Where the client goes on after them.
+    pub next: Option<ExecutionId>,
 }
 
 /// The end of a lease that the worker did not bring about.
