@@ -76,6 +76,9 @@ fn at_most_once_a_call_that_was_not_answered_is_not_made_again() {
     let ended = await_status(&api, &slow, "timed_out");
     assert_eq!((&ended["attempt"], target.calls_to("/slow/3000").len()), (&json!(1), 1), "{ended}");
     assert!(text(&ended, "reason").contains("delivery: at_most_once"), "{ended}");
+    let unreachable = with(call("unreachable", &manual(), "http://127.0.0.1:1/"), once.clone());
+    let unreachable = run(&api, &api.create_id(&unreachable));
+    assert_eq!(await_status(&api, &unreachable, "failed")["attempt"], 3, "it was told nothing");
     let refused = run(&api, &api.create_id(&named("refused", "/status/503")));
     let ended = await_status(&api, &refused, "failed");
     assert_eq!((&ended["attempt"], target.calls_to("/status/503").len()), (&json!(3), 3), "{ended}");

@@ -94,6 +94,7 @@ fn at_most_once_no_attempt_follows_one_of_which_nobody_knows_what_it_did() {
     for (action, outcome, expected) in [
         (&http, status, "TaskRetry"),
         (&http, connection.clone(), "TaskFailed"),
+        (&http, of_class(FailureClass::Unconnected), "TaskRetry"),
         (&http, AttemptOutcome::TimedOut, "TaskTimedOut"),
         (&program, AttemptOutcome::TimedOut, "TaskRetry"),
         (&program, of_class(FailureClass::Signal(9)), "TaskRetry"),
