@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use escapement_domain::command::{AttemptOutcome, Change, Client, Offers, RecalledRun, Reopening};
+use escapement_domain::command::{AttemptOutcome, Change, Choice, Client, Offers, RecalledRun, Reopening};
 use escapement_domain::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId};
 use escapement_domain::replica::placement::Gate;
 use escapement_domain::schedule::calendar::Calendar;
@@ -208,6 +208,15 @@ pub enum Intent {
     },
     /// A run of a chain that ended goes on from what failed in it.
     RetryRun(Box<RecalledRun>),
+    /// A node takes nothing new, or something again.
+    DrainNode {
+        /// Which.
+        node: NodeId,
+        /// Whether it is drained.
+        drained: bool,
+    },
+    /// The client's key stands for these executions.
+    ChooseExecutions(Choice),
 }
 
 impl Intent {
@@ -234,7 +243,9 @@ impl Intent {
             | Self::SetBreaker { .. }
             | Self::PublishEvent { .. }
             | Self::CancelRun { .. }
-            | Self::RetryRun(_) => None,
+            | Self::RetryRun(_)
+            | Self::DrainNode { .. }
+            | Self::ChooseExecutions(_) => None,
             Self::UpdateTask { task, .. }
             | Self::PauseTask { task }
             | Self::ResumeTask { task }

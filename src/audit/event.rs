@@ -321,6 +321,9 @@ fn answer_data(answer: &Answer) -> Value {
             "executions": executions.iter().map(ToString::to_string).collect::<Vec<String>>(),
             "complete": complete,
         }),
+        Ok(Accepted::Chosen(choice)) => {
+            json!({ "chosen": choice.executions.iter().map(ToString::to_string).collect::<Vec<String>>() })
+        }
         Ok(Accepted::Leased(leased)) => {
             let told = leased.iter().map(
                 |(execution, token)| json!({ "execution_id": execution.to_string(), "fencing_token": token }),
@@ -355,5 +358,6 @@ fn requeue_cause(cause: RequeueCause) -> Value {
         RequeueCause::WorkerLost { token } => json!({ "cause": "worker_lost", "fencing_token": token }),
         RequeueCause::LeaseExpired { token } => json!({ "cause": "lease_expired", "fencing_token": token }),
         RequeueCause::HandedBack { token } => json!({ "cause": "handed_back", "fencing_token": token }),
+        RequeueCause::NotStarted { token } => json!({ "cause": "not_started", "fencing_token": token }),
     }
 }

@@ -1,4 +1,4 @@
-//! What happened to pools, limits, queues and breakers, as a readable JSON object.
+//! What happened to pools, limits, queues, breakers and drained nodes, as a readable JSON object.
 
 use escapement_domain::event::Placing;
 use escapement_domain::replica::placement::Gate;
@@ -27,6 +27,7 @@ pub(super) fn placing_data(placing: &Placing) -> Value {
             "execution_id": execution.map(|execution| execution.to_string()),
             "until": instant(*until),
         }),
+        Placing::NodeDrained { node } | Placing::NodeUndrained { node } => json!({ "node": node.0 }),
         Placing::BreakerHalfOpened { target } => json!({ "breaker": target }),
         Placing::BreakerClosed { target, execution } => {
             json!({ "breaker": target, "execution_id": execution.map(|execution| execution.to_string()) })

@@ -39,6 +39,20 @@ Examples:
 
 Replacing a node whose disk is lost: remove it, start a new one under a new id with --join, add it, promote it.";
 
+const DRAIN_EXAMPLES: &str = "\
+Examples:
+  escapement cluster drain 2 --wait      then stop the node, mend the machine, start it again
+  escapement cluster undrain 2
+
+Nothing new starts on a drained node; what runs there goes on to its end. --wait shows how much is left and returns when \
+nothing is. It holds until you undrain the node, whoever leads and however often it is restarted. A node that leads goes on \
+leading: `escapement cluster transfer-leadership` lets another one lead. Without a node that takes work, tasks fall due, \
+and wait.";
+
+const UNDRAIN_EXAMPLES: &str = "\
+Examples:
+  escapement cluster undrain 2";
+
 const TRANSFER_EXAMPLES: &str = "\
 Examples:
   escapement cluster transfer-leadership        to whichever node is furthest
@@ -60,6 +74,21 @@ pub(super) enum ClusterCommand {
     /// Take a node out of the cluster
     #[command(after_long_help = REMOVE_EXAMPLES)]
     RemoveNode {
+        /// The node's id
+        id: u64,
+    },
+    /// Let a node finish what it has and take nothing new
+    #[command(after_long_help = DRAIN_EXAMPLES)]
+    Drain {
+        /// The node's id
+        id: u64,
+        /// Wait until nothing runs there any more
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Let a node that was drained take work again
+    #[command(after_long_help = UNDRAIN_EXAMPLES)]
+    Undrain {
         /// The node's id
         id: u64,
     },
@@ -106,6 +135,22 @@ impl ClusterCommand {
                 let path = nodes_path(&[id.to_string(), "promote".into()]);
                 change(client, screen, Request::post(path).idempotent(), &format!("node {id} has a vote now"))
                     .await
+            }
+            Self::Drain { id, wait } => {
+                let path = nodes_path(&[id.to_string(), "drain".into()]);
+                let done = format!("node {id} takes nothing new");
+                change(client, screen, Request::post(path).idempotent(), &done).await?;
+                if wait { await_idle(client, id).await } else { Ok(()) }
+            }
+            Self::Undrain { id } => {
+                let path = nodes_path(&[id.to_string(), "undrain".into()]);
+                change(
+                    client,
+                    screen,
+                    Request::post(path).idempotent(),
+                    &format!("node {id} takes work again"),
+                )
+                .await
             }
             Self::RemoveNode { id } => {
                 let path = nodes_path(&[id.to_string()]);
@@ -187,6 +232,34 @@ impl AddOptions {
     }
 }
 
+/// Waits until nothing runs on a drained node, however long that takes; gives up when somebody undrains it.
+async fn await_idle(client: &Client, id: u64) -> Result<(), Failure> {
+    let mut progress = Progress::new(format!("node {id} finishes what it has"));
+    let mut most = 0;
+    loop {
+        let status = client.ask(&Request::get(["api", "cluster", "status"])).await?.json()?;
+        let running = left_on(&status, id).ok_or_else(|| {
+            let message = format!("node {id} is not drained any more: somebody undrained or removed it");
+            Failure::stopped(message).advise("`escapement cluster status` shows how it stands")
+        })?;
+        most = running.max(most);
+        progress.show(most - running, most);
+        if running == 0 {
+            progress.finish();
+            note(&format!("nothing runs on node {id}"));
+            return Ok(());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Returns how many attempts a drained node has; nothing if it is not drained.
+fn left_on(status: &Value, id: u64) -> Option<u64> {
+    let nodes = status["nodes"].as_array()?;
+    let node = nodes.iter().find(|node| node["id"].as_u64() == Some(id))?;
+    if node["drained"] == true { node["running"].as_u64() } else { None }
+}
+
 /// Returns the status as the leader tells it, who alone knows how far behind the others are; as the node that was asked
 /// tells it, if the leader cannot be reached from here.
 async fn leaders_status(client: &Client) -> Result<Value, Failure> {
@@ -219,12 +292,14 @@ fn status(status: &Value, _: Zone) -> String {
         Some(leader) => format!("node {leader} leads in term {}", field(status, "/term")),
         None => "no node leads: nothing can be changed until a majority of the nodes is up".into(),
     };
-    let mut table = Table::new([">NODE", "ROLE", "API", ">APPLIED", ">LAG", "ZONE DATA", ">CLOCK"]);
+    let mut table =
+        Table::new([">NODE", "ROLE", "API", "WORK", ">RUNNING", ">APPLIED", ">LAG", "ZONE DATA", ">CLOCK"]);
     for node in status["nodes"].as_array().map_or(&[][..], Vec::as_slice) {
-        let [id, role, api, applied, lag, zone_data] =
-            ["/id", "/role", "/api", "/applied", "/lag", "/zone_data"].map(|pointer| field(node, pointer));
+        let [id, role, api, work, running, applied, lag, zone_data] =
+            ["/id", "/role", "/api", "/work", "/running", "/applied", "/lag", "/zone_data"]
+                .map(|pointer| field(node, pointer));
         let clock = node["clock_offset_ms"].as_i64().map_or("-".into(), |offset| format!("{offset:+} ms"));
-        table.row([id, role, api, applied, lag, zone_data, clock]);
+        table.row([id, role, api, work, running, applied, lag, zone_data, clock]);
     }
     let warnings = status["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let warnings: String = warnings.map(|warning| format!("\nwarning: {warning}\n")).collect();
@@ -241,9 +316,9 @@ mod tests {
     fn cluster() -> Value {
         json!({"leader": 2, "term": 7, "version": "0.1.0", "zone_data": "2025b", "warnings": ["they differ"], "nodes": [
             {"id": 1, "role": "follower", "api": "127.0.0.1:7070", "applied": 120, "lag": 3, "zone_data": "2026f",
-             "clock_offset_ms": -12},
+             "clock_offset_ms": -12, "work": "draining", "running": 3, "drained": true},
             {"id": 2, "role": "leader", "api": "127.0.0.1:7071", "applied": 123, "lag": 0, "zone_data": "2025b",
-             "clock_offset_ms": 3600000},
+             "clock_offset_ms": 3600000, "work": "ready", "running": 0, "drained": false},
             {"id": 4, "role": "learner", "api": "127.0.0.1:7073", "applied": null, "lag": null}]})
     }
 
@@ -252,15 +327,20 @@ mod tests {
         let expected = "\
 node 2 leads in term 7; version 0.1.0, zone data 2025b
 
-NODE  ROLE      API             APPLIED  LAG  ZONE DATA        CLOCK
-   1  follower  127.0.0.1:7070      120    3  2026f           -12 ms
-   2  leader    127.0.0.1:7071      123    0  2025b      +3600000 ms
-   4  learner   127.0.0.1:7073        -    -  -                    -
+NODE  ROLE      API             WORK      RUNNING  APPLIED  LAG  ZONE DATA        CLOCK
+   1  follower  127.0.0.1:7070  draining        3      120    3  2026f           -12 ms
+   2  leader    127.0.0.1:7071  ready           0      123    0  2025b      +3600000 ms
+   4  learner   127.0.0.1:7073  -               -        -    -  -                    -
 
 warning: they differ
 ";
         assert_eq!(status(&cluster(), Zone(Tz::UTC)), expected);
         assert!(status(&json!({"leader": null}), Zone(Tz::UTC)).starts_with("no node leads"));
+    }
+
+    #[test]
+    fn what_is_left_is_told_of_a_drained_node_only() {
+        assert_eq!([1, 2, 4, 9].map(|id| left_on(&cluster(), id)), [Some(3), None, None, None]);
     }
 
     #[test]

@@ -333,7 +333,9 @@ fn end_of(outcome: AttemptOutcome) -> AttemptEnd {
             })
         }
         AttemptOutcome::TimedOut => AttemptEnd::TimedOut,
-        AttemptOutcome::Cancelled | AttemptOutcome::HandedBack => AttemptEnd::Cancelled,
+        AttemptOutcome::Cancelled | AttemptOutcome::HandedBack | AttemptOutcome::NotStarted => {
+            AttemptEnd::Cancelled
+        }
     }
 }
 

@@ -375,7 +375,11 @@ fn explain(error: reqwest::Error) -> (FailureClass, String) {
         () if error.is_body() || error.is_decode() => "the connection broke",
         () => "the call failed",
     };
-    let class = if error.is_builder() { FailureClass::Other } else { FailureClass::Connection };
+    let class = match () {
+        () if error.is_builder() => FailureClass::Other,
+        () if error.is_connect() => FailureClass::Unconnected,
+        () => FailureClass::Connection,
+    };
     match causes.pop() {
         Some(root) => (class, format!("{what}: {root}")),
         None => (class, what.to_owned()),

@@ -59,6 +59,41 @@ pub(super) async fn promote_node(call: Call, body: Content) -> Answer {
     Ok(HttpResponse::Ok().json(Cluster::from(status)))
 }
 
+/// Lets a node take nothing new: it finishes what it has. It holds until the node is undrained, whoever leads and however
+/// often the node restarts. Draining a drained node changes nothing; a node that leads goes on leading.
+#[utoipa::path(
+    post, path = "/api/cluster/nodes/{id}/drain", tag = "cluster",
+    params(("id" = u64, Path, description = "The node's number"), ("Idempotency-Key" = Option<String>, Header, description = "Names the request for an hour")),
+    responses(
+        (status = 200, description = "Nothing new starts there; `running` says how much it has left", body = Cluster),
+        (status = 404, description = "There is no such node", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn drain_node(call: Call, body: Content) -> Answer {
+    set_drained(&call, &body, true).await
+}
+
+/// Lets a node that was drained take work again.
+#[utoipa::path(
+    post, path = "/api/cluster/nodes/{id}/undrain", tag = "cluster",
+    params(("id" = u64, Path, description = "The node's number"), ("Idempotency-Key" = Option<String>, Header, description = "Names the request for an hour")),
+    responses(
+        (status = 200, description = "It takes work", body = Cluster),
+        (status = 404, description = "There is no such node", body = ProblemBody<'static>, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn undrain_node(call: Call, body: Content) -> Answer {
+    set_drained(&call, &body, false).await
+}
+
+async fn set_drained(call: &Call, body: &Content, drained: bool) -> Answer {
+    call.parameters()?.finish()?;
+    call.no_content(body)?;
+    let caller = call.writer(None)?;
+    let status = call.service.drain_node(&caller, NodeId(call.node()?), drained).await?;
+    Ok(HttpResponse::Ok().json(Cluster::from(status)))
+}
+
 /// Removes a node for good. Its number is never used again.
 #[utoipa::path(
     delete, path = "/api/cluster/nodes/{id}", tag = "cluster",

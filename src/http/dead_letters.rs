@@ -47,7 +47,7 @@ pub(super) async fn list(call: Call) -> Answer {
         ("to" = Option<String>, Query, description = "Only those for an instant before this one"),
         ("limit" = Option<u32>, Query, description = "1 to 1000; 100 if it is left out"),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of a page, of this call or of the list"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Names the request for an hour: repeated under it, no execution is tried again twice"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names the request for an hour: repeated under it, the same executions are meant, and none is tried again twice"),
     ),
     responses(
         (status = 200, description = "What was tried again and what not", body = DeadLettersRetried),

@@ -174,7 +174,7 @@ pub(super) fn bytes_of_place(place: OutputCursor) -> [u8; LOG_PLACE_BYTES] {
 /// Tells an execution to stop.
 #[utoipa::path(
     post, path = "/api/executions/{id}/cancel", tag = "executions",
-    params(("id" = String, Path, description = "The execution's id")),
+    params(("id" = String, Path, description = "The execution's id"), ("Idempotency-Key" = Option<String>, Header, description = "Names the request for an hour")),
     responses(
         (status = 202, description = "It was told to stop", body = Execution),
         (status = 409, description = "It has ended", body = ProblemBody<'static>, content_type = "application/problem+json"),
@@ -191,7 +191,7 @@ pub(super) async fn cancel(call: Call, body: Content) -> Answer {
 /// Gives an ended execution its next attempt.
 #[utoipa::path(
     post, path = "/api/executions/{id}/retry", tag = "executions",
-    params(("id" = String, Path, description = "The execution's id")),
+    params(("id" = String, Path, description = "The execution's id"), ("Idempotency-Key" = Option<String>, Header, description = "Names the request for an hour")),
     responses(
         (status = 202, description = "It waits for a worker again", body = Execution),
         (status = 409, description = "It succeeded, or has not ended", body = ProblemBody<'static>, content_type = "application/problem+json"),

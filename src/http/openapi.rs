@@ -23,7 +23,7 @@ use super::{
         executions::cancel, executions::retry, executions::status, runs::get, runs::cancel, runs::retry, dead_letters::list, dead_letters::retry, executions::workers,
         leasing::lease, leasing::heartbeat, leasing::progress, leasing::complete, audit::events, audit::chains, audit::blocks,
         audit::fires, cluster::status,
-        cluster::add_node, cluster::promote_node, cluster::remove_node, cluster::transfer_leadership, system::healthz,
+        cluster::add_node, cluster::promote_node, cluster::drain_node, cluster::undrain_node, cluster::remove_node, cluster::transfer_leadership, system::healthz,
         system::readyz, system::metrics, system::openapi, system::sign_in,
     ),
     security(("token" = [])),

@@ -15,7 +15,7 @@ use super::{
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The patterns of every path.
-pub(super) const PATTERNS: [&str; 58] = [
+pub(super) const PATTERNS: [&str; 60] = [
     "/",
     "/healthz",
     "/readyz",
@@ -73,6 +73,8 @@ pub(super) const PATTERNS: [&str; 58] = [
     "/api/cluster/nodes",
     "/api/cluster/nodes/{id}",
     "/api/cluster/nodes/{id}/promote",
+    "/api/cluster/nodes/{id}/drain",
+    "/api/cluster/nodes/{id}/undrain",
     "/api/cluster/leader",
 ];
 
@@ -205,6 +207,8 @@ fn cluster(config: &mut ServiceConfig) {
         .service(resource("/api/cluster/nodes").route(post().to(cluster::add_node)))
         .service(resource("/api/cluster/nodes/{id}").route(delete().to(cluster::remove_node)))
         .service(resource("/api/cluster/nodes/{id}/promote").route(post().to(cluster::promote_node)))
+        .service(resource("/api/cluster/nodes/{id}/drain").route(post().to(cluster::drain_node)))
+        .service(resource("/api/cluster/nodes/{id}/undrain").route(post().to(cluster::undrain_node)))
         .service(resource("/api/cluster/leader").route(post().to(cluster::transfer_leadership)));
 }
 

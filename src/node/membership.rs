@@ -73,7 +73,8 @@ impl From<Told> for ClusterStatus {
             zone_data: None,
             clock_offset_ms: None,
         };
-        Self { leader: told.leader, term: told.term, nodes: told.nodes.into_iter().map(hear).collect() }
+        let nodes = told.nodes.into_iter().map(hear).collect();
+        Self { leader: told.leader, term: told.term, nodes, ..Self::default() }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use escapement_actors::intent::Intent;
 use escapement_actors::worker::clocks::TOLERANCE_MS;
 use escapement_domain::identifier::NodeId;
 use futures::future::BoxFuture;
@@ -10,6 +11,7 @@ use futures::future::BoxFuture;
 use super::Service;
 use super::caller::Caller;
 use super::failure::ServiceError;
+use super::workers::NodeWork;
 use crate::security::Permission;
 
 /// The group of nodes as this one sees it, and the way to change it.
@@ -40,6 +42,8 @@ pub struct ClusterStatus {
     pub term: u64,
     /// The members, by number.
     pub nodes: Vec<NodeStatus>,
+    /// What they do as workers, by this node's state.
+    pub work: BTreeMap<NodeId, NodeWork>,
 }
 
 /// One member.
@@ -78,7 +82,17 @@ impl ClusterStatus {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.clock_warnings();
         warnings.extend(self.zone_data_warning());
+        warnings.extend(self.drain_warnings());
         warnings
+    }
+
+    fn drain_warnings(&self) -> impl Iterator<Item = String> {
+        let drained =
+            self.nodes.iter().filter(|node| self.work.get(&node.id).is_some_and(|work| work.drained));
+        drained.map(|node| {
+            let id = node.id;
+            format!("node {id} is drained: nothing new starts there until `escapement cluster undrain {id}`")
+        })
     }
 
     fn clock_warnings(&self) -> Vec<String> {
@@ -156,7 +170,30 @@ impl Service {
     /// [`ServiceError::Denied`].
     pub async fn cluster_status(&self, caller: &Caller) -> Result<ClusterStatus, ServiceError> {
         caller.may(Permission::Read).or_else(|_| caller.may(Permission::ManageCluster))?;
-        Ok(self.parts.cluster.status().await)
+        Ok(self.group_status().await)
+    }
+
+    async fn group_status(&self) -> ClusterStatus {
+        ClusterStatus { work: self.node_work(), ..self.parts.cluster.status().await }
+    }
+
+    /// Lets a node take nothing new, or something again. What it has it finishes, and where it leads it goes on leading.
+    ///
+    /// # Errors
+    /// [`ServiceError`]; [`ClusterError::UnknownNode`] if it is no member.
+    pub async fn drain_node(
+        &self,
+        caller: &Caller,
+        node: NodeId,
+        drained: bool,
+    ) -> Result<ClusterStatus, ServiceError> {
+        caller.may(Permission::ManageCluster)?;
+        if !self.parts.cluster.status().await.nodes.iter().any(|member| member.id == node) {
+            return Err(ClusterError::UnknownNode(node).into());
+        }
+        tracing::info!(%node, drained, by = caller.principal.subject, "a node is being drained, or is no more");
+        self.carry_out(caller, Intent::DrainNode { node, drained }).await?;
+        Ok(self.group_status().await)
     }
 
     /// Adds a node that does not vote yet.
@@ -173,7 +210,7 @@ impl Service {
         caller.may(Permission::ManageCluster)?;
         tracing::info!(%node, %api, %peer, by = caller.principal.subject, "a node is being added");
         self.parts.cluster.add_node(node, api, peer).await?;
-        Ok(self.parts.cluster.status().await)
+        Ok(self.group_status().await)
     }
 
     /// Lets a node vote.
@@ -184,7 +221,7 @@ impl Service {
         caller.may(Permission::ManageCluster)?;
         tracing::info!(%node, by = caller.principal.subject, "a node is being promoted");
         self.parts.cluster.promote(node).await?;
-        Ok(self.parts.cluster.status().await)
+        Ok(self.group_status().await)
     }
 
     /// Where the members' APIs listen, the leader's first; this node's own is among them.
@@ -216,7 +253,7 @@ impl Service {
         caller.may(Permission::ManageCluster)?;
         tracing::info!(?to, by = caller.principal.subject, "the leadership is being handed over");
         self.parts.cluster.transfer_leadership(to).await?;
-        Ok(self.parts.cluster.status().await)
+        Ok(self.group_status().await)
     }
 }
 
@@ -238,7 +275,17 @@ mod tests {
             clock_offset_ms: None,
         };
         let nodes = (1..).zip(versions).map(node).collect();
-        ClusterStatus { leader: Some(NodeId(2)), term: 1, nodes }
+        ClusterStatus { leader: Some(NodeId(2)), term: 1, nodes, ..ClusterStatus::default() }
+    }
+
+    #[test]
+    fn a_node_that_somebody_drained_is_a_warning() {
+        let mut status = status(&[None, None]);
+        let drained = NodeWork { drained: true, ..NodeWork::default() };
+        status.work = BTreeMap::from([(NodeId(1), NodeWork::default()), (NodeId(2), drained)]);
+        let warnings = status.warnings();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("node 2 is drained"), "{warnings:?}");
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use escapement_domain::command::Idempotency;
+use escapement_actors::intent::Intent;
+use escapement_domain::answer::Accepted;
+use escapement_domain::command::{Choice, Idempotency};
 use escapement_domain::execution::state::Status;
 use escapement_domain::identifier::ExecutionId;
 use futures::{StreamExt as _, stream};
@@ -61,7 +63,8 @@ impl Service {
         Ok(ExecutionPage { items, next })
     }
 
-    /// Gives every execution of a page of dead letters another attempt.
+    /// Gives every execution of a page of dead letters another attempt. Repeated under its key it is about the same ones, and
+    /// gives none of them a further attempt.
     ///
     /// # Errors
     /// [`ServiceError`]; what is wrong with one of them is told with it and does not hold up the others.
@@ -73,12 +76,15 @@ impl Service {
         // Who may do it with no task at all need not ask for each.
         caller.may(Permission::OperateTask { owner: &caller.principal.subject })?;
         let page = self.dead_letters(caller, query).await?;
+        let executions = page.items.iter().map(|row| row.id).collect();
+        let Choice { executions, next } =
+            self.meant_by_key(caller, Choice { executions, next: page.next }).await?;
         let retry = |id: ExecutionId| async move {
             let caller = Caller { idempotency: key_for(caller, id), ..caller.clone() };
             (id, self.retry_execution(&caller, id).await)
         };
-        let outcomes = stream::iter(page.items.iter().map(|row| row.id)).map(retry).buffered(AT_ONCE);
-        let mut told = Retried { next: page.next, ..Retried::default() };
+        let outcomes = stream::iter(executions).map(retry).buffered(AT_ONCE);
+        let mut told = Retried { next, ..Retried::default() };
         for (id, outcome) in outcomes.collect::<Vec<_>>().await {
             match outcome {
                 Ok(_) => told.retried.push(id),
@@ -86,6 +92,18 @@ impl Service {
             }
         }
         Ok(told)
+    }
+
+    /// The executions that the caller's key stands for, and where to go on after them: those that were found when it was first
+    /// used. What was retried then is in no list any more, and a list that is read anew names others.
+    async fn meant_by_key(&self, caller: &Caller, choice: Choice) -> Result<Choice, ServiceError> {
+        if caller.idempotency.is_none() {
+            return Ok(choice);
+        }
+        match self.carry_out(caller, Intent::ChooseExecutions(choice)).await?.accepted {
+            Accepted::Chosen(choice) => Ok(choice),
+            other => Err(ServiceError::broken(format!("a choice was answered with {other:?}"))),
+        }
     }
 }
 

@@ -220,6 +220,10 @@ impl Service {
         let Some(task) = open else {
             let row = self.find_execution(caller, id)?;
             self.may_operate(caller, row.task)?;
+            // Repeated under its key, a request gets its first answer whatever became of the execution since.
+            if caller.idempotency.is_some() {
+                return Ok(row.task);
+            }
             return Err(ServiceError::Rejected(Rejection::WrongStatus { status: row.status }));
         };
         self.may_operate(caller, task)?;

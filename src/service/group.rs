@@ -31,8 +31,12 @@ impl Cluster for Group {
                 clock_offset_ms: None,
             }
         });
-        let status =
-            ClusterStatus { leader: status.leader.map(NodeId), term: status.term, nodes: nodes.collect() };
+        let status = ClusterStatus {
+            leader: status.leader.map(NodeId),
+            term: status.term,
+            nodes: nodes.collect(),
+            ..ClusterStatus::default()
+        };
         async move { status }.boxed()
     }
 

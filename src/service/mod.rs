@@ -74,7 +74,7 @@ pub use self::queues::QueueView;
 pub use self::upcoming::Upcoming;
 pub use self::view::{TaskState, TaskView};
 pub use self::waiting::Wait;
-pub use self::workers::{OutsideWorkerView, WorkerState, WorkerView};
+pub use self::workers::{NodeWork, OutsideWorkerView, WorkerState, WorkerView};
 
 /// How long the question whether this node can serve waits for a majority.
 const READY_WAIT: Duration = Duration::from_secs(1);

@@ -223,7 +223,8 @@ impl Cluster for TestCluster {
         };
         let others = self.others.lock().clone();
         let nodes = (1..).zip(std::iter::once("127.0.0.1:7070".to_owned()).chain(others)).map(node).collect();
-        async { ClusterStatus { leader: Some(NodeId(1)), term: 1, nodes } }.boxed()
+        async { ClusterStatus { leader: Some(NodeId(1)), term: 1, nodes, ..ClusterStatus::default() } }
+            .boxed()
     }
 
     fn add_node(

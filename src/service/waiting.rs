@@ -115,7 +115,9 @@ pub(super) fn queued(open: &Execution, replica: &Replica) -> (&'static str, Stri
             ("queue", format!("it waits for a worker to lease it from the queue {queue}"))
         }
         Some(WaitsFor::Worker) => {
-            ("no_worker", format!("it waits for a worker that offers {offer}: there is none"))
+            let leaves = replica.workers().values().any(|worker| worker.offers.meet(requirement));
+            let why = if leaves { "those that do are drained, or about to stop" } else { "there is none" };
+            ("no_worker", format!("it waits for a worker that offers {offer}: {why}"))
         }
         Some(WaitsFor::PausedQueue(queue)) => {
             ("queue_paused", format!("it waits for the queue `{queue}` to be resumed"))

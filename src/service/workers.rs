@@ -73,6 +73,27 @@ impl WorkerState {
     }
 }
 
+impl From<Condition> for WorkerState {
+    fn from(condition: Condition) -> Self {
+        match condition {
+            Condition::Ready => Self::Ready,
+            Condition::Draining => Self::Draining,
+            Condition::Lost => Self::Lost,
+        }
+    }
+}
+
+/// What a node does as a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeWork {
+    /// Whether its latest start takes something new; none if it is not there.
+    pub state: Option<WorkerState>,
+    /// Attempts that it has.
+    pub running: usize,
+    /// Whether somebody drained it.
+    pub drained: bool,
+}
+
 impl Service {
     /// The workers, by node, and what they hold of the caller's tenant.
     ///
@@ -90,11 +111,7 @@ impl Service {
             let workers = replica.workers().iter().map(|((node, incarnation), worker)| WorkerView {
                 node: *node,
                 incarnation: *incarnation,
-                state: match worker.condition {
-                    Condition::Ready => WorkerState::Ready,
-                    Condition::Draining => WorkerState::Draining,
-                    Condition::Lost => WorkerState::Lost,
-                },
+                state: worker.condition.into(),
                 slots: worker.slots,
                 running: worker.held.len(),
                 holds: worker.held.iter().filter_map(held).take(HELD_SHOWN_MAX).collect(),
@@ -141,6 +158,22 @@ impl Service {
             }
         });
         Ok(workers.into_values().collect())
+    }
+
+    /// What the nodes do as workers, of all tenants: those that are there, and those that somebody drained.
+    pub(super) fn node_work(&self) -> BTreeMap<NodeId, NodeWork> {
+        self.parts.machine.read(|replica| {
+            let mut work = BTreeMap::<NodeId, NodeWork>::new();
+            for ((node, _), worker) in replica.workers() {
+                let of_node = work.entry(*node).or_default();
+                of_node.state = Some(worker.condition.into());
+                of_node.running += worker.held.len();
+            }
+            for node in replica.drained() {
+                work.entry(*node).or_default().drained = true;
+            }
+            work
+        })
     }
 
     /// How many workers take something new.

@@ -6,11 +6,17 @@ use crate::harness::api::{Api, items};
 use crate::harness::definitions::{every_second, manual, noop, with};
 use crate::harness::development::Development;
 
-/// Sends a body that must be refused with a 4xx, at `pointer` if one is named.
+/// Sends a task that must be refused with a 4xx, at `pointer` if one is named.
 #[track_caller]
 fn check(api: &Api, body: &str, pointer: Option<&str>) {
+    check_at(api, "/api/scheduled-tasks/", body, pointer);
+}
+
+/// Posts a body that must be refused with a 4xx, at `pointer` if one is named.
+#[track_caller]
+fn check_at(api: &Api, path: &str, body: &str, pointer: Option<&str>) {
     let shown: String = body.chars().take(200).collect();
-    let reply = api.send("POST", "/api/scheduled-tasks/", &[], Some(body));
+    let reply = api.send("POST", path, &[], Some(body));
     assert!([400, 413, 422].contains(&reply.status), "{shown}: {reply:?}");
     let problem = reply.json();
     assert_eq!(reply.header("Content-Type"), Some("application/problem+json"), "{shown}");
@@ -87,6 +93,115 @@ fn every_fault_of_a_definition_is_refused_with_its_place() {
         check(&api, &body.to_string(), Some(pointer));
     }
     assert_eq!(items(&api.get("/api/scheduled-tasks/")), Vec::<Value>::new(), "nothing was written");
+}
+
+#[test]
+fn every_fault_of_what_a_task_does_and_listens_to_is_refused_with_its_place() {
+    let development = Development::start();
+    let api = development.api();
+    let bad = |fields: Value| with(noop("bad", &manual()), fields);
+    let url = |url: &str| bad(json!({ "action": { "type": "http", "url": url } }));
+    let http = |fields: Value| with(json!({ "type": "http", "url": "http://127.0.0.1/" }), fields);
+    let later = |fields: Value| http(with(json!({ "completion": "callback" }), fields));
+    let event = |fields: Value| with(json!({ "type": "event", "name": "built" }), fields);
+    let on_event = |fields: Value| bad(with(json!({ "trigger": event(json!({})) }), fields));
+    let after = |tasks: Value| bad(json!({ "trigger": { "type": "after", "tasks": tasks } }));
+    let task = "0190d1c2-0000-7000-8000-000000000000";
+    let many: serde_json::Map<String, Value> = (0..17).map(|n| (format!("/{n}"), json!(n))).collect();
+    let cases: &[(Value, &str)] = &[
+        (url("http:runner.example/x"), "/action/url"),
+        (url("http:///runner.example/x"), "/action/url"),
+        (bad(json!({ "action": http(json!({ "completion": "soon" })) })), "/action/completion"),
+        (bad(json!({ "action": http(json!({ "heartbeat_timeout": "1m" })) })), "/action/heartbeat_timeout"),
+        (bad(json!({ "action": later(json!({ "heartbeat_timeout": "1ms" })) })), "/action/heartbeat_timeout"),
+        (bad(json!({ "action": later(json!({ "heartbeat_timeout": "6m" })) })), "/action/heartbeat_timeout"),
+        (
+            bad(json!({ "action": later(json!({ "heartbeat_timeout": "2m" })), "timeout": "1m" })),
+            "/action/heartbeat_timeout",
+        ),
+        (bad(json!({ "action": { "type": "queue" } })), "/action/queue"),
+        (bad(json!({ "action": { "type": "queue", "queue": "" } })), "/action/queue"),
+        (bad(json!({ "action": { "type": "queue", "queue": "a b" } })), "/action/queue"),
+        (bad(json!({ "trigger": { "type": "event" } })), "/trigger/name"),
+        (bad(json!({ "trigger": event(json!({ "filter": { "branch": 1 } })) })), "/trigger/filter/branch"),
+        (bad(json!({ "trigger": event(json!({ "filter": [] })) })), "/trigger/filter"),
+        (bad(json!({ "trigger": event(json!({ "filter": many })) })), "/trigger/filter"),
+        (bad(json!({ "inputs": { "/a": "/payload" } })), "/inputs"),
+        (on_event(json!({ "inputs": { "a": "/payload" } })), "/inputs/a"),
+        (on_event(json!({ "inputs": { "/a": 7 } })), "/inputs/~1a"),
+        (on_event(json!({ "jitter": "1s" })), "/jitter"),
+        (after(json!([])), "/trigger/tasks"),
+        (after(json!(["build"])), "/trigger/tasks/0"),
+        (after(json!([task, task])), "/trigger/tasks/1"),
+        (
+            bad(json!({ "trigger": { "type": "after", "tasks": [task], "condition": "perhaps" } })),
+            "/trigger/condition",
+        ),
+    ];
+    for (body, pointer) in cases {
+        check(&api, &body.to_string(), Some(pointer));
+    }
+    assert_eq!(items(&api.get("/api/scheduled-tasks/")), Vec::<Value>::new(), "nothing was written");
+}
+
+#[test]
+fn every_fault_of_when_a_task_is_tried_again_or_held_up_is_refused_with_its_place() {
+    let development = Development::start();
+    let api = development.api();
+    let bad = |fields: Value| with(noop("bad", &manual()), fields);
+    let retry_on = |fields: Value| bad(json!({ "retry": { "retry_on": fields } }));
+    let breaker = |fields: Value| bad(json!({ "circuit_breaker": fields }));
+    let cases: &[(Value, &str)] = &[
+        (retry_on(json!({})), "/retry/retry_on"),
+        (retry_on(json!({ "http_status": ["6xx"] })), "/retry/retry_on/http_status/0"),
+        (retry_on(json!({ "http_status": [500, "499-400"] })), "/retry/retry_on/http_status/1"),
+        (retry_on(json!({ "http_status": 500 })), "/retry/retry_on/http_status"),
+        (retry_on(json!({ "exit_codes": [0] })), "/retry/retry_on/exit_codes/0"),
+        (retry_on(json!({ "timeout": "yes" })), "/retry/retry_on/timeout"),
+        (retry_on(json!({ "weather": true })), "/retry/retry_on/weather"),
+        (breaker(json!({ "failure_threshold": 0 })), "/circuit_breaker/failure_threshold"),
+        (breaker(json!({ "open_for": "0s" })), "/circuit_breaker/open_for"),
+        (breaker(json!({ "colour": "red" })), "/circuit_breaker/colour"),
+        (breaker(json!(5)), "/circuit_breaker"),
+        (bad(json!({ "execution_timeout": "0s" })), "/execution_timeout"),
+        (bad(json!({ "queue_timeout": "soon" })), "/queue_timeout"),
+        (bad(json!({ "max_concurrent": 0 })), "/max_concurrent"),
+        (bad(json!({ "max_concurrent": "two" })), "/max_concurrent"),
+        (bad(json!({ "pause_after_failures": 0 })), "/pause_after_failures"),
+        (bad(json!({ "delivery": "exactly_once" })), "/delivery"),
+    ];
+    for (body, pointer) in cases {
+        check(&api, &body.to_string(), Some(pointer));
+    }
+    assert_eq!(items(&api.get("/api/scheduled-tasks/")), Vec::<Value>::new(), "nothing was written");
+}
+
+#[test]
+fn every_fault_of_what_a_worker_sends_is_refused_with_its_place() {
+    let development = Development::start();
+    let api = development.api();
+    let complete = "/api/executions/0190d1c2-0000-7000-8000-000000000000/complete";
+    let (lease, token) = ("/api/workers/suites/lease", json!({ "lease_token": "1" }));
+    let said = |fields: Value| with(token.clone(), fields);
+    let succeeded = |fields: Value| said(with(json!({ "outcome": "succeeded" }), fields));
+    for (path, body, pointer) in [
+        (lease, json!({}), "/worker"),
+        (lease, json!({ "worker": "a b" }), "/worker"),
+        (lease, json!({ "worker": "w", "max": 0 }), "/max"),
+        (lease, json!({ "worker": "w", "lease": "1ms" }), "/lease"),
+        (lease, json!({ "worker": "w", "wait": "1h" }), "/wait"),
+        (lease, json!({ "worker": "w", "colour": "red" }), "/colour"),
+        (complete, json!({ "outcome": "succeeded" }), "/lease_token"),
+        (complete, token.clone(), "/outcome"),
+        (complete, said(json!({ "outcome": "perhaps" })), "/outcome"),
+        (complete, succeeded(json!({ "error": "no" })), "/error"),
+        (complete, succeeded(json!({ "failed_items": [1] })), "/failed_items"),
+        (complete, said(json!({ "outcome": "failed", "failed_items": {} })), "/failed_items"),
+        (complete, succeeded(json!({ "result": "x".repeat(20_000) })), "/result"),
+        (complete, succeeded(json!({ "colour": "red" })), "/colour"),
+    ] {
+        check_at(&api, path, &body.to_string(), Some(pointer));
+    }
 }
 
 #[test]

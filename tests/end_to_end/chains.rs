@@ -86,6 +86,20 @@ fn a_task_runs_after_another_with_values_of_its_result() {
 }
 
 #[test]
+fn after_a_failure_the_alarm_and_the_cleaning_run_and_what_needs_a_success_does_not() {
+    let development = Development::start();
+    let api = development.api();
+    let build = api.create_id(&script("build", &manual(), "exit 3"));
+    for (name, condition) in [("alarm", "any_failed"), ("cleanup", "all_done"), ("deploy", "all_succeeded")] {
+        api.create_id(&noop(name, &after(&[&build], condition)));
+    }
+    let id = run(&api, &build);
+    let ended = await_run(&api, &id, "failed");
+    let all = [("alarm", "succeeded"), ("build", "failed"), ("cleanup", "succeeded"), ("deploy", "skipped")];
+    assert_eq!(steps(&ended), expected(&all));
+}
+
+#[test]
 fn a_run_whose_middle_step_failed_goes_on_from_there() {
     let (development, target) = (Development::start(), Target::start());
     let api = development.api();

@@ -43,6 +43,29 @@ fn what_failed_for_good_is_listed_with_its_reason_and_tried_again() {
 }
 
 #[test]
+fn dead_letters_are_those_of_a_range_of_instants() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let task = api.create_id(&call("once", &manual(), &target.url("/fail/1")));
+    let failed: Vec<Value> = (0..2)
+        .map(|_| {
+            let id = run(&api, &task);
+            await_status(&api, &id, "failed")
+        })
+        .collect();
+    let [first, second] = [0, 1].map(|nth: usize| text(&failed[nth], "id"));
+    let between = text(&failed[1], "scheduled_at");
+    assert_ne!(text(&failed[0], "scheduled_at"), between, "a run takes longer than a millisecond");
+    assert_eq!(dead(&api, &format!("from={between}")), std::slice::from_ref(&second));
+    assert_eq!(dead(&api, &format!("to={between}")), std::slice::from_ref(&first));
+    let told = ask(&api, &["execution", "retry", "--all", "--from", &between], None).expect(0);
+    assert_eq!(told.out, "1 execution gets another attempt\n");
+    await_status(&api, &first, "failed");
+    until("the other one succeeded", || execution(&api, &second)["status"] == "succeeded");
+    assert_eq!(dead(&api, ""), [first]);
+}
+
+#[test]
 fn an_execution_is_retried_from_every_end_but_success() {
     let (development, target) = (Development::start(), Target::start());
     let api = development.api();

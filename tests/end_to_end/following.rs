@@ -103,6 +103,38 @@ fn a_log_is_followed_through_any_node_across_attempts_and_taken_up_again() {
     assert_eq!(texts(&second), ["attempt 2", "last"]);
 }
 
+/// Output stays on the node that made it: any other one asks for it, and says so when nobody answers.
+#[test]
+fn a_log_is_read_through_any_node_and_says_when_its_own_does_not_answer() {
+    let mut cluster = Cluster::start(3);
+    let api = cluster.any();
+    let id = run(&api, &api.create_id(&script("talk", &manual(), "echo one; echo two")));
+    let ended = await_status(&api, &id, "succeeded");
+    let worker = text(&ended["attempts"][0], "worker");
+    let read = |api: &Api| items(&api.get(&format!("/api/executions/{id}/logs")));
+    for node in cluster.running() {
+        let written: Vec<String> = read(&cluster.api(node))
+            .iter()
+            .filter(|line| line["stream"] == "stdout")
+            .map(|line| text(line, "text"))
+            .collect();
+        assert_eq!(written, ["one", "two"], "through node {node}");
+    }
+    let node: u64 = worker.trim_start_matches("node-").parse().expect("a node's name");
+    cluster.kill(node);
+    for other in cluster.running() {
+        let api = cluster.api(other);
+        let line = eventually("it is read without its node", || {
+            let path = format!("/api/executions/{id}/logs");
+            let reply = api.send("GET", &path, &[], None);
+            (reply.status == 200).then(|| items(&reply.json()))
+        });
+        assert_eq!((line.len(), &line[0]["stream"]), (1, &json!("system")), "{line:?}");
+        let expected = format!("what attempt 1 wrote is on node {node}, which does not answer");
+        assert_eq!(text(&line[0], "text"), expected);
+    }
+}
+
 #[test]
 fn many_follow_and_whoever_goes_away_is_let_go() {
     let development = Development::start();

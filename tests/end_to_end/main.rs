@@ -15,6 +15,7 @@ mod command_line;
 mod dead_letters;
 mod deadlines;
 mod dev;
+mod drain;
 mod events;
 mod executions;
 mod explanation;

@@ -49,6 +49,42 @@ fn a_failure_is_made_again_only_if_the_task_lists_its_class() {
 }
 
 #[test]
+fn waits_grow_until_max_delay_cuts_them() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let retry = json!({ "max_attempts": 4, "initial_delay": "100ms", "multiplier": 10, "max_delay": "2s", "jitter": 0 });
+    let task = with(call("patient", &manual(), &target.url("/fail/3")), json!({ "retry": retry }));
+    let id = run(&api, &api.create_id(&task));
+    await_status(&api, &id, "succeeded");
+    let at: Vec<i64> = target.calls_to("/fail/3").iter().map(|call| call.at_ms).collect();
+    let gaps: Vec<i64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(gaps.len(), 3);
+    // The third would be ten seconds.
+    for (gap, least) in gaps.iter().zip([100, 1_000, 2_000]) {
+        assert!((least..least + 5_000).contains(gap), "{gaps:?}");
+    }
+}
+
+/// At most once: what the target may still be at is not called again, and what is known to have failed is.
+#[test]
+fn at_most_once_a_call_that_was_not_answered_is_not_made_again() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let once = json!({ "delivery": "at_most_once", "retry": quick(json!({})), "timeout": "300ms" });
+    let named = |name: &str, path: &str| with(call(name, &manual(), &target.url(path)), once.clone());
+    let slow = run(&api, &api.create_id(&named("slow", "/slow/3000")));
+    let ended = await_status(&api, &slow, "timed_out");
+    assert_eq!((&ended["attempt"], target.calls_to("/slow/3000").len()), (&json!(1), 1), "{ended}");
+    assert!(text(&ended, "reason").contains("delivery: at_most_once"), "{ended}");
+    let unreachable = with(call("unreachable", &manual(), "http://127.0.0.1:1/"), once.clone());
+    let unreachable = run(&api, &api.create_id(&unreachable));
+    assert_eq!(await_status(&api, &unreachable, "failed")["attempt"], 3, "it was told nothing");
+    let refused = run(&api, &api.create_id(&named("refused", "/status/503")));
+    let ended = await_status(&api, &refused, "failed");
+    assert_eq!((&ended["attempt"], target.calls_to("/status/503").len()), (&json!(3), 3), "{ended}");
+}
+
+#[test]
 fn a_target_that_asks_to_be_left_alone_is_left_alone() {
     let (development, target) = (Development::start(), Target::start());
     let api = development.api();

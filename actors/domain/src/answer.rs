@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
+use crate::command::Choice;
 use crate::execution::state::Status;
 use crate::identifier::{CommandId, ExecutionId, TaskId};
 use crate::limits::COMMAND_BYTES_MAX;
@@ -97,6 +98,8 @@ pub enum Accepted {
         /// Whether it was held against every task that listens to it; the leader goes on with the rest.
         complete: bool,
     },
+    /// The client's key stands for these executions.
+    Chosen(Choice),
 }
 
 /// Why a command was not carried out. A rejection is a committed answer: the same command will get it again.

@@ -3,17 +3,17 @@
 //! The proposer brings everything that is not deterministic: the instant, fresh identifiers, and the next instant of a
 //! schedule. Variants are only ever appended.
 
+mod ends;
 mod reopening;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::ends::{AttemptOutcome, AttemptResult, Report};
 pub use self::reopening::{RecalledRun, RecalledStep, Reopening};
 
 use crate::codec::{self, CodecError};
-use crate::execution::failure::Failure;
-use crate::execution::usage::Usage;
 use crate::execution::waits::Wait;
 use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TaskId, TenantId};
 use crate::limits::COMMAND_BYTES_MAX;
@@ -326,6 +326,25 @@ pub enum Request {
         /// JSON text of what there is to say about it.
         payload: Sealed,
     },
+    /// A node takes nothing new, whatever start of it is there, or takes something again.
+    DrainNode {
+        /// Which.
+        node: NodeId,
+        /// Whether it is drained.
+        drained: bool,
+    },
+    /// These executions are what the client's key stands for: repeated under it, the client is told the same ones. Nothing else
+    /// comes of it.
+    ChooseExecutions(Choice),
+}
+
+/// Executions for which a client's key stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// Which.
+    pub executions: Vec<ExecutionId>,
+    /// Where the client goes on after them.
+    pub next: Option<ExecutionId>,
 }
 
 /// The end of a lease that the worker did not bring about.
@@ -442,51 +461,4 @@ pub enum Programs {
     Any,
     /// These.
     Listed(Vec<Arc<str>>),
-}
-
-/// Ends of attempts, from one worker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
-    /// The worker's node.
-    pub node: NodeId,
-    /// The worker's start.
-    pub incarnation: Incarnation,
-    /// Counts the worker's reports from 1: one that was heard before changes nothing.
-    pub sequence: u64,
-    /// The ends.
-    pub results: Vec<AttemptResult>,
-}
-
-/// The end of one attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttemptResult {
-    /// The execution.
-    pub execution: ExecutionId,
-    /// Its tenant, for the record when the execution is no longer open.
-    pub tenant: TenantId,
-    /// The fencing token under which it was made.
-    pub token: u64,
-    /// When it began, by the worker's clock.
-    pub started_at: Timestamp,
-    /// When it ended, by the worker's clock.
-    pub finished_at: Timestamp,
-    /// How it ended.
-    pub outcome: AttemptOutcome,
-    /// What it used, if its worker could tell.
-    pub usage: Option<Usage>,
-}
-
-/// How an attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AttemptOutcome {
-    /// It did what it was asked, and returned this JSON text.
-    Succeeded(Option<Sealed>),
-    /// It failed.
-    Failed(Failure),
-    /// It took too long.
-    TimedOut,
-    /// It stopped because it was told to.
-    Cancelled,
-    /// The worker stops and gives it back; it is known to have ended.
-    HandedBack,
 }

@@ -29,6 +29,10 @@ pub const WAITS_PER_COMMAND_MAX: usize = 1_024;
 /// Tasks of one bulk.
 pub const BULK_TASKS_MAX: usize = 10_000;
 
+/// Executions for which one idempotency key may stand.
+pub const EXECUTIONS_CHOSEN_MAX: usize = 1_000;
+/// Nodes that may be drained at once, those that were removed since among them.
+pub const DRAINED_NODES_MAX: usize = 1_024;
 /// Attempts at once on one worker.
 pub const SLOTS_MAX: u32 = 65_536;
 /// Attempts that a definition may ask for.
@@ -154,6 +158,10 @@ pub const IDEMPOTENCY_WINDOW: Span = Span::hours(1);
 pub const STAGE_LIFETIME: Span = Span::minutes(2);
 
 const _: () = assert!(DEFINITION_BYTES_MAX < COMMAND_BYTES_MAX, "a definition fits into its command");
+const _: () = assert!(
+    EXECUTIONS_CHOSEN_MAX * 20 <= COMMAND_BYTES_MAX,
+    "the executions for which a key stands fit into their command"
+);
 const _: () = assert!(COMMAND_BYTES_MAX <= EVENT_BYTES_MAX, "what a command carries fits into an event");
 const _: () =
     assert!(FIRES_PER_COMMAND_MAX * 64 <= COMMAND_BYTES_MAX, "a full fire command fits into an entry");

@@ -218,7 +218,7 @@ impl DispatcherActor {
         };
         let outcome = match (work, executor) {
             _ if cancelling => AttemptOutcome::Cancelled,
-            _ if stopped => AttemptOutcome::HandedBack,
+            _ if stopped => AttemptOutcome::NotStarted,
             (Work::Nothing, _) => {
                 self.parts.observer.attempt_started();
                 self.parts.observer.attempt_ended(&AttemptEnd::Succeeded { result: None }, Duration::ZERO);

@@ -83,7 +83,10 @@ fn bytes_of(result: &AttemptResult) -> usize {
         AttemptOutcome::Failed(failure) => {
             failure.error.len() + length(&failure.result) + length(&failure.failed_items)
         }
-        AttemptOutcome::TimedOut | AttemptOutcome::Cancelled | AttemptOutcome::HandedBack => 0,
+        AttemptOutcome::TimedOut
+        | AttemptOutcome::Cancelled
+        | AttemptOutcome::HandedBack
+        | AttemptOutcome::NotStarted => 0,
     };
     texts + RESULT_BYTES
 }

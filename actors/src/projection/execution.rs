@@ -359,7 +359,9 @@ impl ExecutionRow {
                     RequeueCause::WorkerLost { .. } | RequeueCause::LeaseExpired { .. } => {
                         self.take_back(Outcome::Lost, at);
                     }
-                    RequeueCause::HandedBack { .. } => self.take_back(Outcome::HandedBack, at),
+                    RequeueCause::HandedBack { .. } | RequeueCause::NotStarted { .. } => {
+                        self.take_back(Outcome::HandedBack, at)
+                    }
                 }
                 self.status = Status::Queued;
             }

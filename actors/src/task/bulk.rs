@@ -65,6 +65,12 @@ pub(super) async fn carry(proposer: Proposer, submission: Submission) -> Result<
             put_once(&proposer, client, Request::PublishEvent { name, payload }).await
         }
         Intent::CancelRun { run } => put_once(&proposer, client, Request::CancelRun { run }).await,
+        Intent::ChooseExecutions(choice) => {
+            put_once(&proposer, client, Request::ChooseExecutions(choice)).await
+        }
+        Intent::DrainNode { node, drained } => {
+            put_once(&proposer, client, Request::DrainNode { node, drained }).await
+        }
         Intent::RetryRun(recalled) => put_once(&proposer, client, Request::RetryRun(recalled)).await,
         other => {
             debug_assert!(other.task().is_none(), "what is about one task goes to its actor");

@@ -7,7 +7,7 @@ use escapement_actors::ports::{AttemptEnd, AttemptFailure};
 use escapement_domain::command::{AttemptOutcome, Request};
 use escapement_domain::execution::state::Status;
 use escapement_domain::identifier::{NodeId, TaskId};
-use escapement_domain::task::definition::{Definition, Overlap};
+use escapement_domain::task::definition::{Definition, Delivery, Overlap};
 use escapement_domain::timestamp::Span;
 
 use crate::cast::{Cast, How, every, noop, once, played};
@@ -154,6 +154,22 @@ fn a_drained_worker_lets_work_end_until_the_deadline_and_hands_the_rest_back() {
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert_eq!(cast.book.starts().len(), 2, "a draining worker gets nothing new");
         assert!(dispatcher.status().await.is_some_and(|status| status.draining && status.running == 0));
+    });
+}
+
+#[test]
+fn what_a_worker_that_stops_was_granted_and_never_began_is_not_lost_even_at_most_once() {
+    play(async {
+        let cast = Cast::new(1, &[1]);
+        until(|| cast.workers() == 1).await;
+        cast.create(7, Definition { delivery: Delivery::AtMostOnce, ..played(once(10)) }).await;
+        cast.nodes[&1].log.behave(|conduct| conduct.delay = Duration::from_millis(1_200));
+        until(|| cast.shared.proposals(NodeId(1), |request| matches!(request, Request::Fire(_))) > 0).await;
+        let dispatcher = cast.nodes[&1].dispatcher.clone().expect("node 1 works");
+        dispatcher.drain(Duration::ZERO).await;
+        assert_eq!(cast.open().len(), 1, "it waits for another worker");
+        assert_eq!((cast.open()[0].status(), cast.open()[0].attempts), (Status::Queued, 1));
+        assert!(cast.book.starts().is_empty());
     });
 }
 

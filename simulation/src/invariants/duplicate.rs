@@ -49,7 +49,7 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
             Event::TaskRetry { execution, .. } => release(&mut granted, execution),
             Event::TaskRequeued { execution, cause, .. } => {
                 let delivery = granted.get(execution).and_then(|(_, delivery)| *delivery);
-                if *cause != RequeueCause::RetryDue && delivery == Some(Delivery::AtMostOnce) {
+                if leaves_doubt(*cause) && delivery == Some(Delivery::AtMostOnce) {
                     found
                         .push(format!("execution {execution} is at-most-once and was made again: {cause:?}"));
                 }
@@ -78,6 +78,11 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whether nobody knows what the attempt before did: it is known neither to have failed nor never to have begun.
+fn leaves_doubt(cause: RequeueCause) -> bool {
+    !matches!(cause, RequeueCause::RetryDue | RequeueCause::NotStarted { .. })
 }
 
 fn release<E: Ord, D>(granted: &mut BTreeMap<E, (bool, D)>, execution: &E) {

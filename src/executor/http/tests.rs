@@ -220,7 +220,7 @@ async fn a_failure_is_told_by_its_class() {
     assert_eq!(failure_of(half).await.class, FailureClass::Connection);
     let closed = TcpListener::bind("127.0.0.1:0").await.expect("loopback").local_addr().expect("address");
     for (url, class) in [
-        (format!("http://{closed}/"), FailureClass::Connection),
+        (format!("http://{closed}/"), FailureClass::Unconnected),
         ("http://169.254.169.254/".into(), FailureClass::Other),
         ("ftp://example.com/".into(), FailureClass::Other),
     ] {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::service::cluster::{ClusterStatus, NodeStatus};
+use crate::service::{NodeWork, WorkerState};
 
 /// The group of nodes.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,6 +50,14 @@ pub(in crate::http) struct Node {
     /// How far its wall clock is ahead of the median of the members', in milliseconds; null if it did not say.
     #[schema(required = true)]
     clock_offset_ms: Option<i64>,
+    /// Whether it takes work: `ready`, `draining` (it finishes what it has and takes nothing new), `lost`; null if it is not
+    /// there as a worker.
+    #[schema(required = true, example = "ready")]
+    work: Option<&'static str>,
+    /// Attempts that it has, of all tenants.
+    running: usize,
+    /// Whether somebody drained it, which holds until somebody undrains it, over its restarts too.
+    drained: bool,
 }
 
 /// A node to add.
@@ -77,19 +86,21 @@ pub(in crate::http) struct Successor {
 impl From<ClusterStatus> for Cluster {
     fn from(status: ClusterStatus) -> Self {
         let (zone_data, warnings) = (status.zone_data().map(str::to_owned), status.warnings());
+        let work = status.work;
+        let node = |node: NodeStatus| Node::of(work.get(&node.id).copied().unwrap_or_default(), node);
         Self {
             zone_data,
             warnings,
             leader: status.leader.map(|node| node.0),
             term: status.term,
-            nodes: status.nodes.into_iter().map(Node::from).collect(),
+            nodes: status.nodes.into_iter().map(node).collect(),
             version: env!("CARGO_PKG_VERSION"),
         }
     }
 }
 
-impl From<NodeStatus> for Node {
-    fn from(node: NodeStatus) -> Self {
+impl Node {
+    fn of(work: NodeWork, node: NodeStatus) -> Self {
         Self {
             id: node.id.0,
             role: node.role,
@@ -100,6 +111,9 @@ impl From<NodeStatus> for Node {
             lag: node.lag,
             zone_data: node.zone_data,
             clock_offset_ms: node.clock_offset_ms,
+            work: work.state.map(WorkerState::name),
+            running: work.running,
+            drained: work.drained,
         }
     }
 }

@@ -118,7 +118,7 @@ pub(in crate::http) struct Attempt {
 /// What sort of failure ended an attempt: what `retry.retry_on` of a task tells apart.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct Failure {
-    /// `http_status`, `exit_code`, `signal`, `timeout`, `connection` or `other`.
+    /// `http_status`, `exit_code`, `signal`, `timeout`, `connection`, `other`, or `inputs`, which is never tried again.
     class: &'static str,
     /// The status, the exit code or the signal.
     #[schema(required = true)]

@@ -71,7 +71,7 @@ pub(in crate::http) struct Task {
     #[serde(default)]
     #[schema(default = "skip")]
     overlap: Overlap,
-    /// What happens to an attempt whose worker is lost.
+    /// What happens to an attempt whose worker is lost, or of which nobody knows what it did.
     #[serde(default)]
     #[schema(default = "at_least_once")]
     delivery: Delivery,
@@ -258,7 +258,7 @@ pub(in crate::http) enum Overlap {
     Allow,
 }
 
-/// What happens to an attempt whose worker is lost.
+/// What happens to an attempt whose worker is lost, or of which nobody knows what it did.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::http) enum Delivery {

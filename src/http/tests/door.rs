@@ -201,6 +201,31 @@ async fn membership_is_changed_by_a_cluster_admin() {
 }
 
 #[actix_web::test]
+async fn a_node_is_drained_and_undrained_as_often_as_somebody_asks() {
+    let api = Api::start();
+    api.node.worker(escapement_domain::command::Programs::Any);
+    let ask = async |path: &str| api.ask(Ask::of(Method::POST, path)).await;
+    for (path, work, drained) in [
+        ("/api/cluster/nodes/1/drain", "draining", true),
+        ("/api/cluster/nodes/1/drain", "draining", true),
+        ("/api/cluster/nodes/1/undrain", "ready", false),
+        ("/api/cluster/nodes/1/undrain", "ready", false),
+    ] {
+        let status = ask(path).await.expect(200);
+        let node = &status["nodes"][0];
+        assert_eq!((&node["work"], &node["drained"]), (&json!(work), &json!(drained)), "{path}");
+        assert_eq!(super::items(&api.get("/api/workers").await.expect(200))[0]["state"], work, "{path}");
+    }
+    let task = api.create(super::manual("one")).await;
+    ask("/api/cluster/nodes/1/drain").await.expect(200);
+    let run = format!("/api/scheduled-tasks/{}/run", super::text(&task, "id"));
+    let waiting = ask(&run).await.expect(202);
+    assert!(super::text(&waiting, "waiting_for").ends_with("are drained, or about to stop"), "{waiting}");
+    ask("/api/cluster/nodes/9/drain").await.problem(404, "not_found");
+    ask("/api/cluster/nodes/one/drain").await.problem(404, "not_found");
+}
+
+#[actix_web::test]
 async fn requests_are_counted_by_route_and_never_by_path() {
     let api = Api::start();
     api.get("/api/scheduled-tasks/0190d1c2-0000-7000-8000-000000000000").await.problem(404, "not_found");

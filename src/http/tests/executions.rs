@@ -212,6 +212,63 @@ async fn what_attempts_wrote_is_told_in_order() {
 }
 
 #[actix_web::test]
+async fn dead_letters_that_are_retried_again_under_the_key_are_the_same_ones() {
+    let api = Api::start();
+    api.node.worker(Programs::Any);
+    let task = api.create(with(manual("one"), json!({ "overlap": "allow" }))).await;
+    let mut dead = Vec::new();
+    for _ in 0..3 {
+        api.node.advance(1_000);
+        let execution = run(&api, &task).await;
+        api.node.fail(id_of(&execution));
+        dead.push(execution);
+    }
+    let retry = async |query: &str| {
+        let path = format!("/api/dead-letters/retry?{query}");
+        api.ask(Ask::of(Method::POST, &path).header("Idempotency-Key", "k")).await
+    };
+    let first = retry("limit=2").await.expect(200);
+    assert_eq!(first["retried"], json!([dead[2]["id"], dead[1]["id"]]));
+    api.node.succeed(id_of(&dead[2]));
+    api.node.fail(id_of(&dead[1]));
+    assert_eq!(retry("limit=2").await.expect(200), first, "the same ones, and the same place to go on");
+    for (execution, attempts) in dead.iter().zip([1, 2, 2]) {
+        assert_eq!(show(&api, execution).await["attempt"], attempts, "nothing was made again");
+    }
+    retry("limit=3").await.problem(422, "idempotency_key_reused");
+}
+
+/// Whoever lost an answer asks again under the same key, and the execution may have ended meanwhile.
+#[actix_web::test]
+async fn a_change_repeated_under_its_key_gets_its_first_answer_after_the_end_too() {
+    let api = Api::start();
+    let task = api.create(manual("one")).await;
+    let waiting = run(&api, &task).await;
+    let path = format!("/api/executions/{}", text(&waiting, "id"));
+    let keyed = async |method: Method, path: &str, key: &str, body: Option<Value>| {
+        let ask = Ask::of(method, path).header("Idempotency-Key", key);
+        api.ask(match &body {
+            Some(body) => ask.json(body),
+            None => ask,
+        })
+        .await
+    };
+    let change = async |key: &str, priority: u8| {
+        keyed(Method::PATCH, &path, key, Some(json!({ "priority": priority }))).await
+    };
+    let cancel_path = format!("{path}/cancel");
+    let cancel = async |key: &str| keyed(Method::POST, &cancel_path, key, None).await;
+    change("p", 9).await.expect(200);
+    cancel("c").await.expect(202);
+    assert_eq!(show(&api, &waiting).await["status"], "cancelled");
+    change("p", 9).await.expect(200);
+    cancel("c").await.expect(202);
+    change("p", 8).await.problem(422, "idempotency_key_reused");
+    change("another", 9).await.problem(409, "wrong_status");
+    cancel("another").await.problem(409, "wrong_status");
+}
+
+#[actix_web::test]
 async fn counts_and_workers_tell_what_runs() {
     let api = Api::start();
     api.node.worker(Programs::Listed(vec!["/usr/bin/true".into()]));

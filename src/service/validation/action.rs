@@ -9,6 +9,7 @@ use escapement_domain::replica::placement::{Condition, Workers};
 use escapement_domain::task::action::{
     Action, Completion, HttpAction, Operation, ProcessAction, ProcessLimits,
 };
+use escapement_domain::task::definition::Definition;
 use escapement_domain::timestamp::Span;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -147,11 +148,38 @@ pub(super) fn refused_url(text: &str) -> Option<String> {
         Ok(url) if !matches!(url.scheme(), "http" | "https") => {
             Some(format!("{what}, not one of scheme `{}`", shown(url.scheme())))
         }
+        Ok(_) if !names_host_plainly(&text) => {
+            Some(format!("{what}; the host stands right behind `://`, which this does not have"))
+        }
         Ok(url) if url.host_str().is_none_or(str::is_empty) => Some(format!("{what}; this has no host")),
         Ok(_) if text.chars().any(|letter| letter.is_whitespace() || letter.is_control()) => {
             Some("white space and control characters are not allowed in a URL".into())
         }
         Ok(_) => None,
+    }
+}
+
+/// Whether the host stands where everybody looks for it. Clients read `http:host/x` and `http:///host/x` as if it did, and what
+/// tells targets apart does not.
+fn names_host_plainly(url: &str) -> bool {
+    url.split_once("://").is_some_and(|(scheme, rest)| {
+        scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) && !rest.starts_with(['/', '\\'])
+    })
+}
+
+/// A target cannot keep silent for longer than its attempt may take.
+pub(super) fn fits_timeout(definition: &Definition, field: &Field<'_>, faults: &mut Faults) {
+    let Action::Http(HttpAction { completion: Completion::Callback { heartbeat_timeout }, .. }) =
+        &definition.action
+    else {
+        return;
+    };
+    let (most, found) = (definition.timeout, *heartbeat_timeout);
+    if let Some(silence) = found.filter(|silence| *silence > most) {
+        let detail = format!(
+            "at most the attempt's timeout, which is {most}, is allowed, not {silence}: make one shorter or `timeout` longer"
+        );
+        faults.add(format!("{}/action/heartbeat_timeout", field.pointer), detail);
     }
 }
 

@@ -95,7 +95,8 @@ pub fn target(name: &str) -> Result<Arc<str>, Fault> {
                     "`http:` is followed by a host, such as `runner.example:8080`: {detail}"
                 ));
             }
-            if claims::host(&url) != host {
+            // The port that one scheme stands for may be told of the other.
+            if claims::host(&url) != host && claims::host(&format!("https://{host}/")) != host {
                 let told = "by its host, in lower case, with its port if the URLs have one";
                 return wrong(format!(
                     "the target of HTTP calls is told {told}: `http:{}`",

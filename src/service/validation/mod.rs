@@ -173,6 +173,7 @@ fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults)
     };
     fits(&definition, field, faults);
     event::fits_trigger(&definition, field, faults);
+    action::fits_timeout(&definition, field, faults);
     if faults.is_empty() && surroundings.purpose == Purpose::Create {
         has_instant(&definition, field, surroundings.now, faults);
     }

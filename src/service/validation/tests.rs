@@ -219,7 +219,18 @@ fn calls_are_checked() {
         task["action"][field] = value;
         task
     };
-    for url in ["/relative", "ftp://x/y", "http://", "", "http://a b/", "mailto:a@b", "http://[::1"] {
+    for url in [
+        "http:x/y",
+        "http:///x/y",
+        "http:\\\\x",
+        "/relative",
+        "ftp://x/y",
+        "http://",
+        "",
+        "http://a b/",
+        "mailto:a@b",
+        "http://[::1",
+    ] {
         let faults = checked(&action("url", json!(url)), Purpose::Create, &ProgramsOffered::Any);
         assert_eq!(faults.expect_err(url)[0].pointer, "/action/url", "{url}");
     }

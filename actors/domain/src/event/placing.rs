@@ -1,10 +1,10 @@
-//! What happened to pools, limits, queues and breakers.
+//! What happened to pools, limits, queues, breakers and the nodes that take no work.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::identifier::ExecutionId;
+use crate::identifier::{ExecutionId, NodeId};
 use crate::replica::placement::Gate;
 use crate::timestamp::Timestamp;
 
@@ -58,6 +58,16 @@ pub enum Placing {
         /// The execution whose attempt tried it; none if somebody closed it by hand.
         execution: Option<ExecutionId>,
     },
+    /// A node takes nothing new, whatever start of it is there.
+    NodeDrained {
+        /// Which.
+        node: NodeId,
+    },
+    /// A node takes something again.
+    NodeUndrained {
+        /// Which.
+        node: NodeId,
+    },
 }
 
 impl Placing {
@@ -74,6 +84,8 @@ impl Placing {
             Self::BreakerOpened { .. } => "BreakerOpened",
             Self::BreakerHalfOpened { .. } => "BreakerHalfOpened",
             Self::BreakerClosed { .. } => "BreakerClosed",
+            Self::NodeDrained { .. } => "NodeDrained",
+            Self::NodeUndrained { .. } => "NodeUndrained",
         }
     }
 

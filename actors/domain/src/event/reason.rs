@@ -116,6 +116,8 @@ pub enum GiveUpCause {
     ExecutionTimeout,
     /// The time was over that it may wait for a worker.
     QueueTimeout,
+    /// It may be made at most once, and nobody knows what its last attempt did.
+    OutcomeUnknown,
 }
 
 impl GiveUpCause {
@@ -127,6 +129,7 @@ impl GiveUpCause {
             Self::NotRetried => "not_retried",
             Self::ExecutionTimeout => "execution_timeout",
             Self::QueueTimeout => "queue_timeout",
+            Self::OutcomeUnknown => "outcome_unknown",
         }
     }
 
@@ -138,6 +141,9 @@ impl GiveUpCause {
             Self::NotRetried => "the task does not retry failures of this class (retry.retry_on)",
             Self::ExecutionTimeout => "it was not done within the time that it may take (execution_timeout)",
             Self::QueueTimeout => "no worker took it within the time that it may wait (queue_timeout)",
+            Self::OutcomeUnknown => {
+                "nobody knows what the attempt did, and it may be made at most once (delivery: at_most_once)"
+            }
         }
     }
 }
@@ -193,6 +199,11 @@ pub enum RequeueCause {
     },
     /// The lease of the worker outside that had it ran out.
     LeaseExpired {
+        /// The fencing token of the attempt.
+        token: u64,
+    },
+    /// Its worker stopped before it had begun it.
+    NotStarted {
         /// The fencing token of the attempt.
         token: u64,
     },

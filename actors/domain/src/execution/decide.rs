@@ -8,6 +8,7 @@ use crate::event::{AttemptEnded, Event, GiveUpCause, RequeueCause};
 use crate::execution::failure::{Failure, FailureClass};
 use crate::limits::RETRY_AFTER_MAX;
 use crate::task::definition::Delivery;
+use crate::task::rules::Requirement;
 use crate::timestamp::Timestamp;
 
 /// Decides what the end of an attempt means.
@@ -40,6 +41,14 @@ pub fn report(execution: &Execution, result: &AttemptResult, now: Timestamp) -> 
         AttemptOutcome::HandedBack => {
             taken_back(execution, RequeueCause::HandedBack { token: result.token }, result.token)
         }
+        // Whatever the delivery says: what never began can be made as if for the first time.
+        AttemptOutcome::NotStarted => match execution.cancelling {
+            Some(cause) => stopped(execution, cause, None),
+            None => {
+                let cause = RequeueCause::NotStarted { token: result.token };
+                Event::TaskRequeued { task, execution: id, cause }
+            }
+        },
         AttemptOutcome::Failed(failure) => {
             let ended = AttemptEnded {
                 error: Some(failure.error.clone()),
@@ -76,11 +85,22 @@ fn failed(execution: &Execution, ended: AttemptEnded, failure: &Failure, now: Ti
     if nth >= execution.rules.retry.max_attempts {
         return give_up(ended, GiveUpCause::AttemptsUsedUp);
     }
+    if execution.rules.delivery == Delivery::AtMostOnce && !is_known_to_have_failed(execution, failure.class)
+    {
+        return give_up(ended, GiveUpCause::OutcomeUnknown);
+    }
     let wait = backoff(&execution.rules.retry, id, nth);
     let retry_after =
         failure.retry_after.map(|asked| asked.min(RETRY_AFTER_MAX)).filter(|asked| *asked > wait);
     let until = now.plus(retry_after.unwrap_or(wait));
     Event::TaskRetry { task, execution: id, ended, until, retry_after }
+}
+
+/// Whether an attempt that failed so did not do, and does not do any more, what it was to do. A program was ended; a target
+/// that did not answer may be at it still.
+fn is_known_to_have_failed(execution: &Execution, class: FailureClass) -> bool {
+    let elsewhere = matches!(execution.rules.requirement, Requirement::Http | Requirement::Queue(_));
+    !(elsewhere && matches!(class, FailureClass::TimedOut | FailureClass::Connection))
 }
 
 /// How an execution ends that was told to stop.

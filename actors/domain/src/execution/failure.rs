@@ -18,12 +18,14 @@ pub enum FailureClass {
     Signal(i32),
     /// It took too long.
     TimedOut,
-    /// The target could not be connected to, or the connection broke.
+    /// The connection to the target broke, and with it what was heard of the attempt.
     Connection,
     /// Anything else, such as a program that cannot be started or an address that may not be called.
     Other,
     /// The values of its cause cannot be put into its action: no attempt would fare better.
     Inputs,
+    /// The target could not be connected to: it was told nothing.
+    Unconnected,
 }
 
 impl FailureClass {
@@ -35,7 +37,7 @@ impl FailureClass {
             Self::ExitCode(_) => "exit_code",
             Self::Signal(_) => "signal",
             Self::TimedOut => "timeout",
-            Self::Connection => "connection",
+            Self::Connection | Self::Unconnected => "connection",
             Self::Other => "other",
             Self::Inputs => "inputs",
         }
@@ -47,7 +49,7 @@ impl FailureClass {
         match self {
             Self::HttpStatus(status) => Some(i32::from(status)),
             Self::ExitCode(code) | Self::Signal(code) => Some(code),
-            Self::TimedOut | Self::Connection | Self::Other | Self::Inputs => None,
+            Self::TimedOut | Self::Connection | Self::Unconnected | Self::Other | Self::Inputs => None,
         }
     }
 }

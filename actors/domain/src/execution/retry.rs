@@ -10,8 +10,9 @@ use crate::timestamp::Span;
 
 /// Returns how long to wait after failure `failure` (counted from 1) of an execution.
 ///
-/// The wait grows from `initial_delay` by the multiplier, up to `max_delay`, and is then moved by at most
-/// `jitter_per_mille` thousandths of itself either way, never above `max_delay`.
+/// The wait grows from `initial_delay` by the multiplier, up to `max_delay`, and is then drawn from what lies within
+/// `jitter_per_mille` thousandths of it either way and not above `max_delay`: at the cap from what lies below, since waits that were
+/// cut to it would all end at once.
 #[must_use]
 pub fn backoff(retry: &Retry, execution: ExecutionId, failure: u32) -> Span {
     let cap = u128::from(retry.max_delay.0);
@@ -26,9 +27,9 @@ pub fn backoff(retry: &Retry, execution: ExecutionId, failure: u32) -> Span {
         }
     }
     let reach = wait * u128::from(retry.jitter_per_mille.min(1_000)) / 1_000;
-    let shift = draw(execution, failure) % (2 * reach + 1);
-    let moved = (wait + shift - reach).min(cap);
-    Span(u64::try_from(moved).unwrap_or(retry.max_delay.0))
+    let (shortest, longest) = (wait - reach, (wait + reach).min(cap));
+    let drawn = shortest + draw(execution, failure) % (longest - shortest + 1);
+    Span(u64::try_from(drawn).unwrap_or(retry.max_delay.0))
 }
 
 fn draw(execution: ExecutionId, failure: u32) -> u128 {
@@ -41,6 +42,8 @@ fn draw(execution: ExecutionId, failure: u32) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -53,6 +56,18 @@ mod tests {
     fn the_wait_doubles_up_to_its_cap() {
         let retry = Retry { jitter_per_mille: 0, max_delay: Span(6_000), ..Retry::DEFAULT };
         assert_eq!(waits(retry, 5), [1_000, 2_000, 4_000, 6_000, 6_000]);
+    }
+
+    /// Whatever failed together is to come back apart, below the cap and at it.
+    #[test]
+    fn waits_of_many_executions_are_spread_at_the_cap_too() {
+        let retry = Retry { jitter_per_mille: 200, max_delay: Span(60_000), ..Retry::DEFAULT };
+        for (failure, plain) in [(1, 1_000), (3, 4_000), (6, 32_000), (7, 60_000), (40, 60_000)] {
+            let waits: BTreeSet<u64> =
+                (0..100).map(|id| backoff(&retry, ExecutionId(id), failure).0).collect();
+            assert!(waits.len() > 50, "{} different waits after failure {failure}", waits.len());
+            assert!(waits.iter().all(|wait| (plain * 8 / 10..=60_000).contains(wait)), "{waits:?}");
+        }
     }
 
     proptest! {

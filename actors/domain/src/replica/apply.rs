@@ -10,7 +10,7 @@ use crate::command::{Client, Command, Origin, Request};
 use crate::event::Event;
 use crate::execution::state::{Holder, Occurrence};
 use crate::identifier::TenantId;
-use crate::limits::{GRANTS_PER_COMMAND_MAX, TENANTS_MAX};
+use crate::limits::{EXECUTIONS_CHOSEN_MAX, GRANTS_PER_COMMAND_MAX, TENANTS_MAX};
 use crate::record::{Record, RecordHeader, StreamLink};
 use crate::timestamp::{Stamp, Timestamp};
 
@@ -226,6 +226,11 @@ impl<'a> Step<'a> {
             }
             Request::CancelRun { run } => self.cancel_run(*run),
             Request::RetryRun(recalled) => self.retry_run(recalled),
+            Request::ChooseExecutions(choice) => {
+                within("executions in one choice", choice.executions.len(), EXECUTIONS_CHOSEN_MAX)?;
+                Ok(Accepted::Chosen(choice.clone()))
+            }
+            Request::DrainNode { node, drained } => self.drain_node(*node, *drained),
             Request::Lease { .. }
             | Request::CompleteAttempt { .. }
             | Request::ReportProgress { .. }

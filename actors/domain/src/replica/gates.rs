@@ -39,6 +39,8 @@ impl Replica {
             Placing::BreakerClosed { target, .. } => {
                 self.queue.set_breaker(tenant, target, BreakerState::Closed, at);
             }
+            Placing::NodeDrained { node } => self.evolve_drain(*node, true),
+            Placing::NodeUndrained { node } => self.evolve_drain(*node, false),
         }
     }
 }

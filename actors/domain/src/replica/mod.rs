@@ -72,6 +72,8 @@ pub struct Replica {
     leased: BTreeSet<ExecutionId>,
     /// Starts of workers that were lost, and when, for as long as commands are remembered.
     gone: BTreeMap<(NodeId, Incarnation), Timestamp>,
+    /// Nodes that somebody drained.
+    drained: BTreeSet<NodeId>,
     window: Window,
     bulks: BTreeMap<CommandId, Bulk>,
     backfills: BTreeMap<CommandId, Backfill>,
@@ -112,6 +114,7 @@ impl Default for Replica {
             workers: Workers::new(),
             leased: BTreeSet::new(),
             gone: BTreeMap::new(),
+            drained: BTreeSet::new(),
             window: Window::default(),
             bulks: BTreeMap::new(),
             backfills: BTreeMap::new(),
@@ -195,6 +198,12 @@ impl Replica {
     #[must_use]
     pub fn workers(&self) -> &Workers {
         &self.workers
+    }
+
+    /// The nodes that somebody drained: they take nothing new, whether or not they are there.
+    #[must_use]
+    pub fn drained(&self) -> &BTreeSet<NodeId> {
+        &self.drained
     }
 
     /// Executions that workers outside the cluster have, in order of their names.

@@ -4,7 +4,7 @@
 //! and the indexes are made again. The hash is taken over the same bytes, so that two replicas whose hashes agree would
 //! write the same snapshot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use super::window::Window;
 use super::{Replica, Tenant};
 use crate::codec::{self, CodecError};
 use crate::execution::state::Execution;
-use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId};
+use crate::identifier::{CommandId, ExecutionId, Incarnation, NodeId, TenantId};
 use crate::limits::SNAPSHOT_PART_BYTES_MAX;
 use crate::planted::{self, Bug};
 use crate::record::Hash;
@@ -41,6 +41,7 @@ pub struct Snapshot {
     reopened: BTreeMap<ExecutionId, (u64, Timestamp)>,
     workers: Workers,
     gone: BTreeMap<(NodeId, Incarnation), Timestamp>,
+    drained: BTreeSet<NodeId>,
     window: Window,
     bulks: BTreeMap<CommandId, Bulk>,
     backfills: BTreeMap<CommandId, Backfill>,
@@ -90,6 +91,7 @@ impl Replica {
             reopened: self.reopened.clone(),
             workers: self.workers.clone(),
             gone: self.gone.clone(),
+            drained: self.drained.clone(),
             window: self.window.clone(),
             bulks: self.bulks.clone(),
             backfills: self.backfills.clone(),
@@ -128,7 +130,7 @@ impl Replica {
         }
         let reopened = read_part("snapshot retries", reader)?;
         let workers: Vec<_> = read_part("snapshot workers", reader)?;
-        let gone = read_part("snapshot lost workers", reader)?;
+        let (gone, drained) = read_part("snapshot absent workers", reader)?;
         let window = read_part("snapshot window", reader)?;
         let bulks: Vec<(CommandId, Bulk)> = read_part("snapshot bulks", reader)?;
         let backfills: Vec<(CommandId, Backfill)> = read_part("snapshot backfills", reader)?;
@@ -145,15 +147,13 @@ impl Replica {
         let leased = executions.values().filter(|open| outside(open)).map(|open| open.id).collect();
         let mut pool_users = Users::default();
         tasks.iter().for_each(|task| pool_users.name(task.tenant, task.rules.pools()));
+        let numbered =
+            tenants.iter().zip(0..).map(|(tenant, number)| (tenant.name.clone(), TenantId(number)));
         let workers: Workers = workers.into_iter().collect();
         let queue = Queue::restore(queue, &workers, executions.values().map(|open| &**open));
         Ok(Self {
             logged: header.logged,
-            tenant_numbers: tenants
-                .iter()
-                .zip(0..)
-                .map(|(tenant, number)| (tenant.name.clone(), crate::identifier::TenantId(number)))
-                .collect(),
+            tenant_numbers: numbered.collect(),
             tenants,
             calendars: Calendars::restore(calendars, tasks.iter()),
             chains: Chains::restore(chains, tasks.iter()),
@@ -171,6 +171,7 @@ impl Replica {
             pool_users,
             workers,
             gone,
+            drained,
             window,
             bulks: bulks.into_iter().collect(),
             turns: header.turns,
@@ -230,7 +231,7 @@ impl Snapshot {
         }
         write_part(&self.reopened, writer)?;
         write_part(&self.workers.iter().collect::<Vec<_>>(), writer)?;
-        write_part(&self.gone, writer)?;
+        write_part(&(&self.gone, &self.drained), writer)?;
         write_part(&self.window, writer)?;
         write_part(&self.bulks.iter().collect::<Vec<_>>(), writer)?;
         write_part(&self.backfills.iter().collect::<Vec<_>>(), writer)?;

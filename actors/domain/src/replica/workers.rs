@@ -1,4 +1,7 @@
 //! What a command does to workers: join, drain, lose, and take back what the lost ones held.
+//!
+//! A worker drains because its node is about to stop, which ends with that start, or because somebody drained the node,
+//! which holds for every start of it until it is taken back.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +10,10 @@ use super::apply::{Step, within};
 use super::placement::{Condition, Worker};
 use crate::answer::{Accepted, Rejection};
 use crate::command::Request;
-use crate::event::Event;
+use crate::event::{Event, Placing};
 use crate::execution::decide as execution_rules;
 use crate::identifier::{ExecutionId, Incarnation, NodeId, TenantId};
-use crate::limits::{LOSSES_PER_COMMAND_MAX, SLOTS_MAX};
+use crate::limits::{DRAINED_NODES_MAX, LOSSES_PER_COMMAND_MAX, SLOTS_MAX};
 use crate::timestamp::Timestamp;
 
 impl Replica {
@@ -21,7 +24,7 @@ impl Replica {
                 let worker = Worker {
                     slots: *slots,
                     offers: offers.clone(),
-                    condition: Condition::Ready,
+                    condition: self.condition_of(*node),
                     held: BTreeSet::new(),
                     reports: 0,
                 };
@@ -48,6 +51,26 @@ impl Replica {
             }
             _ => {}
         }
+    }
+
+    /// Lets every start of a node take nothing new, or something again. One that stops at the same time says so once more.
+    pub(super) fn evolve_drain(&mut self, node: NodeId, drained: bool) {
+        if drained {
+            self.drained.insert(node);
+        } else {
+            self.drained.remove(&node);
+        }
+        let condition = self.condition_of(node);
+        for ((other, _), worker) in &mut self.workers {
+            if *other == node && worker.condition != Condition::Lost {
+                worker.condition = condition;
+            }
+        }
+        self.queue.staff(&self.workers);
+    }
+
+    fn condition_of(&self, node: NodeId) -> Condition {
+        if self.drained.contains(&node) { Condition::Draining } else { Condition::Ready }
     }
 }
 
@@ -92,6 +115,19 @@ impl Step<'_> {
             }
             _ => {}
         }
+        Ok(Accepted::Done)
+    }
+
+    pub(super) fn drain_node(&mut self, node: NodeId, drained: bool) -> Result<Accepted, Rejection> {
+        let event = match (self.replica.drained.contains(&node), drained) {
+            (false, true) => {
+                within("drained nodes", self.replica.drained.len() + 1, DRAINED_NODES_MAX)?;
+                Placing::NodeDrained { node }
+            }
+            (true, false) => Placing::NodeUndrained { node },
+            _ => return Ok(Accepted::Done),
+        };
+        self.record(TenantId::CLUSTER, Event::Placement(event));
         Ok(Accepted::Done)
     }
 

@@ -67,13 +67,23 @@ pub fn target(action: &Action) -> Arc<str> {
     }
 }
 
-/// The host of a URL with its port, if it names one, as breakers name it.
+/// The host of a URL as breakers name it: with its port, unless that is the one which the scheme stands for, since both are
+/// the same target.
 #[must_use]
 pub fn host(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let usual = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
     let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    host.to_ascii_lowercase()
+    let host = host.to_ascii_lowercase();
+    let Some((name, port)) = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) else {
+        return host;
+    };
+    match port.parse::<u16>() {
+        Ok(port) if port != usual => format!("{name}:{port}"),
+        // A colon without a number behind it means the scheme's own port, too.
+        _ => name.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +96,11 @@ mod tests {
             ("https://Runner.example/suites/7", "runner.example"),
             ("http://ann:secret@127.0.0.1:8080?x", "127.0.0.1:8080"),
             ("http://[::1]:9/#top", "[::1]:9"),
+            ("http://[::1]/", "[::1]"),
+            ("HTTP://runner.example:80/x", "runner.example"),
+            ("http://runner.example:", "runner.example"),
+            ("https://runner.example:0443", "runner.example"),
+            ("https://runner.example:80", "runner.example:80"),
         ] {
             assert_eq!(host(url), expected);
         }

@@ -58,7 +58,7 @@ impl RetryOn {
             FailureClass::ExitCode(code) => any(&self.exit_codes, code),
             FailureClass::Signal(_) => self.signal,
             FailureClass::TimedOut => self.timeout,
-            FailureClass::Connection => self.connection,
+            FailureClass::Connection | FailureClass::Unconnected => self.connection,
             FailureClass::Other => self.other,
             FailureClass::Inputs => false,
         }

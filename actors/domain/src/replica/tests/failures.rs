@@ -7,6 +7,7 @@ use crate::event::GiveUpCause;
 use crate::execution::failure::FailureClass;
 use crate::execution::state::Stage;
 use crate::limits::RETRY_AFTER_MAX;
+use crate::task::action::{Completion, HttpAction, ProcessAction, ProcessLimits};
 use crate::task::retry_on::{Numbers, RetryOn};
 
 fn stubborn() -> Definition {
@@ -70,6 +71,45 @@ fn a_timeout_is_a_class_of_its_own() {
     let (mut world, id) = running(&Definition { retry_on: no_timeouts, ..stubborn() });
     world.report(id, AttemptOutcome::TimedOut).expect("heard");
     assert_eq!((world.names(), last_cause(&world)), (vec!["TaskTimedOut"], Some(GiveUpCause::NotRetried)));
+}
+
+/// What may be made at most once is made again after failures that are known, and after no other.
+#[test]
+fn at_most_once_no_attempt_follows_one_of_which_nobody_knows_what_it_did() {
+    let http = Action::Http(HttpAction {
+        method: "POST".into(),
+        url: "http://runner.example/suites/7".into(),
+        headers: std::collections::BTreeMap::new(),
+        body: None,
+        completion: Completion::Response,
+    });
+    let program = Action::Process(ProcessAction {
+        program: "/bin/true".into(),
+        args: Vec::new(),
+        env: std::collections::BTreeMap::new(),
+        stdin: None,
+        limits: ProcessLimits::default(),
+    });
+    let (status, connection) = (of_class(FailureClass::HttpStatus(503)), of_class(FailureClass::Connection));
+    for (action, outcome, expected) in [
+        (&http, status, "TaskRetry"),
+        (&http, connection.clone(), "TaskFailed"),
+        (&http, of_class(FailureClass::Unconnected), "TaskRetry"),
+        (&http, AttemptOutcome::TimedOut, "TaskTimedOut"),
+        (&program, AttemptOutcome::TimedOut, "TaskRetry"),
+        (&program, of_class(FailureClass::Signal(9)), "TaskRetry"),
+    ] {
+        let definition = Definition { action: action.clone(), ..stubborn() };
+        let once = Definition { delivery: Delivery::AtMostOnce, ..definition.clone() };
+        let (mut world, id) = running(&once);
+        world.report(id, outcome.clone()).expect("heard");
+        assert_eq!(world.names(), [expected], "{outcome:?}");
+        let cause = (expected != "TaskRetry").then_some(GiveUpCause::OutcomeUnknown);
+        assert_eq!(last_cause(&world), cause, "{outcome:?}");
+        let (mut world, id) = running(&definition);
+        world.report(id, outcome).expect("heard");
+        assert_eq!(world.names(), ["TaskRetry"], "at least once");
+    }
 }
 
 #[test]

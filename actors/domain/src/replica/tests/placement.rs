@@ -94,6 +94,32 @@ fn a_draining_worker_takes_nothing_new() {
 }
 
 #[test]
+fn a_drained_node_finishes_what_it_has_and_takes_nothing_until_it_is_undrained_whatever_start_of_it_is_there()
+{
+    let mut world = World::with_worker(8);
+    let (task, first) = running(&mut world, &definition());
+    let drain = |drained| Request::DrainNode { node: WORKER.0, drained };
+    world.client(drain(true)).expect("may");
+    assert_eq!(world.names(), ["NodeDrained"]);
+    let drained =
+        world.records.iter().rfind(|record| record.event.name() == "NodeDrained").expect("recorded");
+    assert_eq!((drained.header.tenant, &*drained.header.actor), (TenantId::CLUSTER, "ann"));
+    world.client(drain(true)).expect("may");
+    assert_eq!(world.names(), [""; 0], "a second time changes nothing");
+    assert!(world.only_open().grant().is_some(), "it keeps what it has");
+    world.client(Request::RunTask { task }).expect("queued");
+    world.report(first, AttemptOutcome::Succeeded(None)).expect("heard");
+    assert_eq!(world.only_open().stage, Stage::Queued);
+    world.join((WORKER.0, Incarnation(WORKER.1.0 + 1)), 8);
+    assert_eq!(world.only_open().stage, Stage::Queued, "a restart does not end it");
+    let mut bytes = Vec::new();
+    world.replica.freeze().write_to(&mut bytes).expect("written");
+    assert!(Replica::restore(&mut &*bytes).expect("reads").drained().contains(&WORKER.0), "nor a snapshot");
+    world.client(drain(false)).expect("may");
+    assert_eq!(world.names(), ["NodeUndrained", "TaskStarted"], "what waited goes on at once");
+}
+
+#[test]
 fn an_attempt_of_a_lost_worker_is_made_again_under_a_higher_token() {
     let mut world = World::with_worker(8);
     let (_, id) = running(&mut world, &definition());
@@ -124,6 +150,20 @@ fn an_at_most_once_attempt_of_a_lost_worker_is_lost_and_never_made_again() {
     assert!(world.open().is_empty());
     assert_eq!(status_of_last(&world, task), Some(Status::Lost));
     assert_eq!(world.count(|event| matches!(event, Event::TaskStarted { .. })), 1);
+}
+
+#[test]
+fn an_attempt_that_its_worker_never_began_waits_again_even_at_most_once() {
+    let mut world = World::with_worker(8);
+    let (_, id) = running(&mut world, &Definition { delivery: Delivery::AtMostOnce, ..definition() });
+    world.scheduler(Request::DrainWorker { node: WORKER.0, incarnation: WORKER.1 }).expect("known");
+    world.report(id, AttemptOutcome::NotStarted).expect("heard");
+    assert_eq!((world.names(), world.only_open().stage.clone()), (vec!["TaskRequeued"], Stage::Queued));
+    assert_eq!(world.only_open().failures, 0);
+    world.join(OTHER, 8);
+    world.client(Request::CancelExecution { execution: id }).expect("may");
+    world.report(id, AttemptOutcome::NotStarted).expect("heard");
+    assert_eq!(world.names(), ["TaskCancelled"], "it was told to stop");
 }
 
 #[test]
