@@ -6,6 +6,7 @@
 //! every read model is its fold) and *stopped* (no node gives up without a reason).
 
 mod acknowledged;
+mod alone;
 mod capacity;
 mod chain;
 mod duplicate;
@@ -14,12 +15,15 @@ mod fencing;
 mod fold;
 mod followed;
 mod heard;
+mod justified;
 mod late;
 mod linearizable;
 mod lost;
 mod matching;
 mod overlap;
 mod phantom;
+mod retried;
+mod standing;
 mod story;
 mod vacuity;
 
@@ -30,7 +34,7 @@ use crate::evidence::{Evidence, Violation};
 type Check = fn(&Evidence, &Lives) -> Vec<String>;
 
 /// Every invariant that is judged at the end, by name.
-const CHECKS: [(&str, Check); 15] = [
+const CHECKS: [(&str, Check); 18] = [
     ("lost", lost::check),
     ("duplicate", duplicate::check),
     ("early", early::check),
@@ -46,6 +50,9 @@ const CHECKS: [(&str, Check); 15] = [
     ("chain", chain::check),
     ("fold", fold::check),
     ("matching", matching::check),
+    ("justified", justified::check),
+    ("alone", alone::check),
+    ("retried", retried::check),
 ];
 
 /// Judges a run.
