@@ -112,6 +112,17 @@ pub enum Done {
     Changed,
 }
 
+/// What a client was told that there is none of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// A task.
+    Task,
+    /// An execution.
+    Execution,
+    /// A calendar.
+    Calendar,
+}
+
 /// What a client knows of its operation.
 #[derive(Clone, Debug)]
 pub enum Knowledge {
@@ -121,6 +132,8 @@ pub enum Knowledge {
     Done(Done),
     /// It was not carried out, and will not be.
     Refused(String),
+    /// Something that it needs is not there; it may have been carried out before that was looked at.
+    Missing(Missing),
     /// It gave up, or was told that nobody knows: carried out or not.
     Unknown,
 }

@@ -110,11 +110,13 @@ impl Books {
                     format!("says that {at} was moved to {to}, and it was {by_hand:?}")
                 })
             }
-            Event::TaskCancelRequested { cause: CancelCause::Superseded, .. }
-            | Event::TaskCancelled { cause: CancelCause::Superseded, ended: None, .. } => {
-                demand(task.rules.overlap == Overlap::CancelRunning, || {
-                    "says that another run takes its place".to_owned()
-                })
+            Event::TaskCancelRequested { cause, .. } => stops(task, *cause),
+            Event::TaskCancelled { execution, cause, .. } => {
+                match task.open.get(execution).and_then(|open| open.stopping) {
+                    None => stops(task, *cause),
+                    // The task may have changed since it was told.
+                    Some(told) => demand(told == *cause, || format!("stops for {cause:?}, not for {told:?}")),
+                }
             }
             _ => Ok(()),
         }
@@ -211,6 +213,14 @@ fn waits(task: &Standing, occurrence: Occurrence, held: bool) -> Result<(), Stri
     let one_waits = held && task.rivals().any(|rival| rival.held);
     demand(fits && !(task.rules.overlap == Overlap::QueueOne && one_waits), || {
         format!("waits: {held}, beside {rivals} others under {:?}", task.rules.overlap)
+    })
+}
+
+/// Only a newer run of a task that wants it so takes the place of another.
+fn stops(task: &Standing, cause: CancelCause) -> Result<(), String> {
+    let overlap = task.rules.overlap;
+    demand(cause != CancelCause::Superseded || overlap == Overlap::CancelRunning, || {
+        format!("says that another run takes its place, and its policy is {overlap:?}")
     })
 }
 

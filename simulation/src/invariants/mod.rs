@@ -11,6 +11,7 @@ mod capacity;
 mod chain;
 mod duplicate;
 mod early;
+mod effects;
 mod fencing;
 mod fold;
 mod followed;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use escapement_domain::command::Change;
 use escapement_domain::event::Event;
-use escapement_domain::execution::state::Occurrence;
+use escapement_domain::execution::state::{CancelCause, Occurrence};
 use escapement_domain::identifier::{ExecutionId, TaskId, TenantId};
 use escapement_domain::record::Record;
 use escapement_domain::task::definition::{Definition, Overlap};
@@ -24,6 +24,8 @@ pub(super) struct Open {
     pub(super) alone: bool,
     /// Whether it is a backfill's, which has a concurrency of its own.
     pub(super) backfill: bool,
+    /// Why it was told to stop, if it was.
+    pub(super) stopping: Option<CancelCause>,
 }
 
 /// A task at one moment.
@@ -115,7 +117,7 @@ impl Standing {
             Event::TaskScheduled { execution, occurrence, held, .. } => {
                 let backfill = matches!(occurrence, Occurrence::Backfill { .. });
                 let alone = !backfill && self.rules.overlap != Overlap::Allow;
-                self.open.insert(*execution, Open { turn, held: *held, alone, backfill });
+                self.open.insert(*execution, Open { turn, held: *held, alone, backfill, stopping: None });
                 if !backfill && !matches!(occurrence, Occurrence::Manual(_)) {
                     self.runs += 1;
                     self.let_moved_fall_away();
@@ -124,11 +126,16 @@ impl Standing {
             // Another attempt by hand waits for nobody.
             Event::TaskReopened { execution, occurrence, .. } => {
                 let backfill = matches!(occurrence, Occurrence::Backfill { .. });
-                self.open.insert(*execution, Open { turn, held: false, alone: false, backfill });
+                self.open.insert(*execution, Open { turn, held: false, alone: false, backfill, stopping: None });
             }
             Event::TaskReleased { execution, .. } => {
                 if let Some(open) = self.open.get_mut(execution) {
                     open.held = false;
+                }
+            }
+            Event::TaskCancelRequested { execution, cause, .. } => {
+                if let Some(open) = self.open.get_mut(execution) {
+                    open.stopping = Some(*cause);
                 }
             }
             Event::TaskCompleted { execution, .. }

@@ -25,7 +25,7 @@ use crate::chance::Chance;
 use crate::definitions::{
     Behaviour, CALENDAR, EVENT, HELD_UP_MS, POOL, SIDE, draw, draw_calendar, let_follow,
 };
-use crate::evidence::{Done, Knowledge, Operation, Seen, Wish};
+use crate::evidence::{Done, Knowledge, Missing, Operation, Seen, Wish};
 
 /// The tenants for whom clients act.
 pub(super) const TENANTS: [&str; 3] = ["acme", "rival", "zeta"];
@@ -66,7 +66,8 @@ impl Client {
         let repeats = if key.is_some() { REPEATS } else { 0 };
         for _ in 0..=repeats {
             self.world.carry_out(number).await;
-            if !matches!(self.world.knowledge(number), Knowledge::Unknown) || self.world.healed().is_some() {
+            let open = matches!(self.world.knowledge(number), Knowledge::Unknown | Knowledge::Missing(_));
+            if !open || self.world.healed().is_some() {
                 break;
             }
             self.world.pause(500).await;
@@ -275,7 +276,7 @@ fn label(knowledge: &Knowledge) -> u64 {
         Knowledge::Pending => 0,
         Knowledge::Done(_) => 1,
         Knowledge::Refused(_) => 2,
-        Knowledge::Unknown => 3,
+        Knowledge::Unknown | Knowledge::Missing(_) => 3,
     }
 }
 
@@ -386,10 +387,10 @@ fn refused(error: ServiceError) -> Knowledge {
         | ServiceError::NoLeader
         | ServiceError::Busy => Knowledge::Refused(error.to_string()),
         // The change may stand, and what it was made to may be gone by the time it is looked at.
-        ServiceError::NoSuchTask
-        | ServiceError::NoSuchExecution
-        | ServiceError::NoSuchRun
-        | ServiceError::NoSuchCalendar { .. }
+        ServiceError::NoSuchTask => Knowledge::Missing(Missing::Task),
+        ServiceError::NoSuchExecution => Knowledge::Missing(Missing::Execution),
+        ServiceError::NoSuchCalendar { .. } => Knowledge::Missing(Missing::Calendar),
+        ServiceError::NoSuchRun
         | ServiceError::NoSuchTenant
         | ServiceError::Unknown
         | ServiceError::Behind
