@@ -245,7 +245,7 @@ pub struct Counts {
 }
 
 /// Everything that the checker reads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Evidence {
     /// How rough it was.
     pub settings: Settings,
@@ -259,7 +259,7 @@ pub struct Evidence {
     pub records: Vec<Record>,
     /// When each entry with records was first seen to be applied anywhere, in ms of the world.
     pub committed: BTreeMap<u64, u64>,
-    /// The state at the end.
+    /// The state of a node at the end.
     pub last: Replica,
     /// The clients' operations.
     pub operations: Vec<Operation>,

@@ -139,17 +139,13 @@ impl<'a> Shelf<'a> {
 fn stood<T: PartialEq>(history: Option<&Vec<(u64, T)>>, operation: &Operation, wanted: &T) -> bool {
     let history = history.map_or(&[][..], Vec::as_slice);
     let ends = history.iter().skip(1).map(|(at, _)| *at).chain([u64::MAX]);
-    history.iter().zip(ends).any(|((from, held), to)| {
-        held == wanted && *from <= operation.answered && operation.issued <= to
-    })
+    history
+        .iter()
+        .zip(ends)
+        .any(|((from, held), to)| held == wanted && *from <= operation.answered && operation.issued <= to)
 }
 
-fn there(
-    judged: &Judged<'_>,
-    operation: &Operation,
-    done: &Done,
-    effects: &[&Record],
-) -> Option<String> {
+fn there(judged: &Judged<'_>, operation: &Operation, done: &Done, effects: &[&Record]) -> Option<String> {
     let has = |matches: &dyn Fn(&Event) -> bool| effects.iter().any(|record| matches(&record.event));
     let tenant = judged.evidence.last.tenant_number(operation.tenant).unwrap_or(TenantId::CLUSTER);
     let phases = |task: &TaskId| judged.lives.get(&(tenant, *task)).map(|life| &life.phases);
@@ -238,7 +234,9 @@ fn missing(judged: &Judged<'_>, operation: &Operation, what: Missing) -> Option<
         // A chain's run and its steps come and go with the tasks of all of them.
         _ => false,
     };
-    there.then(|| format!("operation {} was told that there is no such {what:?}, and there was", operation.number))
+    there.then(|| {
+        format!("operation {} was told that there is no such {what:?}, and there was", operation.number)
+    })
 }
 
 /// A client's own key creates once, as long as it is remembered.

@@ -34,9 +34,8 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
             }
             Event::TaskReleased { execution, task } => {
                 let standing = standings.of(record);
-                let under_way = |(other, open): (&ExecutionId, &Open)| {
-                    other != execution && !open.held && !open.backfill
-                };
+                let under_way =
+                    |(other, open): (&ExecutionId, &Open)| other != execution && !open.held && !open.backfill;
                 if standing.is_some_and(|standing| standing.open.iter().any(under_way)) {
                     found.push(format!("execution {execution} of task {task} was let go too early"));
                 }

@@ -235,8 +235,8 @@ fn missed(task: &Standing, due: Timestamp, next: Option<Timestamp>, now: Timesta
         (_, MisfirePolicy::RunAll) => late > misfire.window,
         (_, MisfirePolicy::RunLatest) => late > misfire.window || next.is_some_and(|next| next <= now),
     };
-    let from_the_start = matches!(task.rules.timing, Timing::Once { run_if_past: true, .. })
-        && due <= task.created_at;
+    let from_the_start =
+        matches!(task.rules.timing, Timing::Once { run_if_past: true, .. }) && due <= task.created_at;
     demand(given_up && !from_the_start, || {
         format!("misses {due}, which was to be made good: {misfire:?}, next is {next:?}")
     })

@@ -26,6 +26,8 @@ mod phantom;
 mod retried;
 mod standing;
 mod story;
+#[cfg(test)]
+mod tampering;
 mod vacuity;
 
 use self::story::Lives;

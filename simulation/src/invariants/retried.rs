@@ -84,7 +84,9 @@ impl Course<'_> {
             Event::TaskStarted { attempt, .. } => {
                 self.attempts += 1;
                 let number = self.attempts;
-                (*attempt == number).then_some(()).ok_or_else(|| format!("is attempt {attempt}, not {number}"))
+                (*attempt == number)
+                    .then_some(())
+                    .ok_or_else(|| format!("is attempt {attempt}, not {number}"))
             }
             Event::TaskRetry { until, ended, .. } => {
                 self.failures += 1;

@@ -126,7 +126,8 @@ impl Standing {
             // Another attempt by hand waits for nobody.
             Event::TaskReopened { execution, occurrence, .. } => {
                 let backfill = matches!(occurrence, Occurrence::Backfill { .. });
-                self.open.insert(*execution, Open { turn, held: false, alone: false, backfill, stopping: None });
+                self.open
+                    .insert(*execution, Open { turn, held: false, alone: false, backfill, stopping: None });
             }
             Event::TaskReleased { execution, .. } => {
                 if let Some(open) = self.open.get_mut(execution) {
