@@ -383,7 +383,7 @@ fn double_where(seen: &mut Evidence, of: impl Fn(&Event) -> bool) -> bool {
 
 /// Alters every record that it can.
 fn alter(seen: &mut Evidence, mut how: impl FnMut(&mut Record) -> bool) -> bool {
-    seen.records.iter_mut().fold(false, |any, record| how(record) || any)
+    seen.records.iter_mut().filter_map(|record| how(record).then_some(())).count() > 0
 }
 
 /// Alters every operation of a sort that was done.
@@ -393,7 +393,7 @@ fn operations(seen: &mut Evidence, of: fn(&Wish) -> bool, how: fn(&mut Operation
 }
 
 /// Good runs, in which together everything happens that is altered; the later ones are played only for what is left.
-const GOOD_RUNS: [u64; 3] = [1, 2, 3];
+const GOOD_RUNS: [u64; 3] = [2, 1, 3];
 
 #[test]
 fn every_invariant_notices_what_breaks_it_and_is_silent_when_nothing_does() {
