@@ -119,6 +119,17 @@ pub enum Done {
     Changed,
 }
 
+/// What a client was told that there is none of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// A task.
+    Task,
+    /// An execution.
+    Execution,
+    /// A calendar.
+    Calendar,
+}
+
 /// What a client knows of its operation.
 #[derive(Clone, Debug)]
 pub enum Knowledge {
@@ -128,6 +139,8 @@ pub enum Knowledge {
     Done(Done),
     /// It was not carried out, and will not be.
     Refused(String),
+    /// Something that it needs is not there; it may have been carried out before that was looked at.
+    Missing(Missing),
     /// It gave up, or was told that nobody knows: carried out or not.
     Unknown,
 }
@@ -243,7 +256,7 @@ pub struct Counts {
 }
 
 /// Everything that the checker reads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Evidence {
     /// How rough it was.
     pub settings: Settings,
@@ -257,7 +270,7 @@ pub struct Evidence {
     pub records: Vec<Record>,
     /// When each entry with records was first seen to be applied anywhere, in ms of the world.
     pub committed: BTreeMap<u64, u64>,
-    /// The state at the end.
+    /// The state of a node at the end.
     pub last: Replica,
     /// The clients' operations.
     pub operations: Vec<Operation>,

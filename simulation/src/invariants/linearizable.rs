@@ -11,7 +11,7 @@ use escapement_domain::identifier::TaskId;
 use escapement_domain::record::Record;
 use escapement_domain::replica::Replica;
 
-use super::acknowledged::effects;
+use super::effects::effects;
 use super::story::Lives;
 use crate::evidence::{Done, Evidence, Knowledge, Operation, Seen, Wish};
 

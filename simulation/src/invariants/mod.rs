@@ -6,22 +6,29 @@
 //! every read model is its fold) and *stopped* (no node gives up without a reason).
 
 mod acknowledged;
+mod alone;
 mod capacity;
 mod chain;
 mod duplicate;
 mod early;
+mod effects;
 mod fencing;
 mod fold;
 mod followed;
 mod heard;
+mod justified;
 mod late;
 mod linearizable;
 mod lost;
 mod matching;
 mod overlap;
 mod phantom;
+mod retried;
 mod served;
+mod standing;
 mod story;
+#[cfg(test)]
+mod tampering;
 mod vacuity;
 
 use self::story::Lives;
@@ -31,7 +38,7 @@ use crate::evidence::{Evidence, Violation};
 type Check = fn(&Evidence, &Lives) -> Vec<String>;
 
 /// Every invariant that is judged at the end, by name.
-const CHECKS: [(&str, Check); 16] = [
+const CHECKS: [(&str, Check); 19] = [
     ("lost", lost::check),
     ("duplicate", duplicate::check),
     ("early", early::check),
@@ -48,6 +55,9 @@ const CHECKS: [(&str, Check); 16] = [
     ("fold", fold::check),
     ("matching", matching::check),
     ("served", served::check),
+    ("justified", justified::check),
+    ("alone", alone::check),
+    ("retried", retried::check),
 ];
 
 /// What came of judging a run.

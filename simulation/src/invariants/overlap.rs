@@ -34,7 +34,7 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
 }
 
 /// When an attempt ran last: before its node froze, if it was over as soon as the node thawed.
-fn ran_until(evidence: &Evidence, attempt: &Attempt) -> u64 {
+pub(super) fn ran_until(evidence: &Evidence, attempt: &Attempt) -> u64 {
     let spans = evidence.frozen.iter().filter(|(node, ..)| *node == attempt.node);
     let mut covering = spans.filter(|(_, since, until)| {
         *since >= attempt.started && *since <= attempt.ended && attempt.ended <= *until + NOTICED_WITHIN_MS

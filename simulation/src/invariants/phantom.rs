@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use escapement_domain::event::Event;
 use escapement_domain::execution::state::{Holder, Occurrence};
+use escapement_domain::record::Record;
 
+use super::standing::Standings;
 use super::story::Lives;
 use crate::evidence::{Evidence, Wish};
 use crate::profile::LEASE_MS;
@@ -22,8 +24,11 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
             _ => None,
         })
         .collect();
+    let mut standings = Standings::default();
     for record in &evidence.records {
         let at = evidence.committed_at(record);
+        found.extend(fired_in_a_pause(&standings, record));
+        standings.follow(record);
         match &record.event {
             Event::TaskStarted { task, execution, holder, .. } => {
                 grants.insert((*execution, record.header.sequence), (holder, at));
@@ -66,4 +71,15 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
         }
     }
     found
+}
+
+/// What no hand made runs neither while its task is paused, nor when it has run as often as it may.
+fn fired_in_a_pause(standings: &Standings, record: &Record) -> Option<String> {
+    let Event::TaskScheduled { task, occurrence, .. } = &record.event else { return None };
+    let by_hand = matches!(occurrence, Occurrence::Manual(_) | Occurrence::Backfill { .. });
+    let standing = standings.of(record).filter(|_| !by_hand)?;
+    (standing.paused || standing.is_exhausted()).then(|| {
+        let (paused, runs) = (standing.paused, standing.runs);
+        format!("task {task} fired as {occurrence:?}; paused: {paused}, it had run {runs} times")
+    })
 }

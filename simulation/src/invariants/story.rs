@@ -8,6 +8,7 @@ use escapement_domain::command::Change;
 use escapement_domain::event::Event;
 use escapement_domain::execution::state::Occurrence;
 use escapement_domain::identifier::{TaskId, TenantId};
+use escapement_domain::record::Record;
 use escapement_domain::task::definition::Definition;
 use escapement_domain::task::plan::Timetable;
 use escapement_domain::timestamp::Timestamp;
@@ -55,6 +56,23 @@ pub(super) struct Segment {
     pub(super) definition: Definition,
     /// The first instant under it.
     pub(super) next: Option<Timestamp>,
+    /// The instant from which its instants were counted, by the record.
+    pub(super) stamp: Timestamp,
+}
+
+/// A moment at which everything that had come must be settled: a definition was replaced, or the task was paused or deleted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// What happened.
+    pub(super) what: &'static str,
+    /// Under which definition: its place.
+    pub(super) segment: usize,
+    /// How many of [`Life::settled`] came before.
+    pub(super) settled: usize,
+    /// When, by the record.
+    pub(super) stamp: Timestamp,
+    /// The first time to which an occurrence was moved that had not run.
+    pub(super) moved: Option<Timestamp>,
 }
 
 /// The life of one task.
@@ -66,6 +84,10 @@ pub(super) struct Life {
     pub(super) settled: Vec<Settled>,
     /// When its definition or phase changed, in ms of the world, and whether it was paused from then on.
     pub(super) phases: Vec<(u64, bool)>,
+    /// When everything that had come must be settled.
+    pub(super) ends: Vec<End>,
+    /// When it was created, by its proposer's clock.
+    pub(super) created_at: Timestamp,
     /// When it was deleted.
     pub(super) deleted: Option<u64>,
     /// Whether any of its executions was told to stop.
@@ -79,11 +101,11 @@ pub(super) struct Life {
 }
 
 impl Life {
-    /// The timetable of a segment, anchored where the task's own series was.
+    /// The timetable of a segment.
     #[must_use]
     pub(super) fn timetable(&self, task: TaskId, segment: usize) -> Option<Timetable> {
         let segment = self.segments.get(segment)?;
-        Timetable::compile(&segment.definition, task, segment.next.unwrap_or_default(), Vec::new()).ok()
+        Timetable::compile(&segment.definition, task, self.created_at, Vec::new()).ok()
     }
 
     /// Whether it was paused at a time of the world.
@@ -110,6 +132,13 @@ impl Life {
 }
 
 impl Life {
+    fn end(&mut self, record: &Record) {
+        let what = record.event.name();
+        let segment = self.segments.len().saturating_sub(1);
+        let (settled, moved) = (self.settled.len(), self.moved.values().min().copied());
+        self.ends.push(End { what, segment, settled, stamp: record.header.at, moved });
+    }
+
     /// With the last run that it may have, nothing that was moved runs any more.
     fn let_moved_fall_away(&mut self) {
         let most = self.segments.last().and_then(|segment| segment.definition.max_runs);
@@ -129,20 +158,28 @@ pub(super) fn lives(evidence: &Evidence) -> Lives {
     for record in &evidence.records {
         let Some(task) = record.event.task() else { continue };
         let life = lives.entry((record.header.tenant, task)).or_default();
-        tell(life, &record.event, evidence.committed_at(record));
+        tell(life, record, evidence.committed_at(record));
     }
     lives
 }
 
-fn tell(life: &mut Life, event: &Event, at: u64) {
+fn tell(life: &mut Life, record: &Record, at: u64) {
+    let event = &record.event;
+    match event {
+        Event::TaskUpdated { .. } | Event::TaskPaused { .. } | Event::TaskDeleted { .. } => life.end(record),
+        _ => {}
+    }
     match event {
         Event::TaskCreated { definition, next, .. } | Event::TaskUpdated { definition, next, .. } => {
-            let paused = match event {
-                Event::TaskCreated { paused, .. } => *paused,
-                _ => life.phases.last().is_some_and(|(_, paused)| *paused),
+            let (paused, stamp) = match event {
+                Event::TaskCreated { paused, created_at, .. } => {
+                    life.created_at = *created_at;
+                    (*paused, *created_at)
+                }
+                _ => (life.phases.last().is_some_and(|(_, paused)| *paused), record.header.at),
             };
             if let Ok(definition) = definition.open_definition() {
-                life.segments.push(Segment { from: at, definition, next: *next });
+                life.segments.push(Segment { from: at, definition, next: *next, stamp });
             }
             life.phases.push((at, paused));
             life.let_moved_fall_away();

@@ -27,7 +27,7 @@ use crate::definitions::{
     Behaviour, CALENDAR, EVENT, HELD_UP_MS, POOL, SIDE, draw, draw_calendar, draw_idle, draw_plain,
     let_follow,
 };
-use crate::evidence::{Done, EVENTS_READ, Knowledge, Operation, Seen, Wish};
+use crate::evidence::{Done, EVENTS_READ, Knowledge, Missing, Operation, Seen, Wish};
 
 /// The tenants for whom clients act.
 pub(super) const TENANTS: [&str; 4] = ["acme", "rival", "zeta", QUIET];
@@ -94,7 +94,8 @@ impl Client {
         let repeats = if key.is_some() { REPEATS } else { 0 };
         for _ in 0..=repeats {
             self.world.carry_out(number).await;
-            if !matches!(self.world.knowledge(number), Knowledge::Unknown) || self.world.healed().is_some() {
+            let open = matches!(self.world.knowledge(number), Knowledge::Unknown | Knowledge::Missing(_));
+            if !open || self.world.healed().is_some() {
                 break;
             }
             self.world.pause(500).await;
@@ -421,10 +422,10 @@ fn refused(error: ServiceError) -> Knowledge {
         | ServiceError::NoLeader
         | ServiceError::Busy => Knowledge::Refused(error.to_string()),
         // The change may stand, and what it was made to may be gone by the time it is looked at.
-        ServiceError::NoSuchTask
-        | ServiceError::NoSuchExecution
-        | ServiceError::NoSuchRun
-        | ServiceError::NoSuchCalendar { .. }
+        ServiceError::NoSuchTask => Knowledge::Missing(Missing::Task),
+        ServiceError::NoSuchExecution => Knowledge::Missing(Missing::Execution),
+        ServiceError::NoSuchCalendar { .. } => Knowledge::Missing(Missing::Calendar),
+        ServiceError::NoSuchRun
         | ServiceError::NoSuchTenant
         | ServiceError::Unknown
         | ServiceError::Behind

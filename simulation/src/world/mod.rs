@@ -256,7 +256,14 @@ impl World {
         (counts.lost, counts.repeated) = self.weather.counts();
         (counts.elections, counts.changes) = (self.elections.count(), self.elections.changes());
         counts.world_ms = now;
-        let (records, committed, last) = self.ledger.take().close();
+        let (records, committed, folded) = self.ledger.take().close();
+        // What a node itself holds, so that the fold of the records is held against something else.
+        let last = {
+            let hosts = self.hosts.borrow();
+            let members = hosts.values().filter(|host| !host.retired).filter_map(Host::ready);
+            let ahead = members.max_by_key(|ready| ready.machine.applied());
+            ahead.map_or(folded, |ready| ready.machine.read(Clone::clone))
+        };
         counts.entries = committed.len() as u64;
         Evidence {
             settings: self.settings,

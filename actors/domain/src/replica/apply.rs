@@ -20,10 +20,9 @@ impl Replica {
     /// Everything that a command can ask for has an answer; bytes that are no command are refused with
     /// [`Rejection::Unreadable`] by [`Replica::refuse_unreadable`].
     pub fn apply(&mut self, index: u64, command: &Command, records: &mut Vec<Record>) -> Answer {
-        let stamp = Stamp { at: self.logged.max(command.stamp.at), ..command.stamp };
         match &command.origin {
             Origin::Scheduler => {
-                let mut step = Step::new(self, index, stamp, None, records);
+                let mut step = Step::new(self, index, command, None, records);
                 let outcome = step.carry_out(&command.request);
                 step.follow();
                 step.grant();
@@ -36,7 +35,7 @@ impl Replica {
                     Some(Recalled::Refused(rejection)) => return Answer { index, outcome: Err(rejection) },
                     None => {}
                 }
-                let mut step = Step::new(self, index, stamp, Some(client), records);
+                let mut step = Step::new(self, index, command, Some(client), records);
                 let outcome =
                     step.admit(&client.tenant, known).and_then(|()| step.carry_out(&command.request));
                 // What can go now may be of another tenant, even.
@@ -63,7 +62,10 @@ impl Replica {
 pub(super) struct Step<'a> {
     pub(super) replica: &'a mut Replica,
     index: u64,
+    /// When it is carried out: never before what was logged.
     pub(super) at: Timestamp,
+    /// When the leader stamped it, and for when it computed instants.
+    pub(super) stamped: Timestamp,
     ahead_ms: i32,
     pub(super) client: Option<&'a Client>,
     pub(super) tenant: TenantId,
@@ -74,12 +76,13 @@ impl<'a> Step<'a> {
     fn new(
         replica: &'a mut Replica,
         index: u64,
-        stamp: Stamp,
+        command: &Command,
         client: Option<&'a Client>,
         records: &'a mut Vec<Record>,
     ) -> Self {
-        let Stamp { at, ahead_ms } = stamp;
-        Self { replica, index, at, ahead_ms, client, tenant: TenantId::CLUSTER, records }
+        let Stamp { at: stamped, ahead_ms } = command.stamp;
+        let at = replica.logged.max(stamped);
+        Self { replica, index, at, stamped, ahead_ms, client, tenant: TenantId::CLUSTER, records }
     }
 
     /// Chains an event to its tenant's records and lets it change the state.

@@ -79,6 +79,7 @@ impl Step<'_> {
                 same_version(current, *expected_version)?;
                 self.may_have(self.tenant, *task, rules)?;
                 task_rules::nothing_overdue(current, self.at)?;
+                task_rules::still_to_come(current, *next, self.stamped)?;
                 let version = current.version.saturating_add(1);
                 let event = Event::TaskUpdated {
                     slot: current.slot,

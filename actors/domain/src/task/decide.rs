@@ -388,6 +388,18 @@ pub fn pause_if_failing(task: &Task, now: Timestamp) -> Option<Event> {
     pauses.then_some(Event::TaskPaused { slot: task.slot, task: task.id, cause })
 }
 
+/// Refuses a change of the definition whose first instant was to come when the change was stamped, and has been settled since
+/// under the definition before: it is not the first one any more, and without it the series would be over.
+///
+/// # Errors
+/// [`Rejection::Overdue`]: the proposer computes the first instant anew and asks again.
+pub fn still_to_come(task: &Task, first: Option<Timestamp>, stamped: Timestamp) -> Result<(), Rejection> {
+    match first {
+        Some(due) if stamped < due && due <= task.settled => Err(Rejection::Overdue { due }),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a change of the definition while an instant has come under the present one, its jitter over or not, or a time to
 /// which an occurrence was moved.
 ///

@@ -178,6 +178,30 @@ fn what_passed_during_a_pause_is_recorded_before_the_definition_changes() {
 }
 
 #[test]
+fn a_change_that_was_overtaken_by_its_first_fire_does_not_end_the_series() {
+    let mut world = World::with_worker(8);
+    let task = world.create(1, &definition(), Some(1_001_000));
+    world.now = 1_000_999;
+    let update = |next| Request::UpdateTask {
+        task,
+        expected_version: None,
+        rules: Box::new(Rules::of(&definition())),
+        definition: Sealed::definition(&definition()),
+        next: Some(Timestamp(next)),
+    };
+    let overtaken = world.client_command("acme", update(1_001_000));
+    world.now = 1_001_000;
+    assert_eq!(world.fire(task, 1_001_000, Some(1_002_000)), (1, 0, 0));
+    let outcome = world.apply(&overtaken).outcome;
+    assert_eq!(outcome, Err(Rejection::Overdue { due: Timestamp(1_001_000) }), "to be computed anew");
+    assert_eq!(world.task(task).next, Some(Timestamp(1_002_000)), "nothing has changed");
+    assert_eq!(world.client(update(1_002_000)), Ok(Accepted::Task { task, version: 2 }));
+    // What came while the request was on its way to the leader, and is settled, is no reason to ask again.
+    assert_eq!(world.client(update(1_001_000)), Ok(Accepted::Task { task, version: 3 }));
+    assert_eq!(world.task(task).next, None);
+}
+
+#[test]
 fn another_tenants_task_does_not_exist() {
     let mut world = World::new();
     let task = world.create(1, &definition(), None);
