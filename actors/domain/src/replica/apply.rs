@@ -133,7 +133,8 @@ impl<'a> Step<'a> {
         if let Some(backfill) = backfill.and_then(|backfill| self.replica.backfills.get(backfill)) {
             return backfill.correlation_id.clone();
         }
-        if let Some(correlation_id) = self.replica.chains.correlation_of(event) {
+        let of_chain = || self.replica.chains.correlation_of(event);
+        if let Some(correlation_id) = self.replica.bulk_behind(event).or_else(of_chain) {
             return correlation_id;
         }
         if let Some(publication) =

@@ -29,6 +29,8 @@ pub(super) struct Bulk {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Commit {
     pub(super) owner: Arc<str>,
+    /// The request that committed it.
+    pub(super) correlation_id: Arc<str>,
     pub(super) created: usize,
 }
 
@@ -64,6 +66,16 @@ impl Replica {
         bulks.filter_map(|bulk| Some(bulk.tasks().skip(bulk.commit.as_ref()?.created))).flatten()
     }
 
+    /// The request that an event goes back to by which a committed bulk goes on: the first of them does.
+    pub(super) fn bulk_behind(&self, event: &Event) -> Option<Arc<str>> {
+        let bulk = match event {
+            Event::TaskCreated { .. } => self.bulks.values().find(|bulk| bulk.committed())?,
+            Event::BulkContinued { bulk, .. } | Event::BulkEnded { bulk, .. } => self.bulks.get(bulk)?,
+            _ => return None,
+        };
+        bulk.commit.as_ref().map(|commit| commit.correlation_id.clone())
+    }
+
     /// Lets a record of a bulk change the state.
     pub(super) fn evolve_bulk(&mut self, record: &Record) {
         match &record.event {
@@ -79,7 +91,8 @@ impl Replica {
             }
             Event::BulkCommitted { bulk, owner } => {
                 if let Some(staged) = self.bulks.get_mut(bulk) {
-                    staged.commit = Some(Commit { owner: owner.clone(), created: 0 });
+                    let correlation_id = record.header.correlation_id.clone();
+                    staged.commit = Some(Commit { owner: owner.clone(), correlation_id, created: 0 });
                 }
             }
             Event::BulkContinued { bulk, created } => {

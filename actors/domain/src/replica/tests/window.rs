@@ -189,4 +189,9 @@ fn what_a_committed_bulk_names_stays_until_it_is_created() {
         world.scheduler(Request::Continue).expect("goes on");
     }
     assert_eq!(world.replica.tasks_of(world.tenant(), None).count() as u128, count);
+    let created = world.records.iter().filter(|record| record.event.name() == "TaskCreated");
+    assert!(
+        created.map(|record| &*record.header.correlation_id).all(|id| id == "request"),
+        "each goes back to it"
+    );
 }
