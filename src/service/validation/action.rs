@@ -148,7 +148,7 @@ pub(super) fn refused_url(text: &str) -> Option<String> {
         Ok(url) if !matches!(url.scheme(), "http" | "https") => {
             Some(format!("{what}, not one of scheme `{}`", shown(url.scheme())))
         }
-        Ok(_) if !names_host_plainly(&text) => {
+        Ok(_) if !names_host_plainly(text) => {
             Some(format!("{what}; the host stands right behind `://`, which this does not have"))
         }
         Ok(url) if url.host_str().is_none_or(str::is_empty) => Some(format!("{what}; this has no host")),
