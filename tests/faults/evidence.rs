@@ -15,6 +15,7 @@ use escapement_domain::execution::state::Holder;
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
 use escapement_domain::record::Record;
 use escapement_domain::replica::Replica;
+use escapement_domain::task::definition::Definition;
 use escapement_domain::task::trigger::Trigger;
 use escapement_domain::timestamp::Timestamp;
 use escapement_simulation::evidence::{Attempt, Counts, Done, Ended, Evidence, Knowledge, Operation};
@@ -251,6 +252,8 @@ impl Case {
             let execution: ExecutionId = call.key().parse().expect("an identifier");
             let node = grants.get(&(execution, call.fencing())).copied().unwrap_or(NodeId(0));
             let scheduled = serde_json::Value::from(call.header("Escapement-Scheduled-At"));
+            // It took at least so long; when the answer had gone out, the log may have it already.
+            let takes: i64 = call.path.rsplit('/').next().and_then(|ms| ms.parse().ok()).unwrap_or(0);
             Attempt {
                 task: call.header("Escapement-Task-Id").parse().expect("an identifier"),
                 execution,
@@ -259,24 +262,32 @@ impl Case {
                 token: call.fencing(),
                 node,
                 started: self.world(call.at_ms),
-                ended: self.world(call.answered_ms.unwrap_or(self.drained)),
-                how: if call.answered_ms.is_some() { Ended::Succeeded } else { Ended::Died },
+                ended: self.world(call.at_ms + takes),
+                how: if call.answered { Ended::Succeeded } else { Ended::Died },
             }
         };
         self.calls.iter().map(attempt).collect()
     }
 
-    /// The wishes as the checker knows them: of what was asked for, it judges how many.
+    /// The wishes as the checker knows them: of what was asked for, it judges how many; the rest is believed.
     fn operations(&self, records: &[Record]) -> Vec<Operation> {
-        let definition = records.iter().find_map(|record| match &record.event {
-            Event::TaskCreated { definition, .. } => definition.open_definition().ok(),
-            _ => None,
-        });
-        let definition = definition.expect("something was created");
+        let mut created: BTreeMap<&str, Vec<Definition>> = BTreeMap::new();
+        for record in records {
+            if let Event::TaskCreated { definition, .. } = &record.event {
+                let definition = definition.open_definition().expect("not sealed");
+                created.entry(&record.header.correlation_id).or_default().push(definition);
+            }
+        }
+        let some = created.values().flatten().next().expect("something was created").clone();
+        let asked = |wish: &Wish| {
+            let mut asked = created.get(&*wish.number.to_string()).cloned().unwrap_or_default();
+            asked.resize(wish.asked, some.clone());
+            asked
+        };
         let operation = |wish: &Wish| Operation {
             number: wish.number,
             tenant: "acme",
-            wish: escapement_simulation::evidence::Wish::Create(vec![definition.clone(); wish.asked]),
+            wish: escapement_simulation::evidence::Wish::Create(asked(wish)),
             // Each has one of its own: nothing earlier can have been done under it.
             key: None,
             issued: self.world(wish.issued),

@@ -16,8 +16,8 @@ use super::wait::now_ms;
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) at_ms: i64,
-    /// When it was answered, if it was.
-    pub(crate) answered_ms: Option<i64>,
+    /// Whether it was answered.
+    pub(crate) answered: bool,
     pub(crate) method: String,
     pub(crate) path: String,
     headers: BTreeMap<String, String>,
@@ -122,7 +122,7 @@ impl Target {
             if writer.write_all(answer.as_bytes()).is_err() {
                 return;
             }
-            self.lock()[place].answered_ms = Some(now_ms());
+            self.lock()[place].answered = true;
         }
     }
 }
@@ -160,5 +160,5 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Call> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let body = String::from_utf8_lossy(&body).into_owned();
-    Some(Call { at_ms: now_ms(), answered_ms: None, method, path, headers, body })
+    Some(Call { at_ms: now_ms(), answered: false, method, path, headers, body })
 }
