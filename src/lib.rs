@@ -8,6 +8,7 @@ pub mod command_line;
 pub mod config;
 pub mod executor;
 pub mod http;
+pub mod json;
 pub mod node;
 pub mod security;
 pub mod service;

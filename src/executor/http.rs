@@ -28,7 +28,7 @@ use super::callbacks::{Callbacks, Expected};
 use super::egress::{CheckedResolver, EgressRefused, EgressRule};
 use super::output::Transcript;
 use super::{ExecutorError, failed, failure, items};
-use crate::service::json;
+use crate::json;
 use crate::telemetry::traceparent;
 
 /// How long a connection may take to be made.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use escapement_domain::limits::FAILED_ITEMS_BYTES_MAX;
 use serde_json::value::RawValue;
 
-use crate::service::json::{self, Node};
+use crate::json::{self, Node};
 
 /// The field of a response that lists what failed.
 const FAILED_ITEMS: &str = "failed_items";

@@ -6,8 +6,8 @@ use super::dto::bulk::BulkResult;
 use super::dto::task::Task;
 use super::problem::{Problem, ProblemBody};
 use super::request::{Call, Content};
+use crate::json::Node;
 use crate::service::BulkOutcome;
-use crate::service::json::Node;
 use crate::service::validation::{Fault, Faults};
 
 /// Bytes of the body of a bulk.
@@ -73,7 +73,7 @@ fn items_of(node: Node<'_>) -> Result<(&'static str, Vec<Node<'_>>), Problem> {
         if name == "items" {
             items = Some(value.elements().ok_or_else(|| refused("/items", "a list of tasks is expected"))?);
         } else {
-            let pointer = format!("/{}", crate::service::json::escaped(&name));
+            let pointer = format!("/{}", crate::json::escaped(&name));
             faults.add(pointer, "this is not a field of a bulk; allowed: items");
         }
     }

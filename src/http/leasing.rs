@@ -11,8 +11,8 @@ use super::executions::told;
 use super::problem::{Problem, ProblemBody};
 use super::request::{Call, Content, Report};
 use crate::executor::LeaseToken;
+use crate::json::Node;
 use crate::security::TokenError;
-use crate::service::json::Node;
 use crate::service::leasing::LeasedExecution;
 use crate::service::validation;
 

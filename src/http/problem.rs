@@ -12,11 +12,11 @@ use escapement_domain::answer::Rejection;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::json::JsonError;
 use crate::security::TokenError;
 use crate::service::ServiceError;
 use crate::service::cluster::ClusterError;
 use crate::service::history::HistoryError;
-use crate::service::json::JsonError;
 use crate::service::validation::Fault;
 
 /// The content type of a problem.

@@ -20,8 +20,8 @@ use futures::future::LocalBoxFuture;
 
 use super::front::Shared;
 use super::problem::Problem;
+use crate::json::{self, Node, Shape};
 use crate::security::{Principal, TokenError};
-use crate::service::json::{self, Node, Shape};
 use crate::service::validation::{Faults, guess};
 use crate::service::{Caller, Consistency, Service, fingerprint};
 use crate::telemetry::CorrelationId;

@@ -88,6 +88,7 @@ impl Service {
         let caller = match hearing {
             Hearing::Told(told) => target(told.tenant, correlation_id),
             Hearing::TooLate { tenant, task } => {
+                // Of a node's attempt nobody outside ends anything: it is refused, and that is in the log.
                 let token = token.fencing;
                 let intent = Intent::CompleteAttempt { task, execution, token, outcome };
                 self.carry_out(&target(tenant, correlation_id), intent).await?;

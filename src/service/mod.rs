@@ -27,7 +27,6 @@ mod forecast;
 mod gates;
 pub mod group;
 pub mod history;
-pub mod json;
 pub mod leasing;
 mod listing;
 mod naming;

@@ -7,8 +7,8 @@ use escapement_domain::answer::Rejection;
 use escapement_domain::task::definition::Definition;
 
 use super::failure::ServiceError;
-use super::json::escaped;
 use super::validation::{Fault, no_such_calendar};
+use crate::json::escaped;
 
 /// The calendars and pools that a task names.
 #[derive(Clone, Debug)]

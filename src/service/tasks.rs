@@ -15,10 +15,10 @@ use super::Service;
 use super::caller::{Caller, Consistency};
 use super::failure::ServiceError;
 use super::history::ExecutionRow;
-use super::json::Node;
 use super::naming::Named;
 use super::validation::{self, Checked, Fault, ProgramsOffered, Purpose, Surroundings, WantedState};
 use super::view::{TaskState, TaskView};
+use crate::json::Node;
 use crate::security::Permission;
 
 impl Service {

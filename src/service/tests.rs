@@ -11,6 +11,7 @@ use escapement_domain::timestamp::Timestamp;
 use super::testing::{TestNode, Way, caller};
 use super::validation::Checked;
 use super::*;
+use crate::json;
 use crate::security::Role;
 
 /// A task that does nothing, by hand only.

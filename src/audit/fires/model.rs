@@ -9,11 +9,12 @@ use escapement_domain::timestamp::{Span, Timestamp};
 use serde_json::json;
 
 use super::{Fire, FireStatus, Range, Totals};
+use crate::json as text;
 use crate::security::Role;
 use crate::service::fires::FiresQuery;
 use crate::service::testing::{NOW, TestNode, caller, timetable_of};
 use crate::service::validation::Checked;
-use crate::service::{Caller, ServiceError, json as text};
+use crate::service::{Caller, ServiceError};
 
 /// Lives that are lived.
 const SEEDS: u64 = 60;

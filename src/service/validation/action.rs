@@ -18,7 +18,7 @@ use super::Surroundings;
 use super::fields::{Faults, Field, Fields};
 use super::leasing;
 use super::nearest::{instead, shown};
-use crate::service::json::Shape;
+use crate::json::Shape;
 
 const AVAILABLE: [&str; 4] = ["http", "process", "queue", "builtin"];
 const METHODS: [(&str, &str); 7] = [

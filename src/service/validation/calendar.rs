@@ -10,7 +10,7 @@ use escapement_domain::schedule::calendar::{Calendar, CalendarMode, Window};
 
 use super::fields::{Fault, Faults, Field};
 use super::nearest::shown;
-use crate::service::json::Node;
+use crate::json::Node;
 
 /// Bytes of a calendar's name.
 pub const CALENDAR_NAME_BYTES_MAX: usize = 128;
@@ -143,7 +143,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::service::json;
+    use crate::json;
 
     fn faults(calendar: &Value) -> Vec<Fault> {
         super::calendar(json::parse(calendar.to_string().as_bytes()).expect("JSON")).err().unwrap_or_default()

@@ -15,7 +15,7 @@ use escapement_domain::timestamp::Span;
 
 use super::fields::{Fault, Faults, Field, Fields};
 use super::leasing;
-use crate::service::json::{Node, escaped};
+use crate::json::{Node, escaped};
 
 const POINTER: &str = "a JSON Pointer such as `/branch` or `/tests/0/name` is expected";
 

@@ -8,9 +8,9 @@ use std::ops::RangeInclusive;
 
 use escapement_domain::timestamp::{Span, Timestamp};
 
-use super::super::json::{Node, Shape, escaped};
 use super::duration;
 use super::nearest::{instead, shown};
+use crate::json::{Node, Shape, escaped};
 
 /// Faults of one document that are told; what comes after them is not.
 const FAULTS_MAX: usize = 200;

@@ -16,7 +16,7 @@ use super::calendar::{CALENDAR_NAME_BYTES_MAX, NAMES_ALLOWED, is_name, name_of};
 use super::fields::{Fault, Faults, Field};
 use super::nearest::{instead, shown};
 use super::{action, leasing};
-use crate::service::json::Node;
+use crate::json::Node;
 
 /// The kinds of limits.
 const KINDS: [&str; 3] = ["label", "queue", "tenant"];

@@ -14,7 +14,7 @@ use escapement_domain::timestamp::Span;
 use super::fields::{Fault, Faults, Field, Fields};
 use super::gate;
 use crate::executor::LeaseToken;
-use crate::service::json::Node;
+use crate::json::Node;
 use crate::service::leasing::{LeaseRequest, ProgressReport};
 
 /// How long a lease holds unless the worker says.

@@ -1,7 +1,7 @@
 //! Reads requests about the group of nodes.
 
 use super::fields::{Fault, Faults, Field};
-use crate::service::json::Node;
+use crate::json::Node;
 
 /// Bytes of an address.
 const ADDRESS_BYTES_MAX: usize = 261;

@@ -49,7 +49,7 @@ pub use self::nearest::guess;
 pub use self::occurrence::{BackfillRange, backfill_range, occurrence_change};
 
 use self::fields::{Field, Fields};
-use super::json::Node;
+use crate::json::Node;
 
 /// The names of the kinds of tasks.
 pub const KINDS: [(&str, Kind); 5] = [

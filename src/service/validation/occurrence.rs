@@ -5,7 +5,7 @@ use escapement_domain::limits::BACKFILL_CONCURRENCY_MAX;
 use escapement_domain::timestamp::Timestamp;
 
 use super::fields::{Fault, Faults, Field};
-use crate::service::json::Node;
+use crate::json::Node;
 
 /// What is to be done with an occurrence.
 #[derive(Clone, Copy)]

@@ -8,7 +8,7 @@ use escapement_domain::task::retry_on::Numbers;
 use escapement_domain::task::trigger::{AfterCondition, Trigger};
 
 use super::*;
-use crate::service::json;
+use crate::json;
 
 /// 2026-03-01T12:00:00Z.
 const NOW: Timestamp = Timestamp(1_772_366_400_000);

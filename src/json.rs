@@ -2,7 +2,7 @@
 //!
 //! [`parse`] walks the whole text once and refuses what is not JSON, a key that appears twice in an object, nesting
 //! beyond [`DEPTH_MAX`], and numbers that no machine number holds. What it returns is a view of the text: a value's own
-//! text survives as it was written. Absent on purpose: what the values mean, which is [`validation`](super::validation).
+//! text survives as it was written. Absent on purpose: what the values mean, which is for `service::validation` to say.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
