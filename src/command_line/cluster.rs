@@ -209,12 +209,13 @@ impl AddOptions {
         let mut progress = Progress::new(format!("node {} catches up", self.id));
         let (mut best, mut moved) = (None, Stopwatch::start());
         loop {
-            let behind = position(&leaders_status(client).await?, self.id);
+            let status = leaders_status(client).await?;
+            let behind = position(&status, self.id);
             if let Some((applied, target)) = behind {
                 progress.show(applied, target);
                 if applied.saturating_add(CAUGHT_UP_LAG) >= target {
                     progress.show(target, target);
-                    return Ok(());
+                    return self.await_history(client, status).await;
                 }
             }
             let applied = behind.map(|(applied, _)| applied);
@@ -229,6 +230,21 @@ impl AddOptions {
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Waits until the learner holds the history of events, too, however long that takes.
+    async fn await_history(&self, client: &Client, mut status: Value) -> Result<(), Failure> {
+        if is_fetching(&status, self.id) {
+            note(&format!(
+                "node {} has the state, and fetches the history of events from the others",
+                self.id
+            ));
+        }
+        while is_fetching(&status, self.id) {
+            tokio::time::sleep(POLL).await;
+            status = leaders_status(client).await?;
+        }
+        Ok(())
     }
 }
 
@@ -287,6 +303,12 @@ fn position(status: &Value, id: u64) -> Option<(u64, u64)> {
     (own > 0).then(|| (own, furthest.max(own.saturating_add(lag))))
 }
 
+/// Whether a member says that it is still fetching the history of events.
+fn is_fetching(status: &Value, id: u64) -> bool {
+    let nodes = status["nodes"].as_array().into_iter().flatten();
+    nodes.into_iter().any(|node| node["id"] == id && node["history_complete"] == false)
+}
+
 fn status(status: &Value, _: Zone) -> String {
     let leader = match status["leader"].as_u64() {
         Some(leader) => format!("node {leader} leads in term {}", field(status, "/term")),
@@ -336,6 +358,13 @@ warning: they differ
 ";
         assert_eq!(status(&cluster(), Zone(Tz::UTC)), expected);
         assert!(status(&json!({"leader": null}), Zone(Tz::UTC)).starts_with("no node leads"));
+    }
+
+    #[test]
+    fn a_learner_without_the_history_is_still_fetching() {
+        let status = json!({"nodes": [{"id": 4, "history_complete": false}, {"id": 5, "history_complete": true},
+            {"id": 6, "history_complete": null}, {"id": 7}]});
+        assert_eq!([4, 5, 6, 7, 8].map(|id| is_fetching(&status, id)), [true, false, false, false, false]);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::callbacks::NodeCallbacks;
+use super::custody::Custody;
 use super::desk::{NodeDesk, PeerDesk};
 use super::evidence::Witness;
 use super::history::PeerHistory;
@@ -346,6 +347,13 @@ impl Core {
                 self.group.clone(),
                 self.transport.clone(),
                 surroundings.clock.clone(),
+                Custody {
+                    node: self.node,
+                    machine: self.machine.clone(),
+                    projections: self.projections.clone(),
+                    transport: self.transport.clone(),
+                    clock: surroundings.clock.clone(),
+                },
             )),
         })
     }

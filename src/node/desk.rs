@@ -15,6 +15,7 @@ use escapement_domain::schedule::zone_data_version;
 use escapement_raft::{Group, NodeId, PeerService};
 use futures::future::BoxFuture;
 
+use super::custody::Held;
 use super::evidence::contradiction;
 use super::leader::Desk;
 use super::peer::{Question, Reply};
@@ -80,6 +81,7 @@ impl PeerService for PeerDesk {
                 Question::Callback { execution, token, said } => {
                     Reply::Callback(callbacks.hear(execution, token, said), machine.applied())
                 }
+                Question::History { wanted } => Reply::History(Held::here(&projections, wanted)),
                 Question::Clock => Reply::Clock(clock.now()),
                 Question::ZoneData => Reply::ZoneData(zone_data_version().to_owned()),
                 Question::Status => Reply::Status(Cluster::status(&group).await.into()),

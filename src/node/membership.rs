@@ -1,7 +1,8 @@
 //! The group of nodes as its leader sees it, asked from any node.
 //!
 //! Only the leader knows how far everybody is. A node that does not lead asks it, and shows what it knows by itself when
-//! nobody answers. Each node alone knows the version of its zone data and its clock: it is asked.
+//! nobody answers. Each node alone knows the version of its zone data, its clock and what it holds of the history: it is
+//! asked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,10 @@ use escapement_actors::ports::Clock;
 use escapement_domain::identifier::NodeId;
 use escapement_domain::schedule::zone_data_version;
 use escapement_raft::{Group, Transport};
-use futures::future::{BoxFuture, join, join_all};
+use futures::future::{BoxFuture, join_all, join3};
 use serde::{Deserialize, Serialize};
 
+use super::custody::Custody;
 use super::peer::{Question, Reply};
 use crate::service::Cluster;
 use crate::service::cluster::{ClusterError, ClusterStatus, NodeStatus};
@@ -72,6 +74,7 @@ impl From<Told> for ClusterStatus {
             // Whoever tells the status asks each node itself.
             zone_data: None,
             clock_offset_ms: None,
+            history_complete: None,
         };
         let nodes = told.nodes.into_iter().map(hear).collect();
         Self { leader: told.leader, term: told.term, nodes, ..Self::default() }
@@ -84,6 +87,7 @@ pub(super) struct NodeCluster {
     group: Group,
     transport: Arc<dyn Transport>,
     clock: Arc<dyn Clock>,
+    custody: Custody,
 }
 
 impl NodeCluster {
@@ -92,8 +96,9 @@ impl NodeCluster {
         group: Group,
         transport: Arc<dyn Transport>,
         clock: Arc<dyn Clock>,
+        custody: Custody,
     ) -> Self {
-        Self { node, group, transport, clock }
+        Self { node, group, transport, clock, custody }
     }
 }
 
@@ -161,7 +166,7 @@ fn median(numbers: impl Iterator<Item = i64>) -> i64 {
 impl Cluster for NodeCluster {
     fn status(&self) -> BoxFuture<'static, ClusterStatus> {
         let (node, group, transport) = (self.node, self.group.clone(), self.transport.clone());
-        let clock = self.clock.clone();
+        let (clock, custody) = (self.clock.clone(), self.custody.clone());
         Box::pin(async move {
             let here = Cluster::status(&group).await;
             let mut status = match here.leader.filter(|leader| *leader != node) {
@@ -170,13 +175,15 @@ impl Cluster for NodeCluster {
             };
             let asked = status.nodes.iter().map(|other| {
                 let zone_data = zone_data(&*transport, node, other.id);
-                join(zone_data, clock_ahead(&*transport, &*clock, node, other.id))
+                let ahead = clock_ahead(&*transport, &*clock, node, other.id);
+                join3(zone_data, ahead, custody.held(other.id, 0))
             });
             let told = join_all(asked).await;
-            let middle = median(told.iter().filter_map(|(_, ahead)| *ahead));
-            for (other, (zone_data, ahead)) in status.nodes.iter_mut().zip(told) {
+            let middle = median(told.iter().filter_map(|(_, ahead, _)| *ahead));
+            for (other, (zone_data, ahead, held)) in status.nodes.iter_mut().zip(told) {
                 other.zone_data = zone_data;
                 other.clock_offset_ms = ahead.map(|ahead| ahead.saturating_sub(middle));
+                other.history_complete = held.map(|held| held.complete);
             }
             status
         })
@@ -192,11 +199,29 @@ impl Cluster for NodeCluster {
     }
 
     fn promote(&self, node: NodeId) -> BoxFuture<'static, Result<(), ClusterError>> {
-        Cluster::promote(&self.group, node)
+        let (group, custody) = (self.group.clone(), self.custody.clone());
+        Box::pin(async move {
+            let status = Cluster::status(&group).await;
+            // Whoever votes already, or is none of the members, is the group's to judge.
+            if status.nodes.iter().any(|member| member.id == node && !member.voter) {
+                custody.may_vote(node).await?;
+            }
+            Cluster::promote(&group, node).await
+        })
     }
 
     fn remove_node(&self, node: NodeId) -> BoxFuture<'static, Result<(), ClusterError>> {
-        Cluster::remove_node(&self.group, node)
+        let (group, custody) = (self.group.clone(), self.custody.clone());
+        Box::pin(async move {
+            let status = Cluster::status(&group).await;
+            let members: Vec<NodeId> = status.nodes.iter().map(|member| member.id).collect();
+            let others: Vec<NodeId> = members.iter().copied().filter(|other| *other != node).collect();
+            // That the last member stays, and that a stranger is none, is the group's to say.
+            if !others.is_empty() && others.len() < members.len() {
+                custody.may_leave(node, &others).await?;
+            }
+            Cluster::remove_node(&group, node).await
+        })
     }
 
     fn transfer_leadership(&self, to: Option<NodeId>) -> BoxFuture<'static, Result<(), ClusterError>> {

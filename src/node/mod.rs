@@ -6,6 +6,7 @@
 pub mod assembly;
 mod callbacks;
 pub mod clock;
+mod custody;
 mod desk;
 mod evidence;
 mod history;

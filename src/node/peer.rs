@@ -11,6 +11,7 @@ use escapement_domain::identifier::{ExecutionId, TenantId};
 use escapement_domain::timestamp::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::custody::Held;
 use super::evidence::Evidence;
 use super::membership::Told;
 use crate::executor::{Hearing, LeaseToken, Said};
@@ -41,6 +42,8 @@ pub(super) enum Question {
     Heartbeat(Heartbeat),
     /// To the node that waits for an attempt: what its target says.
     Callback { execution: ExecutionId, token: LeaseToken, said: Said },
+    /// To a member: what it holds of the history; it is to have it on its disk up to a log index.
+    History { wanted: u64 },
 }
 
 /// An answer.
@@ -66,6 +69,8 @@ pub(super) enum Reply {
     Heard(Result<Heard, SubmitError>),
     /// To what a target says: what became of it, and the index that the node had applied.
     Callback(Hearing, u64),
+    /// What is held of the history.
+    History(Held),
 }
 
 impl Question {

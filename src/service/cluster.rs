@@ -67,6 +67,8 @@ pub struct NodeStatus {
     pub zone_data: Option<String>,
     /// How far its wall clock is ahead of the median of the members', in ms; none if it did not say.
     pub clock_offset_ms: Option<i64>,
+    /// Whether it holds the whole history of events, and not the state alone; none if it did not say.
+    pub history_complete: Option<bool>,
 }
 
 impl ClusterStatus {
@@ -83,6 +85,7 @@ impl ClusterStatus {
         let mut warnings = self.clock_warnings();
         warnings.extend(self.zone_data_warning());
         warnings.extend(self.drain_warnings());
+        warnings.extend(self.history_warnings());
         warnings
     }
 
@@ -92,6 +95,16 @@ impl ClusterStatus {
         drained.map(|node| {
             let id = node.id;
             format!("node {id} is drained: nothing new starts there until `escapement cluster undrain {id}`")
+        })
+    }
+
+    fn history_warnings(&self) -> impl Iterator<Item = String> {
+        let fetching = self.nodes.iter().filter(|node| node.history_complete == Some(false));
+        fetching.map(|node| {
+            let id = node.id;
+            format!(
+                "node {id} is still fetching the history of events: take no other node away until it has it"
+            )
         })
     }
 
@@ -273,6 +286,7 @@ mod tests {
             lag: None,
             zone_data: version.map(str::to_owned),
             clock_offset_ms: None,
+            history_complete: None,
         };
         let nodes = (1..).zip(versions).map(node).collect();
         ClusterStatus { leader: Some(NodeId(2)), term: 1, nodes, ..ClusterStatus::default() }
@@ -286,6 +300,15 @@ mod tests {
         let warnings = status.warnings();
         assert_eq!(warnings.len(), 1);
         assert!(warnings[0].contains("node 2 is drained"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_node_that_is_fetching_the_history_is_a_warning() {
+        let mut status = status(&[None, None, None]);
+        (status.nodes[0].history_complete, status.nodes[1].history_complete) = (Some(false), Some(true));
+        let warnings = status.warnings();
+        assert_eq!(warnings.len(), 1);
+        assert!(warnings[0].contains("node 1 is still fetching the history"), "{warnings:?}");
     }
 
     #[test]

@@ -29,6 +29,7 @@ impl Cluster for Group {
                 lag: member.lag,
                 zone_data: here.then(|| zone_data_version().to_owned()),
                 clock_offset_ms: None,
+                history_complete: None,
             }
         });
         let status = ClusterStatus {

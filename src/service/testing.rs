@@ -220,6 +220,7 @@ impl Cluster for TestCluster {
             lag: Some(0),
             zone_data: Some("2025b".into()),
             clock_offset_ms: Some(0),
+            history_complete: Some(true),
         };
         let others = self.others.lock().clone();
         let nodes = (1..).zip(std::iter::once("127.0.0.1:7070".to_owned()).chain(others)).map(node).collect();

@@ -77,6 +77,12 @@ impl Projections {
         *self.0.folded.borrow()
     }
 
+    /// The log index up to which everything is in the models and on the disk.
+    #[must_use]
+    pub fn on_disk(&self) -> u64 {
+        *self.0.synced.borrow()
+    }
+
     /// Has everything up to `index` written and synced, and resolves when it is on the disk for good.
     ///
     /// # Errors

@@ -50,6 +50,9 @@ pub(in crate::http) struct Node {
     /// How far its wall clock is ahead of the median of the members', in milliseconds; null if it did not say.
     #[schema(required = true)]
     clock_offset_ms: Option<i64>,
+    /// Whether it holds the whole history of events, and not the state alone; null if it did not say.
+    #[schema(required = true)]
+    history_complete: Option<bool>,
     /// Whether it takes work: `ready`, `draining` (it finishes what it has and takes nothing new), `lost`; null if it is not
     /// there as a worker.
     #[schema(required = true, example = "ready")]
@@ -111,6 +114,7 @@ impl Node {
             lag: node.lag,
             zone_data: node.zone_data,
             clock_offset_ms: node.clock_offset_ms,
+            history_complete: node.history_complete,
             work: work.state.map(WorkerState::name),
             running: work.running,
             drained: work.drained,
