@@ -17,8 +17,10 @@ use crate::definitions::{is_plain, makes_good};
 use crate::evidence::{Ended, Evidence, Wish};
 use crate::profile::SKEW_MS;
 
-/// How long after its instant a run may begin when workers have others to run first, in ms.
+/// How long after its instant a run may begin when workers have a few others to run first, in ms.
 const WINDOW_MS: i64 = 30_000;
+/// How many a few are: behind more, whatever has the lowest priority waits until it is old.
+const FEW_WAITING: usize = 30;
 
 pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
     judge(evidence, lives).0
@@ -30,7 +32,7 @@ pub(super) fn judged(evidence: &Evidence, lives: &Lives) -> (u64, u64) {
 }
 
 fn judge(evidence: &Evidence, lives: &Lives) -> (Vec<String>, (u64, u64)) {
-    let unreported = unreported(evidence);
+    let (unreported, waiting) = (unreported(evidence), waiting(evidence));
     let (mut found, mut judged) = (Vec::new(), (0, 0));
     for ((_, task), life) in lives {
         let left_alone = life.segments.len() == 1
@@ -55,7 +57,10 @@ fn judge(evidence: &Evidence, lives: &Lives) -> (Vec<String>, (u64, u64)) {
         }
         let due: Vec<i64> =
             instants.into_iter().filter(|at| *at + SKEW_MS < evidence.quiesced.cast_signed()).collect();
-        let is_quick = |at: &i64| evidence.had_quorum(*at, *at + WINDOW_MS);
+        let is_quick = |at: &i64| {
+            let ahead = waiting.range(..=*at).next_back().map_or(0, |(_, waiting)| *waiting);
+            ahead <= FEW_WAITING && evidence.had_quorum(*at, *at + WINDOW_MS)
+        };
         let quick: Vec<i64> = due.iter().copied().filter(is_quick).collect();
         judged = (judged.0 + due.len() as u64, judged.1 + quick.len() as u64);
         if let Some(instant) = unmatched(&starts, &quick, WINDOW_MS) {
@@ -87,6 +92,34 @@ fn unreported(evidence: &Evidence) -> BTreeSet<(ExecutionId, u64)> {
         }
     }
     unreported
+}
+
+/// How many executions waited for a worker, by the ms of the world from when on.
+fn waiting(evidence: &Evidence) -> BTreeMap<i64, usize> {
+    let (mut waiting, mut lengths) = (BTreeSet::new(), BTreeMap::new());
+    for record in &evidence.records {
+        let Some(execution) = record.event.execution() else { continue };
+        match &record.event {
+            Event::TaskScheduled { held: false, .. }
+            | Event::TaskReleased { .. }
+            | Event::TaskRequeued { .. }
+            | Event::TaskRetry { .. }
+            | Event::TaskReopened { .. } => {
+                waiting.insert(execution);
+            }
+            Event::Placement(_)
+            | Event::Chain(_)
+            | Event::TaskProgress { .. }
+            | Event::TaskPriorityChanged { .. }
+            | Event::TaskCancelRequested { .. }
+            | Event::TaskResultRefused { .. } => {}
+            _ => {
+                waiting.remove(&execution);
+            }
+        }
+        lengths.insert(evidence.world_time(record.header.at), waiting.len());
+    }
+    lengths
 }
 
 /// Whether somebody may have run the task by hand, moved an occurrence, or run an execution of it again: then its runs cannot be told apart without

@@ -11,7 +11,7 @@ use escapement_actors::ports::Tree;
 use escapement_domain::identifier::NodeId;
 
 use super::World;
-use super::host::{Call, QUICK_SYNC};
+use super::host::{Call, Host, QUICK_SYNC};
 use super::weather::Roughness;
 use crate::profile::{Profile, RECOVERY_MS};
 
@@ -19,6 +19,8 @@ use crate::profile::{Profile, RECOVERY_MS};
 const FIRST_MS: u64 = 4_000;
 /// How long nodes remember, in ms, what a clock showed.
 const CLOCK_REMEMBERED_MS: u64 = 10_000;
+/// So many entries may be in the logs of a node and not yet in its history for good: nobody purges them before.
+const ENTRIES_ON_THEIR_WAY: u64 = 50;
 /// How often it is looked for a leader that can die, in ms.
 const NEXT_LEADER_MS: u64 = 200;
 
@@ -336,22 +338,35 @@ impl World {
         });
     }
 
-    /// Whether one more disk may be lost: most of the members must keep theirs.
+    /// Whether one more disk may be lost: most of the members must have all of the history, and keep it.
     fn may_lose_a_disk(&self) -> bool {
-        let hosts = self.hosts.borrow();
-        !self.changing.get() && !hosts.values().any(|host| !host.retired && (host.lost || host.damaged))
+        let (hosts, end) = (self.hosts.borrow(), self.ledger.borrow().end());
+        let members = || hosts.values().filter(|host| !host.retired);
+        let holds = |host: &&Host| {
+            host.ready().is_some_and(|ready| {
+                ready.projections.complete() && ready.projections.on_disk() + ENTRIES_ON_THEIR_WAY >= end
+            })
+        };
+        let most = members().count() / 2 + 1;
+        !self.changing.get()
+            && !members().any(|host| host.lost || host.damaged)
+            && members().filter(holds).count() >= most
     }
 
     fn flip(self: &Rc<Self>, host: NodeId) {
         if !self.may_lose_a_disk() {
             return;
         }
-        let (which, some, back) =
-            self.nature.draw(|chance| (chance.below(3), chance.below(u64::MAX), chance.pick(&[100, 3_000])));
+        let (which, tree, some, back) = self.nature.draw(|chance| {
+            let tree = chance.pick(&Tree::ALL);
+            (chance.below(4), tree, chance.below(u64::MAX), chance.pick(&[100, 3_000]))
+        });
+        // Of the read models the event log is what cannot be made again, and what peers are given.
+        let tree = if which == 0 { Tree::EventBlocks } else { tree };
         let flipped = self.with_host(host, |host| {
             let bits = host.log.bits().max(1);
             let flipped = match which {
-                0 => host.read_models.flip_bit(Tree::EventBlocks, some >> 32, some & 0xffff_ffff),
+                0 | 1 => host.read_models.flip_bit(tree, some >> 32, some & 0xffff_ffff),
                 _ => host.log.flip_bit(some % bits),
             };
             host.damaged |= flipped;
@@ -362,7 +377,10 @@ impl World {
         }
         self.disturb(back + 10_000);
         self.counts.borrow_mut().flips += 1;
-        self.nature.note(&[18, host.0, which, some], || format!("a bit of the disk of node {host} flips"));
+        self.nature.note(&[18, host.0, which, some], || {
+            let place = if which < 2 { tree.name() } else { "log" };
+            format!("a bit of the disk of node {host} flips, in its {place}")
+        });
         self.crash(host, back);
     }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use escapement_actors::ports::{Storage, Tree};
-use escapement_actors::projection::{ExecutionQuery, Projections};
+use escapement_actors::projection::{ExecutionQuery, Failure, Projections};
 use escapement_domain::execution::state::{Execution, Stage};
 use escapement_domain::identifier::{NodeId, TaskId, TenantId};
 use escapement_domain::schedule::jitter_of;
@@ -190,7 +190,13 @@ impl World {
             if !sound {
                 continue;
             }
-            let told = self.told(&projections);
+            let told = match self.told(&projections) {
+                Ok(told) => told,
+                Err(fault) => {
+                    self.judge_fault(id, &format!("the read models of node {id} cannot be read: {fault}"));
+                    continue;
+                }
+            };
             match &first {
                 None => first = Some((id, told.clone())),
                 Some((other, expected)) if *expected != told => {
@@ -203,7 +209,7 @@ impl World {
                 Some(_) => {}
             }
             if let Err(error) = projections.stop().await {
-                self.violate("histories", format!("node {id} cannot write its read models: {error}"));
+                self.judge_fault(id, &format!("node {id} cannot write its read models: {error}"));
                 continue;
             }
             let folded = self.fold_anew(id).await;
@@ -217,40 +223,45 @@ impl World {
         }
     }
 
-    /// Whether the event log is the one that was seen. Damage that was done to the disk and that nobody has read is found
-    /// here, and that it is found is all that is asked.
+    /// Whether the event log is the one that was seen.
     fn judge_event_log(&self, id: NodeId, projections: &Projections) -> bool {
-        let damaged = self.with_host(id, |host| host.damaged) == Some(true);
         let heads: Vec<_> = {
             let ledger = self.ledger.borrow();
             (0..).map(TenantId).zip(ledger.state().tenants().iter().map(|tenant| tenant.head)).collect()
         };
-        let faults: Vec<String> = heads
+        let faults: Vec<_> = heads
             .into_iter()
             .filter_map(|(tenant, head)| projections.verify(tenant, Some(head)).err())
-            .map(|fault| fault.to_string())
             .collect();
-        let found = faults.iter().filter(|fault| !damaged || !fault.contains("checksum"));
-        for fault in found {
-            self.violate("histories", format!("the event log of node {id} does not verify: {fault}"));
+        for fault in &faults {
+            self.judge_fault(id, &format!("the event log of node {id} does not verify: {fault}"));
         }
         faults.is_empty()
     }
 
+    /// Damage that was done to the disk and that nobody has read is found when all of it is read, and that it is found is
+    /// all that is asked.
+    fn judge_fault(&self, id: NodeId, fault: &str) {
+        let damaged = self.with_host(id, |host| host.damaged) == Some(true);
+        if !damaged || !fault.contains("checksum") {
+            self.violate("histories", fault.to_owned());
+        }
+    }
+
     /// Every execution of every tenant, as a node tells it.
-    fn told(&self, projections: &Projections) -> BTreeMap<String, String> {
+    fn told(&self, projections: &Projections) -> Result<BTreeMap<String, String>, Failure> {
         let mut told = BTreeMap::new();
         for tenant in projections.log().heads().into_keys() {
             let mut query = ExecutionQuery::newest(1_000);
             loop {
-                let Ok(page) = projections.executions(tenant, &query) else { return told };
+                let page = projections.executions(tenant, &query)?;
                 told.extend(page.items.iter().map(|row| (row.id.to_string(), format!("{row:?}"))));
                 let Some(next) = page.next else { break };
                 query.before = Some(next);
             }
             told.insert(format!("tenant {}", tenant.0), format!("{:?}", projections.statistics(tenant)));
         }
-        told
+        Ok(told)
     }
 
     /// What a node's read models would be if only its event log were left.
@@ -262,7 +273,7 @@ impl World {
         }
         let projections = Projections::start(Arc::default(), storage).ok()?;
         projections.wait_complete().await.ok()?;
-        let told = self.told(&projections);
+        let told = self.told(&projections).ok()?;
         projections.stop().await.ok()?;
         Some(told)
     }
