@@ -6,6 +6,7 @@ use super::apply::{Step, within};
 use super::placement::BreakerState;
 use crate::answer::{Accepted, Rejection};
 use crate::event::{Event, GiveUpCause, Placing};
+use crate::execution::failure::FailureClass;
 use crate::execution::state::Execution;
 use crate::identifier::TenantId;
 use crate::limits::{BREAKERS_MAX, BREAKERS_PER_COMMAND_MAX};
@@ -15,6 +16,8 @@ use crate::timestamp::Timestamp;
 pub(super) fn answered(event: &Event) -> Option<bool> {
     match event {
         Event::TaskCompleted { .. } => Some(true),
+        // What does not fit into a call was never sent.
+        Event::TaskFailed { ended, .. } if ended.failure == Some(FailureClass::Inputs) => None,
         Event::TaskRetry { .. } | Event::TaskFailed { .. } => Some(false),
         // What waited too long, or was told to stop since all of its time was over, says nothing of its target.
         Event::TaskTimedOut { cause: GiveUpCause::ExecutionTimeout, .. } => None,

@@ -1,6 +1,7 @@
 //! Circuit breakers: when a target is called no more, who tries it, and when it is called again.
 
 use super::*;
+use crate::execution::failure::FailureClass;
 use crate::limits::BREAKERS_MAX;
 use crate::replica::placement::{BreakerState, WaitsFor};
 use crate::task::action::{Completion, HttpAction};
@@ -161,6 +162,17 @@ fn a_breaker_is_set_by_hand_and_stays_so() {
     assert_eq!(world.names(), [""; 0]);
     set(&mut world, false);
     assert_eq!(world.names(), ["BreakerClosed", "TaskStarted"]);
+}
+
+#[test]
+fn what_does_not_fit_into_a_call_says_nothing_of_its_target() {
+    let mut world = opened();
+    let id = run(&mut world);
+    due(&mut world);
+    assert_eq!(probe(&world), Some(id));
+    let unfit = Failure { class: FailureClass::Inputs, ..Failure::new("too large") };
+    world.report(id, AttemptOutcome::Failed(unfit)).expect("heard");
+    assert_eq!((world.names(), probe(&world)), (vec!["TaskFailed"], None), "the next one tries");
 }
 
 #[test]
