@@ -401,6 +401,8 @@ impl ExecutionRow {
             Event::TaskCompleted { ended, result, .. } => {
                 self.end_attempt(ended, Outcome::Succeeded);
                 self.result = result.clone();
+                // It was done before it could be stopped.
+                self.reason = self.reason.take().filter(|reason| !matches!(reason, Reason::Cancelled(_)));
                 Status::Succeeded
             }
             Event::TaskFailed { ended, result, cause, .. } => {

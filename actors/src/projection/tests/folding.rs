@@ -200,6 +200,16 @@ fn a_success_is_told_from_beginning_to_end() {
     assert_eq!(row.correlation(), row.id.to_string());
 }
 
+#[test]
+fn what_was_done_before_it_could_be_stopped_has_no_reason() {
+    let row = row_of(&world::definition(), |world| {
+        let execution = world.open()[0].id;
+        world.client("acme", Request::CancelExecution { execution }).expect("it is running");
+        world.complete_all();
+    });
+    assert_eq!((row.status, row.reason), (Status::Succeeded, None));
+}
+
 /// The rows of a task that was due twice at once.
 fn due_twice(overlap: Overlap) -> Vec<ExecutionRow> {
     let definition = Definition { overlap, ..world::definition() };
