@@ -118,10 +118,14 @@ impl Service {
             }
             let left = deadline.saturating_sub(clock.monotonic());
             let Some(mut ticket) = ticket.filter(|_| !left.is_zero()) else { return Ok(Vec::new()) };
-            if tokio::time::timeout(left, ticket.woken()).await.is_err() {
-                return Ok(Vec::new());
+            let mut leadership = self.parts.log.leadership();
+            let log_ended = async move { while leadership.changed().await.is_ok() {} };
+            tokio::select! {
+                () = ticket.woken() => woken_by = Some(ticket),
+                () = tokio::time::sleep(left) => return Ok(Vec::new()),
+                // This node stops; another one answers.
+                () = log_ended => return Ok(Vec::new()),
             }
-            woken_by = Some(ticket);
         }
     }
 

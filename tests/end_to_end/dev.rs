@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,6 +12,7 @@ use crate::harness::definitions::{
     await_count, await_status, call, execution, executions, manual, run, script,
 };
 use crate::harness::development::Development;
+use crate::harness::outside::lease;
 use crate::harness::ports::free_port;
 use crate::harness::program::escapement;
 use crate::harness::target::Target;
@@ -95,8 +97,14 @@ fn asked_to_end_a_node_ends_within_ten_seconds_and_hands_its_work_back() {
     let task = api.create_id(&script("long", &manual(), &once_only));
     let id = run(&api, &task);
     until("the program runs", || mark.exists());
+    let waits = {
+        let (api, asked) = (development.api(), json!({ "worker": "runner-1", "wait": "60s" }));
+        thread::spawn(move || lease(&api, "suites", &asked))
+    };
+    until("a worker waits", || items(&api.get("/api/workers")).iter().any(|one| one["id"] == "runner-1"));
     let code = development.node.terminate(Duration::from_secs(10));
     assert_eq!(code, Some(0), "{}", development.node.printed());
+    assert!(waits.join().expect("whoever waits is answered").is_empty());
     development.restart();
     let ended = await_status(&api, &id, "succeeded");
     assert_eq!(ended["attempt"], 2, "{ended}");
