@@ -30,6 +30,19 @@ fn with_user(user: &str) -> Option<Development> {
     Some(development)
 }
 
+#[test]
+fn a_programs_variables_reach_the_program_and_nothing_that_starts_it() {
+    let development = Development::start();
+    let api = development.api();
+    let mut task = script("linked", &manual(), "echo _$_kept_; echo ${COLOUR-none}");
+    task["action"]["env"] = json!({ "LD_PRELOAD": "/nowhere/library.so", "_kept_": "1", "COLOUR": "blue" });
+    let (_, lines) = finished(&api, &task, "succeeded");
+    let (told, said): (Vec<&String>, Vec<&String>) =
+        lines.iter().partition(|line| line.contains("/nowhere/library.so"));
+    assert_eq!(told.len(), 1, "the program's own linker, and not that of the launcher: {told:?}");
+    assert_eq!(said, ["_1", "blue"]);
+}
+
 /// Runs a script to its end under limits.
 #[track_caller]
 fn ran(api: &Api, text: &str, limits: Value, status: &str) -> (Value, Vec<String>) {
