@@ -185,6 +185,8 @@ pub enum AttemptEnd {
     TimedOut,
     /// It was stopped because it was told to.
     Cancelled,
+    /// It was told to stop before it had begun.
+    NotStarted,
 }
 
 /// A failure, as an executor saw it.

@@ -15,9 +15,10 @@
 //! group.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -48,6 +49,9 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 /// How long what was killed may take to be gone before it is asked what else is there, in so many moments.
 const MOMENT: Duration = Duration::from_millis(2);
 const MOMENTS: u32 = 10;
+/// What the program's variables are called while they are on their way: those of this very binary are its own, and the
+/// dynamic linker would obey `LD_PRELOAD` before the program's user and limits are taken on.
+const ON_ITS_WAY: &str = "_";
 /// The exit status of a starter that could not become the program.
 const EXIT_NOT_STARTED: i32 = 127;
 
@@ -113,6 +117,8 @@ pub(super) enum Told {
     FailedItems(String),
     /// It was not started.
     Refused(String),
+    /// It was started, and what became of it was missed.
+    Missed(String),
     /// It ended with this exit code, and nothing of it is left.
     Exited(i32),
     /// It was ended by this signal, and nothing of it is left.
@@ -151,7 +157,12 @@ fn guard() -> ExitCode {
         // The node was gone before it said anything, or somebody else started this.
         _ => return ExitCode::FAILURE,
     };
-    let last = attend(&launch, heard, &mut told).unwrap_or_else(|error| Told::Refused(error.to_string()));
+    let last = match spawned(&launch) {
+        Ok(child) => {
+            attend(&launch, child, heard, &mut told).unwrap_or_else(|error| Told::Missed(error.to_string()))
+        }
+        Err(error) => Told::Refused(error.to_string()),
+    };
     // What stays is the node's to tell.
     let _ = remove(&launch.directory);
     // If the node is gone, nobody needs to be told.
@@ -165,10 +176,19 @@ fn tell(node: &mut UnixStream, word: &Told) -> io::Result<()> {
     node.write_all(line.as_bytes())
 }
 
-/// Starts the program and stays until nothing of it is left.
-fn attend(launch: &Launch, heard: BufReader<UnixStream>, node: &mut UnixStream) -> io::Result<Told> {
+/// Starts the program.
+fn spawned(launch: &Launch) -> io::Result<std::process::Child> {
     process::set_child_subreaper(Some(process::getpid()))?;
-    let mut child = starter(launch).spawn()?;
+    starter(launch).spawn()
+}
+
+/// Stays until nothing of the program is left.
+fn attend(
+    launch: &Launch,
+    mut child: std::process::Child,
+    heard: BufReader<UnixStream>,
+    node: &mut UnixStream,
+) -> io::Result<Told> {
     // A process id fits, and is not zero.
     let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::RANGE)?;
     if let (Some(mut stdin), Some(text)) = (child.stdin.take(), launch.stdin.clone()) {
@@ -290,7 +310,7 @@ fn starter(launch: &Launch) -> Command {
         .arg(&launch.program)
         .args(&launch.args)
         .env_clear()
-        .envs(&launch.env)
+        .envs(launch.env.iter().map(|(name, value)| (format!("{ON_ITS_WAY}{name}"), value)))
         .current_dir(Launch::working_directory(&launch.directory))
         .stdin(if launch.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
         .process_group(0);
@@ -403,7 +423,7 @@ fn become_program(
     }
     let [memory, cpu_seconds, open_files, processes] = limits;
     let mut command = Command::new(program);
-    command.args(args);
+    command.args(args).env_clear().envs(variables());
     for (resource, limit, margin) in [
         (Resource::Core, Some(0), 0),
         (Resource::Nofile, open_files, 0),
@@ -421,6 +441,14 @@ fn become_program(
         }
     }
     command.exec()
+}
+
+/// The variables of the program.
+fn variables() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.as_bytes().strip_prefix(ON_ITS_WAY.as_bytes())?;
+        Some((OsStr::from_bytes(name).to_owned(), value))
+    })
 }
 
 /// Closes all but the standard three: whatever the node was started with itself comes down to here.

@@ -190,7 +190,7 @@ impl Executor for ProcessExecutor {
                 biased;
                 () = cancel.cancelled() => {
                     transcript.system("cancelled before the program was started");
-                    return AttemptEnd::Cancelled.into();
+                    return AttemptEnd::NotStarted.into();
                 }
                 place = Arc::clone(&inner.starting).acquire_owned() => place.ok(),
                 () = tokio::time::sleep(order.timeout.into()) => {
@@ -392,9 +392,12 @@ fn end(
             (format!("killed by {}", signal_name(signal)), FailureClass::Signal(signal), Some(result))
         }
         Some(Told::Refused(reason)) => (reason, FailureClass::Other, None),
+        Some(Told::Missed(why)) => {
+            (format!("how the program ended was missed: {why}"), FailureClass::Died, None)
+        }
         Some(Told::Started(_) | Told::FailedItems(_) | Told::Used(_)) | None => {
             let what = "the program's guardian went without a word; the program was killed";
-            (what.to_owned(), FailureClass::Other, None)
+            (what.to_owned(), FailureClass::Died, None)
         }
     };
     transcript.system(what.clone());

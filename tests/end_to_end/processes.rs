@@ -32,7 +32,8 @@ fn pids(place: &Path) -> Vec<u32> {
     })
 }
 
-fn lives(pid: u32) -> bool {
+/// Whether a process has not ended yet.
+pub(crate) fn lives(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // A process that nobody has reaped yet has ended all the same.
     status.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
@@ -234,5 +235,20 @@ fn a_log_is_followed_as_it_is_written_until_the_execution_ends() {
         assert_eq!((told, lines.len()), (vec![true; 3], 3), "{lines:?}");
         assert!(output == "table" || lines.iter().all(|line| serde_json::from_str::<Value>(line).is_ok()));
         fs::remove_file(&seen).expect("removed");
+    }
+}
+
+#[test]
+fn a_program_that_kills_what_watches_it_is_not_made_again_if_it_may_be_made_once() {
+    let development = Development::start();
+    let api = development.api();
+    let rules = |delivery: &str| json!({ "delivery": delivery, "retry": { "max_attempts": 2, "initial_delay": "50ms", "jitter": 0 } });
+    let rebel =
+        |delivery: &str| with(script("rebel", &manual(), "kill -9 $PPID; sleep 300"), rules(delivery));
+    for (delivery, attempts) in [("at_most_once", 1), ("at_least_once", 2)] {
+        let id = run(&api, &api.create_id(&rebel(delivery)));
+        let ended = await_status(&api, &id, "failed");
+        assert_eq!(ended["attempt"], attempts, "{ended}");
+        assert_eq!(ended["attempts"][0]["failure"]["class"], "other", "{ended}");
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use escapement_domain::command::{AttemptOutcome, AttemptResult};
-use escapement_domain::execution::failure::Failure;
+use escapement_domain::execution::failure::{Failure, FailureClass};
 use escapement_domain::identifier::{ExecutionId, TenantId};
 use escapement_domain::timestamp::Timestamp;
 
@@ -41,7 +41,10 @@ impl Running {
         let outcome = match finished.map(|finished| finished.end) {
             Some(AttemptEnd::Cancelled) if self.handing_back && !self.cancelled => AttemptOutcome::HandedBack,
             Some(end) => outcome_of(end),
-            None => AttemptOutcome::Failed(Failure::new("the attempt died on its worker")),
+            None => AttemptOutcome::Failed(Failure {
+                class: FailureClass::Died,
+                ..Failure::new("the attempt died on its worker")
+            }),
         };
         AttemptResult {
             execution,

@@ -108,6 +108,7 @@ pub(super) fn outcome_of(end: AttemptEnd) -> AttemptOutcome {
         }),
         AttemptEnd::TimedOut => AttemptOutcome::TimedOut,
         AttemptEnd::Cancelled => AttemptOutcome::Cancelled,
+        AttemptEnd::NotStarted => AttemptOutcome::NotStarted,
     }
 }
 

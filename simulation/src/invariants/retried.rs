@@ -128,9 +128,12 @@ impl Course<'_> {
 
     /// Whether it may be made once at most, and may have been done by somebody who did not say so.
     fn may_have_been_done(&self, ended: &AttemptEnded) -> bool {
-        let silent = matches!(ended.failure, Some(FailureClass::TimedOut | FailureClass::Connection));
         let elsewhere = matches!(self.rules.requirement, Requirement::Http | Requirement::Queue(_));
-        silent && elsewhere && self.rules.delivery == Delivery::AtMostOnce
+        let unknown = match ended.failure {
+            Some(FailureClass::TimedOut | FailureClass::Connection) => elsewhere,
+            class => class == Some(FailureClass::Died),
+        };
+        unknown && self.rules.delivery == Delivery::AtMostOnce
     }
 
     /// Whether a failure of its class is retried at all.

@@ -251,7 +251,7 @@ pub(in crate::http) struct Worker {
     slots: Option<u32>,
     /// Attempts that it has.
     running: usize,
-    /// Those of this tenant.
+    /// Those of this tenant, of which a thousand are shown at most.
     holds: Vec<Held>,
     /// What it can carry out; null if it is a worker outside the cluster, which leases from queues.
     #[schema(required = true)]

@@ -97,10 +97,14 @@ fn failed(execution: &Execution, ended: AttemptEnded, failure: &Failure, now: Ti
 }
 
 /// Whether an attempt that failed so did not do, and does not do any more, what it was to do. A program was ended; a target
-/// that did not answer may be at it still.
+/// that did not answer may be at it still; and of an attempt that died nobody heard.
 fn is_known_to_have_failed(execution: &Execution, class: FailureClass) -> bool {
     let elsewhere = matches!(execution.rules.requirement, Requirement::Http | Requirement::Queue(_));
-    !(elsewhere && matches!(class, FailureClass::TimedOut | FailureClass::Connection))
+    match class {
+        FailureClass::TimedOut | FailureClass::Connection => !elsewhere,
+        FailureClass::Died => false,
+        _ => true,
+    }
 }
 
 /// How an execution ends that was told to stop.

@@ -26,6 +26,8 @@ pub enum FailureClass {
     Inputs,
     /// The target could not be connected to: it was told nothing.
     Unconnected,
+    /// The attempt died on its worker, by a fault of the program: nobody knows how far it came.
+    Died,
 }
 
 impl FailureClass {
@@ -38,7 +40,7 @@ impl FailureClass {
             Self::Signal(_) => "signal",
             Self::TimedOut => "timeout",
             Self::Connection | Self::Unconnected => "connection",
-            Self::Other => "other",
+            Self::Other | Self::Died => "other",
             Self::Inputs => "inputs",
         }
     }
@@ -49,7 +51,12 @@ impl FailureClass {
         match self {
             Self::HttpStatus(status) => Some(i32::from(status)),
             Self::ExitCode(code) | Self::Signal(code) => Some(code),
-            Self::TimedOut | Self::Connection | Self::Unconnected | Self::Other | Self::Inputs => None,
+            Self::TimedOut
+            | Self::Connection
+            | Self::Unconnected
+            | Self::Other
+            | Self::Inputs
+            | Self::Died => None,
         }
     }
 }

@@ -96,6 +96,8 @@ fn at_most_once_no_attempt_follows_one_of_which_nobody_knows_what_it_did() {
         (&http, connection.clone(), "TaskFailed"),
         (&http, of_class(FailureClass::Unconnected), "TaskRetry"),
         (&http, AttemptOutcome::TimedOut, "TaskTimedOut"),
+        (&http, of_class(FailureClass::Died), "TaskFailed"),
+        (&program, of_class(FailureClass::Died), "TaskFailed"),
         (&program, AttemptOutcome::TimedOut, "TaskRetry"),
         (&program, of_class(FailureClass::Signal(9)), "TaskRetry"),
     ] {
