@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use escapement_domain::answer::Answer;
@@ -33,6 +34,8 @@ pub struct Applied {
 pub struct Machine {
     state: RwLock<Replica>,
     applied: watch::Sender<u64>,
+    /// At which index the state was replaced last.
+    restored: AtomicU64,
     subscribers: Mutex<BTreeMap<u64, mpsc::UnboundedSender<Applied>>>,
 }
 
@@ -41,6 +44,7 @@ impl Default for Machine {
         Self {
             state: RwLock::new(Replica::default()),
             applied: watch::Sender::new(0),
+            restored: AtomicU64::new(0),
             subscribers: Mutex::new(BTreeMap::new()),
         }
     }
@@ -112,6 +116,12 @@ impl Machine {
         *self.applied.borrow()
     }
 
+    /// The index at which the state was replaced by a snapshot last; 0 if it never was.
+    #[must_use]
+    pub fn restored(&self) -> u64 {
+        self.restored.load(Ordering::SeqCst)
+    }
+
     /// Tells the index of the last applied entry as it grows.
     #[must_use]
     pub fn watch_applied(&self) -> watch::Receiver<u64> {
@@ -147,6 +157,7 @@ impl Machine {
         let restored = Replica::restore(reader)?;
         let mut state = self.state.write();
         *state = restored;
+        self.restored.store(index, Ordering::SeqCst);
         self.publish(Applied { index, records: Arc::default(), restored: true });
         drop(state);
         Ok(())

@@ -118,6 +118,9 @@ pub(crate) struct Inner {
     pub(crate) progress: Arc<Progress>,
     pub(crate) barrier: Barrier,
     pub(crate) latch: Latch,
+    pub(crate) replicated: Arc<dyn Replicated>,
+    /// Held while a change of the members is made here.
+    pub(crate) changing: tokio::sync::Mutex<()>,
     proposer: Proposer,
     leadership: watch::Receiver<Leadership>,
     stop: CancellationToken,
@@ -233,7 +236,8 @@ impl Group {
         let options = Arc::new(options);
         let progress = Progress::new();
         let watched_storage = open.watch();
-        let machine = Machine::new(replicated, snapshots.clone(), progress.clone(), latch.clone(), open);
+        let machine =
+            Machine::new(replicated.clone(), snapshots.clone(), progress.clone(), latch.clone(), open);
         let network = Network { local: local.node, options: options.clone(), transport: transport.clone() };
         let raft = Raft::build(local.node, config, network, log, machine).await.map_err(|fatal| {
             latch.fail(Failure::Core { reason: fatal.to_string() });
@@ -261,6 +265,8 @@ impl Group {
             transport: transport.clone(),
             progress,
             latch,
+            replicated,
+            changing: tokio::sync::Mutex::default(),
             leadership: watched,
             stop,
             open: watched_storage,

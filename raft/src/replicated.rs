@@ -60,6 +60,25 @@ pub trait Replicated: Send + Sync + 'static {
     /// # Errors
     /// A failed write stops the node.
     fn derived_synced(&self, index: u64) -> BoxFuture<'static, io::Result<()>>;
+
+    /// Resolves when a learner holds whatever else voters hold for each other beside the state. Asked of the leader, before
+    /// it is given a vote; `others` are the members without it.
+    ///
+    /// # Errors
+    /// Why it may not vote, for whoever asked for that.
+    fn may_vote(&self, node: NodeId, others: &BTreeSet<NodeId>) -> BoxFuture<'static, Result<(), String>> {
+        let _ = (node, others);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// Resolves when nothing is lost with a member. Asked of the leader, before it is removed; `others` are those who stay.
+    ///
+    /// # Errors
+    /// Why it must stay, for whoever asked for its removal.
+    fn may_leave(&self, node: NodeId, others: &BTreeSet<NodeId>) -> BoxFuture<'static, Result<(), String>> {
+        let _ = (node, others);
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// A copy of the state at one index, written out beside the running application.

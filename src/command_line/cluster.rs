@@ -30,14 +30,15 @@ Examples:
   escapement cluster add-node 4 --api 10.0.0.4:7070 --peer 10.0.0.4:7170
   escapement cluster promote 4
 
-The node becomes a learner: it receives the log and has no vote. This waits until it has caught up; then promote it. \
-An id that was used once is never used again for another disk.";
+The node becomes a learner: it receives the log and has no vote. This waits until it has caught up with the state and has \
+the history of events; then promote it. An id that was used once is never used again for another disk.";
 
 const REMOVE_EXAMPLES: &str = "\
 Examples:
   escapement cluster remove-node 2
 
-Replacing a node whose disk is lost: remove it, start a new one under a new id with --join, add it, promote it.";
+Replacing a node whose disk is lost: remove it, start a new one under a new id with --join, add it, promote it. \
+A node that holds more of the history of events than every other one is not removed before another has it.";
 
 const DRAIN_EXAMPLES: &str = "\
 Examples:
@@ -234,17 +235,33 @@ impl AddOptions {
 
     /// Waits until the learner holds the history of events, too, however long that takes.
     async fn await_history(&self, client: &Client, mut status: Value) -> Result<(), Failure> {
-        if is_fetching(&status, self.id) {
-            note(&format!(
-                "node {} has the state, and fetches the history of events from the others",
-                self.id
-            ));
-        }
-        while is_fetching(&status, self.id) {
+        let (mut told, mut silent) = (false, Stopwatch::start());
+        loop {
+            match holds_history(&status, self.id) {
+                Some(true) => return Ok(()),
+                // Then there is nowhere to fetch it from, and no reason to wait.
+                Some(false) if nobody_holds_history(&status) => {
+                    note("no member holds the whole history of events any more");
+                    return Ok(());
+                }
+                Some(false) => {
+                    let fetches =
+                        format!("node {} has the state, and fetches the history of events", self.id);
+                    if !std::mem::replace(&mut told, true) {
+                        note(&fetches);
+                    }
+                    silent = Stopwatch::start();
+                }
+                None if silent.elapsed() > STANDSTILL_MAX => {
+                    let id = self.id;
+                    let message = format!("node {id} does not say whether it holds the history of events");
+                    return Err(Failure::stopped(message).advise("is it running, and of this version?"));
+                }
+                None => {}
+            }
             tokio::time::sleep(POLL).await;
             status = leaders_status(client).await?;
         }
-        Ok(())
     }
 }
 
@@ -303,10 +320,15 @@ fn position(status: &Value, id: u64) -> Option<(u64, u64)> {
     (own > 0).then(|| (own, furthest.max(own.saturating_add(lag))))
 }
 
-/// Whether a member says that it is still fetching the history of events.
-fn is_fetching(status: &Value, id: u64) -> bool {
-    let nodes = status["nodes"].as_array().into_iter().flatten();
-    nodes.into_iter().any(|node| node["id"] == id && node["history_complete"] == false)
+/// Whether a member says that it holds the whole history of events; none if it does not say.
+fn holds_history(status: &Value, id: u64) -> Option<bool> {
+    let mut nodes = status["nodes"].as_array()?.iter();
+    nodes.find(|node| node["id"] == id)?["history_complete"].as_bool()
+}
+
+/// Whether every member says that it does not.
+fn nobody_holds_history(status: &Value) -> bool {
+    status["nodes"].as_array().into_iter().flatten().all(|node| node["history_complete"] == false)
 }
 
 fn status(status: &Value, _: Zone) -> String {
@@ -361,10 +383,13 @@ warning: they differ
     }
 
     #[test]
-    fn a_learner_without_the_history_is_still_fetching() {
+    fn a_learner_holds_the_history_when_it_says_so() {
         let status = json!({"nodes": [{"id": 4, "history_complete": false}, {"id": 5, "history_complete": true},
             {"id": 6, "history_complete": null}, {"id": 7}]});
-        assert_eq!([4, 5, 6, 7, 8].map(|id| is_fetching(&status, id)), [true, false, false, false, false]);
+        let held = [4, 5, 6, 7, 8].map(|id| holds_history(&status, id));
+        assert_eq!(held, [Some(false), Some(true), None, None, None]);
+        assert!(!nobody_holds_history(&status));
+        assert!(nobody_holds_history(&json!({"nodes": [{"id": 4, "history_complete": false}]})));
     }
 
     #[test]

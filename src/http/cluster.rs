@@ -48,7 +48,7 @@ pub(super) async fn add_node(call: Call, body: Content) -> Answer {
     params(("id" = u64, Path, description = "The node's number")),
     responses(
         (status = 200, description = "It votes", body = Cluster),
-        (status = 409, description = "It lags behind, or another change is in progress", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 409, description = "It lags behind, does not hold the whole history of events yet, or another change is in progress", body = ProblemBody<'static>, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn promote_node(call: Call, body: Content) -> Answer {
@@ -100,7 +100,7 @@ async fn set_drained(call: &Call, body: &Content, drained: bool) -> Answer {
     params(("id" = u64, Path, description = "The node's number")),
     responses(
         (status = 204, description = "Removed"),
-        (status = 409, description = "The quorum would be lost", body = ProblemBody<'static>, content_type = "application/problem+json"),
+        (status = 409, description = "The quorum, or a part of the history of events, would be lost", body = ProblemBody<'static>, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn remove_node(call: Call, body: Content) -> Answer {

@@ -156,7 +156,14 @@ impl Node {
             parts;
         let projections = Projections::start(machine.clone(), storage)?;
         let threads = Threads(log_runtime);
-        let state_machine = Arc::new(StateMachine::new(machine.clone(), projections.clone()));
+        let custody = Custody {
+            node,
+            machine: machine.clone(),
+            projections: projections.clone(),
+            transport: transport.clone(),
+            clock: surroundings.clock.clone(),
+        };
+        let state_machine = Arc::new(StateMachine::new(custody.clone()));
         let starting = Group::start(raft, disk, state_machine, transport.clone());
         let group = threads.start(starting).await.map_err(|_| AssemblyError::Runtime)??;
         projections.fetch_from(Arc::new(PeerHistory::new(node, group.clone(), transport.clone())));
@@ -168,8 +175,19 @@ impl Node {
         let witness = Witness::new(machine.clone());
         let leader = LeaderFinder::new(node, transport.clone(), leadership.clone(), clock, witness.clone());
         let clocks = ClockWatch::new(node, surroundings.clock.clone());
-        let core =
-            Core { node, machine, group, log, leader, projections, clocks, transport, leadership, witness };
+        let core = Core {
+            node,
+            machine,
+            group,
+            log,
+            leader,
+            projections,
+            custody,
+            clocks,
+            transport,
+            leadership,
+            witness,
+        };
         let running = core.start_actors(surroundings)?;
         let (group, transport) = (running.group.clone(), running.transport.clone());
         threads.start(async move {
@@ -220,6 +238,7 @@ struct Core {
     log: Arc<GroupLog>,
     leader: LeaderFinder,
     projections: Projections,
+    custody: Custody,
     clocks: Arc<ClockWatch>,
     transport: Arc<dyn Transport>,
     leadership: watch::Receiver<Leadership>,
@@ -278,6 +297,7 @@ impl Core {
             log,
             leader,
             projections,
+            custody: _,
             clocks,
             transport,
             leadership,
@@ -347,13 +367,7 @@ impl Core {
                 self.group.clone(),
                 self.transport.clone(),
                 surroundings.clock.clone(),
-                Custody {
-                    node: self.node,
-                    machine: self.machine.clone(),
-                    projections: self.projections.clone(),
-                    transport: self.transport.clone(),
-                    clock: surroundings.clock.clone(),
-                },
+                self.custody.clone(),
             )),
         })
     }

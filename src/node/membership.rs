@@ -176,7 +176,7 @@ impl Cluster for NodeCluster {
             let asked = status.nodes.iter().map(|other| {
                 let zone_data = zone_data(&*transport, node, other.id);
                 let ahead = clock_ahead(&*transport, &*clock, node, other.id);
-                join3(zone_data, ahead, custody.held(other.id, 0))
+                join3(zone_data, ahead, custody.held(other.id, 0, VERSION_PATIENCE))
             });
             let told = join_all(asked).await;
             let middle = median(told.iter().filter_map(|(_, ahead, _)| *ahead));
@@ -199,29 +199,11 @@ impl Cluster for NodeCluster {
     }
 
     fn promote(&self, node: NodeId) -> BoxFuture<'static, Result<(), ClusterError>> {
-        let (group, custody) = (self.group.clone(), self.custody.clone());
-        Box::pin(async move {
-            let status = Cluster::status(&group).await;
-            // Whoever votes already, or is none of the members, is the group's to judge.
-            if status.nodes.iter().any(|member| member.id == node && !member.voter) {
-                custody.may_vote(node).await?;
-            }
-            Cluster::promote(&group, node).await
-        })
+        Cluster::promote(&self.group, node)
     }
 
     fn remove_node(&self, node: NodeId) -> BoxFuture<'static, Result<(), ClusterError>> {
-        let (group, custody) = (self.group.clone(), self.custody.clone());
-        Box::pin(async move {
-            let status = Cluster::status(&group).await;
-            let members: Vec<NodeId> = status.nodes.iter().map(|member| member.id).collect();
-            let others: Vec<NodeId> = members.iter().copied().filter(|other| *other != node).collect();
-            // That the last member stays, and that a stranger is none, is the group's to say.
-            if !others.is_empty() && others.len() < members.len() {
-                custody.may_leave(node, &others).await?;
-            }
-            Cluster::remove_node(&group, node).await
-        })
+        Cluster::remove_node(&self.group, node)
     }
 
     fn transfer_leadership(&self, to: Option<NodeId>) -> BoxFuture<'static, Result<(), ClusterError>> {

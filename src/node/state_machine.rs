@@ -12,17 +12,21 @@ use escapement_actors::machine::Machine;
 use escapement_actors::projection::Projections;
 use escapement_domain::replica::snapshot::Snapshot;
 use escapement_raft::{ApplyError, CommittedEntry, Frozen, Member, NodeId, Replicated, RestoreError};
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
+
+use super::custody::Custody;
 
 /// The state machine of a node.
 pub(super) struct StateMachine {
     machine: Arc<Machine>,
     projections: Projections,
+    custody: Custody,
 }
 
 impl StateMachine {
-    pub(super) fn new(machine: Arc<Machine>, projections: Projections) -> Self {
-        Self { machine, projections }
+    pub(super) fn new(custody: Custody) -> Self {
+        Self { machine: custody.machine.clone(), projections: custody.projections.clone(), custody }
     }
 }
 
@@ -53,6 +57,14 @@ impl Replicated for StateMachine {
     fn derived_synced(&self, index: u64) -> BoxFuture<'static, io::Result<()>> {
         // Entries of Raft's own lead to no records: nothing is derived beyond what was applied.
         self.projections.synced(index.min(self.machine.applied()))
+    }
+
+    fn may_vote(&self, node: NodeId, others: &BTreeSet<NodeId>) -> BoxFuture<'static, Result<(), String>> {
+        self.custody.clone().may_vote(node, others.clone()).boxed()
+    }
+
+    fn may_leave(&self, node: NodeId, others: &BTreeSet<NodeId>) -> BoxFuture<'static, Result<(), String>> {
+        self.custody.clone().may_leave(node, others.clone()).boxed()
     }
 }
 

@@ -99,12 +99,10 @@ impl ClusterStatus {
     }
 
     fn history_warnings(&self) -> impl Iterator<Item = String> {
-        let fetching = self.nodes.iter().filter(|node| node.history_complete == Some(false));
-        fetching.map(|node| {
+        let without = self.nodes.iter().filter(|node| node.history_complete == Some(false));
+        without.map(|node| {
             let id = node.id;
-            format!(
-                "node {id} is still fetching the history of events: take no other node away until it has it"
-            )
+            format!("node {id} does not hold the whole history of events yet: take no other node away until it does")
         })
     }
 
@@ -303,12 +301,12 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_is_fetching_the_history_is_a_warning() {
+    fn a_node_without_the_whole_history_is_a_warning() {
         let mut status = status(&[None, None, None]);
         (status.nodes[0].history_complete, status.nodes[1].history_complete) = (Some(false), Some(true));
         let warnings = status.warnings();
         assert_eq!(warnings.len(), 1);
-        assert!(warnings[0].contains("node 1 is still fetching the history"), "{warnings:?}");
+        assert!(warnings[0].contains("node 1 does not hold the whole history"), "{warnings:?}");
     }
 
     #[test]

@@ -90,6 +90,7 @@ fn refused(error: ChangeError) -> ClusterError {
         | ChangeError::QuorumAtRisk { .. }
         | ChangeError::LastVoter { .. }
         | ChangeError::Lagging { .. }
+        | ChangeError::Withheld { .. }
         | ChangeError::NotVoter { .. }
         | ChangeError::NoSuccessor => ClusterError::Refused { reason: error.to_string() },
     }

@@ -125,7 +125,8 @@ impl Projections {
     /// Whether history can be read here: nothing is missing that this node knows to exist.
     #[must_use]
     pub fn complete(&self) -> bool {
-        *self.0.complete.borrow()
+        // What was complete before the state was replaced may lack what led to the new one.
+        *self.0.complete.borrow() && self.folded() >= self.0.machine.restored()
     }
 
     /// Resolves when history can be read here.

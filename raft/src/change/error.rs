@@ -118,6 +118,12 @@ pub enum ChangeError {
         /// Why.
         reason: String,
     },
+    /// The application would lose something by it.
+    #[error("{reason}")]
+    Withheld {
+        /// What, and what to do first.
+        reason: String,
+    },
 }
 
 impl ChangeError {

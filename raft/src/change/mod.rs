@@ -2,8 +2,8 @@
 //!
 //! Invariants: what would lose the quorum is refused before it is proposed, with the reason; a node
 //! number is never used for two disks, nor a disk for two numbers; a leader hands over before it is
-//! removed. Any node takes a change and sends it on to the leader. Absent on purpose: changing two
-//! voters at once.
+//! removed. Any node takes a change and sends it on to the leader, which asks the application whether it loses anything by
+//! it, and makes one after the other. Absent on purpose: changing two voters at once.
 
 mod error;
 
@@ -134,7 +134,9 @@ impl Inner {
         if let Change::TransferLeadership { to } = change {
             return self.transfer(*to).await;
         }
-        if is_half_made(&metrics) {
+        // What was true of the members when a change was judged is true when it is proposed.
+        let _one = self.changing.lock().await;
+        if is_half_made(&self.metrics()) {
             self.propose(finishing()).await?;
         }
         match change {
@@ -203,8 +205,13 @@ impl Inner {
     }
 
     async fn promote(&self, node: NodeId) -> Result<(), ChangeError> {
-        if voters(&self.metrics()).contains(&node) {
+        let metrics = self.metrics();
+        if voters(&metrics).contains(&node) {
             return Ok(());
+        }
+        if let Some(others) = others(&metrics, node) {
+            let agreed = self.replicated.may_vote(node, &others).await;
+            agreed.map_err(|reason| ChangeError::Withheld { reason })?;
         }
         self.settle(|metrics, reachable| {
             if metrics.membership_config.get_node(&node).is_none() {
@@ -225,15 +232,17 @@ impl Inner {
 
     async fn remove(&self, node: NodeId) -> Result<(), ChangeError> {
         let metrics = self.metrics();
-        if metrics.membership_config.get_node(&node).is_none() {
+        let Some(others) = others(&metrics, node) else {
             return Err(ChangeError::UnknownNode { node });
-        }
+        };
         let before = voters(&metrics);
+        if before.len() == 1 && before.contains(&node) {
+            return Err(ChangeError::LastVoter { node });
+        }
+        let agreed = self.replicated.may_leave(node, &others).await;
+        agreed.map_err(|reason| ChangeError::Withheld { reason })?;
         if !before.contains(&node) {
             return self.propose(ChangeMembers::RemoveNodes([node].into())).await;
-        }
-        if before.len() == 1 {
-            return Err(ChangeError::LastVoter { node });
         }
         self.settle(|metrics, reachable| {
             let mut after = voters(metrics);
@@ -351,6 +360,13 @@ fn check_quorum(reachable: &BTreeSet<NodeId>, voters: &BTreeSet<NodeId>) -> Resu
 /// For how long a node has not answered the leader; `None` when it never did.
 pub(crate) fn silent(metrics: &Metrics, node: NodeId) -> Option<Duration> {
     metrics.heartbeat.as_ref()?.get(&node)?.map(|at| at.elapsed())
+}
+
+/// The members without a node; none if it is not one of them.
+fn others(metrics: &Metrics, node: NodeId) -> Option<BTreeSet<NodeId>> {
+    metrics.membership_config.get_node(&node)?;
+    let members = metrics.membership_config.nodes().map(|(id, _)| *id);
+    Some(members.filter(|id| *id != node).collect())
 }
 
 pub(crate) fn voters(metrics: &Metrics) -> BTreeSet<NodeId> {
