@@ -5,8 +5,8 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
-use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{await_status, call, execution, manual, run, script, with};
+use crate::harness::cluster::{Cluster, Settings};
+use crate::harness::definitions::{await_status, call, execution, manual, noop, run, script, with};
 use crate::harness::development::Development;
 use crate::harness::raw_target::RawTarget;
 use crate::harness::target::Target;
@@ -51,6 +51,31 @@ fn an_execution_that_waits_too_long_times_out_also_under_a_new_leader() {
     assert!(text(&ended, "reason").contains("queue_timeout"), "{ended}");
     assert!(ended["attempt"] == 0 && now_ms() - start >= 3_000, "{ended}");
     assert!(!["timed_out", "failed"].contains(&text(&execution(&api, &first), "status").as_str()));
+}
+
+#[test]
+fn an_execution_for_which_no_worker_has_room_times_out_and_is_never_started() {
+    let cluster = Cluster::start_with(1, Settings { slots: Some(1), ..Settings::default() });
+    let api = cluster.any();
+    let busy = run(&api, &api.create_id(&script("busy", &manual(), "sleep 300")));
+    await_status(&api, &busy, "running");
+    let task = api.create_id(&with(noop("hurried", &manual()), json!({ "queue_timeout": "1s" })));
+    let start = now_ms();
+    let id = run(&api, &task);
+    let ended = await_status(&api, &id, "timed_out");
+    assert!(now_ms() - start >= 1_000, "{ended}");
+    assert!(text(&ended, "reason").contains("queue_timeout"), "{ended}");
+    // The room comes too late.
+    api.post(&format!("/api/executions/{busy}/cancel"), &Value::Null).expect(202);
+    await_status(&api, &busy, "cancelled");
+    await_status(&api, &run(&api, &api.create_id(&noop("patient", &manual()))), "succeeded");
+    let ended = execution(&api, &id);
+    assert_eq!((&ended["status"], &ended["attempt"]), (&json!("timed_out"), &json!(0)), "{ended}");
+    assert_eq!((&ended["attempts"], &ended["started_at"]), (&json!([]), &Value::Null), "{ended}");
+    let events = items(&api.get(&format!("/api/scheduled-tasks/{task}/events")));
+    let types: Vec<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
+    assert_eq!(types, ["TaskCreated", "TaskScheduled", "TaskTimedOut"]);
+    assert_eq!(events[2]["data"]["cause"], "queue_timeout", "{events:?}");
 }
 
 #[test]

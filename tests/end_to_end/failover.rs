@@ -1,6 +1,7 @@
 //! Three nodes: any of them answers, any of them may die, and each occurrence still becomes one execution.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,11 +10,12 @@ use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{
     all_executions, await_count, await_status, call, every_second, execution, executions, manual, noop, run,
-    with, worker_of,
+    script, with, worker_of,
 };
 use crate::harness::program::ask;
 use crate::harness::target::{Call, Target};
 use crate::harness::wait::{eventually, instant_in, millis, now_ms, until, within};
+use crate::processes::lives;
 
 /// Demands that what the target saw is at least once under one key each, in order of attempt and token.
 #[track_caller]
@@ -165,6 +167,47 @@ fn an_attempt_at_most_once_is_lost_with_its_node_and_not_made_again() {
     let api = cluster.any();
     await_status(&api, &id, "lost");
     assert_eq!(target.calls().len(), 1);
+}
+
+#[test]
+fn a_program_whose_node_dies_ends_with_it_and_runs_elsewhere_under_a_higher_token() {
+    let mut cluster = Cluster::start(3);
+    let (api, place) = (cluster.any(), cluster.place().to_path_buf());
+    let talk = format!(
+        "echo $$ $ESCAPEMENT_FENCING_TOKEN > {0}/$$; mv {0}/$$ {0}/told-$ESCAPEMENT_ATTEMPT; exec sleep 300",
+        place.display()
+    );
+    let told_by = |attempt: u32| -> (u32, u64) {
+        eventually(&format!("the program of attempt {attempt} runs"), || {
+            let told = fs::read_to_string(place.join(format!("told-{attempt}"))).ok()?;
+            let (pid, token) = told.trim().split_once(' ')?;
+            Some((pid.parse().ok()?, token.parse().ok()?))
+        })
+    };
+    let task = api.create_id(&script("long", &manual(), &talk));
+    let id = run(&api, &task);
+    let (first, token) = told_by(1);
+    let victim = worker_of(&await_status(&api, &id, "running")).expect("a node");
+    assert!(lives(first));
+    cluster.kill(victim);
+    until("its program is gone", || !lives(first));
+    let (second, higher) = told_by(2);
+    assert!(higher > token, "{higher} after {token}");
+    cluster.leader();
+    let api = cluster.any();
+    let again = eventually("the second attempt is told", || {
+        Some(execution(&api, &id)).filter(|execution| execution["attempt"] == 2)
+    });
+    assert_eq!((&again["status"], &again["attempts"][0]["outcome"]), (&json!("running"), &json!("lost")));
+    let holder = worker_of(&again).expect("a node");
+    assert!(holder != victim && lives(second), "{again}");
+    let events = items(&api.get(&format!("/api/scheduled-tasks/{task}/events")));
+    let requeued = events.iter().find(|event| event["type"] == "TaskRequeued").expect("it is in the log");
+    assert_eq!(requeued["data"]["cause"], "worker_lost", "{requeued}");
+    assert_eq!(requeued["data"]["fencing_token"], token, "the program was told its own: {requeued}");
+    api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
+    await_status(&api, &id, "cancelled");
+    until("nothing of it is left", || !lives(second));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::harness::definitions::{
     await_status, call, execution, manual, noop, run, script, with, worker_of,
 };
 use crate::harness::development::Development;
-use crate::harness::outside::{lease, queued, succeed};
+use crate::harness::outside::{lease, path, queued, succeed};
 use crate::harness::program::ask;
 use crate::harness::target::Target;
 use crate::harness::wait::{eventually, millis, until};
@@ -257,6 +257,115 @@ fn a_probe_goes_alone_and_one_that_fails_opens_the_breaker_again() {
 }
 
 #[test]
+fn a_breaker_that_one_tenant_opened_holds_up_no_other() {
+    let (cluster, target) = (Cluster::start(1), Target::start());
+    let acme = cluster.any();
+    let rival = acme.with_token(&cluster.mint("bob", "rival", &["admin"]));
+    let begin = |api: &Api, path: &str| run(api, &api.create_id(&guarded("calls", &target.url(path), "1h")));
+    for _ in 0..2 {
+        await_status(&acme, &begin(&acme, "/status/503"), "failed");
+    }
+    assert_eq!(breaker(&acme, &target)["state"], "open");
+    let waits = begin(&acme, "/ok");
+    let told = text(&execution(&acme, &waits), "waiting_for");
+    assert!(told.contains("breaker"), "{told}");
+    let theirs = breaker(&rival, &target);
+    assert_eq!((&theirs["state"], &theirs["failures"]), (&json!("closed"), &json!(0)), "{theirs}");
+    await_status(&rival, &begin(&rival, "/ok"), "succeeded");
+    // Nor does the other's success, or hand, close it.
+    ask(&rival, &["breaker", "close", &key_of(&target)], None).expect(0);
+    assert_eq!(breaker(&acme, &target)["state"], "open");
+    assert_eq!((&execution(&acme, &waits)["attempt"], target.calls_to("/ok").len()), (&json!(0), 1));
+    ask(&acme, &["breaker", "close", &key_of(&target)], None).expect(0);
+    await_status(&acme, &waits, "succeeded");
+}
+
+#[test]
+fn a_breaker_keeps_a_queue_and_a_program_from_being_tried_in_vain() {
+    let development = Development::start();
+    let api = development.api();
+    let breaker =
+        json!({ "circuit_breaker": { "failure_threshold": 2, "open_for": "4s" }, "overlap": "allow" });
+    let asked = json!({ "worker": "w1", "max": 5 });
+    let fail = |leased: &Value| {
+        let body = json!({ "lease_token": leased["lease_token"], "outcome": "failed", "error": "no device" });
+        api.post(&path(leased, "complete"), &body).expect(200);
+    };
+    let suite = api.create_id(&with(queued("suite", "ios"), breaker.clone()));
+    for _ in 0..2 {
+        run(&api, &suite);
+        fail(&lease(&api, "ios", &asked)[0]);
+    }
+    let state = |key: &str| text(&api.get(&format!("/api/breakers/{key}")), "state");
+    assert_eq!(state("queue:ios"), "open");
+    let waits = [run(&api, &suite), run(&api, &suite)];
+    assert!(lease(&api, "ios", &asked).is_empty(), "nothing is to be had while it is open");
+    let told = text(&execution(&api, &waits[1]), "waiting_for");
+    assert!(told.contains("breaker"), "{told}");
+    let probe = lease(&api, "ios", &json!({ "worker": "w1", "max": 5, "wait": "10s" }));
+    assert_eq!(
+        probe.iter().map(|leased| text(leased, "id")).collect::<Vec<_>>(),
+        [waits[0].clone()],
+        "one tries"
+    );
+    assert_eq!(state("queue:ios"), "half_open");
+    succeed(&api, &probe[0]);
+    assert_eq!(state("queue:ios"), "closed");
+    assert_eq!(text(&lease(&api, "ios", &asked)[0], "id"), waits[1]);
+
+    let program =
+        |name: &str, code: &str| api.create_id(&with(script(name, &manual(), code), breaker.clone()));
+    let (broken, sound) = (program("broken", "exit 7"), program("sound", "exit 0"));
+    for _ in 0..2 {
+        await_status(&api, &run(&api, &broken), "failed");
+    }
+    let opened = api.get("/api/breakers/process:%2Fbin%2Fsh");
+    assert_eq!((&opened["state"], &opened["key"]), (&json!("open"), &json!("process:/bin/sh")), "{opened}");
+    let done = await_status(&api, &run(&api, &sound), "succeeded");
+    assert!(millis(&done["started_at"]) >= millis(&opened["open_until"]), "{done}");
+    assert_eq!((&done["attempt"], state("process:%2Fbin%2Fsh").as_str()), (&json!(1), "closed"));
+}
+
+#[test]
+fn a_pool_is_made_larger_and_smaller_while_others_wait_for_it() {
+    let development = Development::start();
+    let api = development.api();
+    let resize = |capacity: &str| {
+        ask(&api, &["pool", "put", "staging", "--capacity", capacity], None).expect(0);
+    };
+    resize("1");
+    let task = api.create_id(&long("holds", json!({ "resources": { "staging": 1 } })));
+    let ids: Vec<String> = (0..6).map(|_| run(&api, &task)).collect();
+    let running = || -> Vec<usize> {
+        let runs = |id: &String| execution(&api, id)["status"] == "running";
+        ids.iter().enumerate().filter(|(_, id)| runs(id)).map(|(place, _)| place).collect()
+    };
+    let settled = |expected: &[usize]| {
+        until(&format!("{expected:?} run"), || running() == expected);
+        assert_eq!(api.get("/api/pools/staging")["held"], expected.len());
+    };
+    settled(&[0]);
+    resize("3");
+    settled(&[0, 1, 2]);
+    // What is held is not torn away, and nothing new is granted until it fits.
+    resize("1");
+    settled(&[0, 1, 2]);
+    cancel(&api, &ids[1]);
+    settled(&[0, 2]);
+    cancel(&api, &ids[0]);
+    settled(&[2]);
+    cancel(&api, &ids[2]);
+    settled(&[3]);
+    resize("0");
+    cancel(&api, &ids[3]);
+    settled(&[]);
+    let told = text(&execution(&api, &ids[4]), "waiting_for");
+    assert_eq!(told, "it waits for the pool `staging`");
+    resize("2");
+    settled(&[4, 5]);
+}
+
+#[test]
 fn an_execution_gets_all_of_its_pools_or_none_in_its_turn() {
     let development = Development::start();
     let api = development.api();
@@ -331,19 +440,27 @@ fn a_pool_is_given_back_when_the_node_that_holds_it_dies() {
 fn what_is_changed_by_hand_is_in_the_audit_log_with_its_author() {
     let cluster = Cluster::start(1);
     let api = cluster.any().with_token(&cluster.mint("olga", "acme", &["admin"]));
-    for command in [
-        "pool put staging --capacity 4",
-        "pool delete staging",
-        "limit put label team=qa --max-concurrent 5",
-        "limit delete label team=qa",
-        "queue pause ios",
-        "queue resume ios",
-    ] {
+    let waits = run(&api, &api.create_id(&queued("suite", "android")));
+    let prioritise = format!("execution priority {waits} 9");
+    let by_hand = [
+        ("pool put staging --capacity 4", "PoolPut"),
+        ("pool delete staging", "PoolDeleted"),
+        ("limit put label team=qa --max-concurrent 5", "LimitPut"),
+        ("limit delete label team=qa", "LimitDeleted"),
+        ("queue pause ios", "QueuePaused"),
+        ("queue resume ios", "QueueResumed"),
+        (prioritise.as_str(), "TaskPriorityChanged"),
+        ("breaker open http:runner.example", "BreakerOpened"),
+        ("breaker close http:runner.example", "BreakerClosed"),
+    ];
+    for (command, _) in by_hand {
         ask(&api, &command.split(' ').collect::<Vec<_>>(), None).expect(0);
     }
     let events = items(&api.get("/api/audit/events?limit=1000"));
     let by = events.iter().map(|event| (text(event, "type"), text(event, "actor")));
-    let by: Vec<(String, String)> = by.filter(|(name, _)| name != "CommandAnswered").collect();
-    let expected = ["PoolPut", "PoolDeleted", "LimitPut", "LimitDeleted", "QueuePaused", "QueueResumed"];
-    assert_eq!(by, expected.map(|name| (name.to_owned(), "olga".to_owned())));
+    let aside = ["CommandAnswered", "TaskCreated", "TaskScheduled"];
+    let by: Vec<(String, String)> = by.filter(|(name, _)| !aside.contains(&name.as_str())).collect();
+    assert_eq!(by, by_hand.map(|(_, name)| (name.to_owned(), "olga".to_owned())));
+    let changed = events.iter().find(|event| event["type"] == "TaskPriorityChanged").expect("it is there");
+    assert_eq!((&changed["data"]["execution_id"], &changed["data"]["priority"]), (&json!(waits), &json!(9)));
 }

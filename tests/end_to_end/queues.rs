@@ -75,6 +75,31 @@ fn a_silent_worker_loses_its_attempt_to_the_next_under_a_higher_token() {
     assert_eq!(lease(&api, "flaky", &json!({ "worker": "lives" })).len(), 0, "never a second attempt");
 }
 
+#[test]
+fn the_next_worker_is_told_what_the_last_one_said_has_failed() {
+    let development = Development::start();
+    let api = development.api();
+    let retry = json!({ "retry": { "max_attempts": 3, "initial_delay": "50ms", "jitter": 0 } });
+    let id = run(&api, &api.create_id(&with(queued("suite", "suites"), retry)));
+    let next = |worker: &str| lease(&api, "suites", &json!({ "worker": worker, "wait": "20s" })).remove(0);
+    let fail = |mine: &Value, failed: &Value| {
+        let body = json!({ "lease_token": mine["lease_token"], "outcome": "failed", "failed_items": failed });
+        api.post(&path(mine, "complete"), &body).expect(200);
+    };
+    let [many, few] = [json!(["b", { "case": 3 }]), json!([{ "case": 3 }])];
+    let first = next("w1");
+    assert_eq!(first["retry_items"], Value::Null, "{first}");
+    fail(&first, &many);
+    let second = next("w2");
+    assert_eq!((text(&second, "id"), &second["attempt"]), (id.clone(), &json!(2)), "{second}");
+    assert_eq!((&second["retry_items"], &second["payload"]), (&many, &first["payload"]), "{second}");
+    fail(&second, &few);
+    let third = next("w1");
+    assert_eq!(third["retry_items"], few, "{third}");
+    succeed(&api, &third);
+    assert_eq!(await_status(&api, &id, "succeeded")["attempt"], 3);
+}
+
 /// Neither with the token of what it has itself, nor as another tenant's with the right one.
 #[test]
 fn a_worker_that_lies_changes_nothing() {
