@@ -58,8 +58,9 @@ fn judge(evidence: &Evidence, lives: &Lives) -> (Vec<String>, (u64, u64)) {
         let due: Vec<i64> =
             instants.into_iter().filter(|at| *at + SKEW_MS < evidence.quiesced.cast_signed()).collect();
         let is_quick = |at: &i64| {
-            let ahead = waiting.range(..=*at).next_back().map_or(0, |(_, waiting)| *waiting);
-            ahead <= FEW_WAITING && evidence.had_quorum(*at, *at + WINDOW_MS)
+            let before = waiting.range(..=*at).next_back();
+            let most = before.into_iter().chain(waiting.range(*at..*at + WINDOW_MS)).map(|(_, ahead)| *ahead);
+            most.max().unwrap_or(0) <= FEW_WAITING && evidence.had_quorum(*at, *at + WINDOW_MS)
         };
         let quick: Vec<i64> = due.iter().copied().filter(is_quick).collect();
         judged = (judged.0 + due.len() as u64, judged.1 + quick.len() as u64);
@@ -103,7 +104,6 @@ fn waiting(evidence: &Evidence) -> BTreeMap<i64, usize> {
             Event::TaskScheduled { held: false, .. }
             | Event::TaskReleased { .. }
             | Event::TaskRequeued { .. }
-            | Event::TaskRetry { .. }
             | Event::TaskReopened { .. } => {
                 waiting.insert(execution);
             }
