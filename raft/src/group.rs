@@ -118,7 +118,8 @@ pub(crate) struct Inner {
     pub(crate) progress: Arc<Progress>,
     pub(crate) barrier: Barrier,
     pub(crate) latch: Latch,
-    pub(crate) replicated: Arc<dyn Replicated>,
+    /// The state machine's worker keeps it: the application may hold this group itself.
+    pub(crate) replicated: Weak<dyn Replicated>,
     /// Held while a change of the members is made here.
     pub(crate) changing: tokio::sync::Mutex<()>,
     proposer: Proposer,
@@ -236,8 +237,8 @@ impl Group {
         let options = Arc::new(options);
         let progress = Progress::new();
         let watched_storage = open.watch();
-        let machine =
-            Machine::new(replicated.clone(), snapshots.clone(), progress.clone(), latch.clone(), open);
+        let application = Arc::downgrade(&replicated);
+        let machine = Machine::new(replicated, snapshots.clone(), progress.clone(), latch.clone(), open);
         let network = Network { local: local.node, options: options.clone(), transport: transport.clone() };
         let raft = Raft::build(local.node, config, network, log, machine).await.map_err(|fatal| {
             latch.fail(Failure::Core { reason: fatal.to_string() });
@@ -265,7 +266,7 @@ impl Group {
             transport: transport.clone(),
             progress,
             latch,
-            replicated,
+            replicated: application,
             changing: tokio::sync::Mutex::default(),
             leadership: watched,
             stop,

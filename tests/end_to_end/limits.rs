@@ -360,7 +360,7 @@ fn a_pool_is_made_larger_and_smaller_while_others_wait_for_it() {
     cancel(&api, &ids[3]);
     settled(&[]);
     let told = text(&execution(&api, &ids[4]), "waiting_for");
-    assert_eq!(told, "it waits for the pool `staging`");
+    assert_eq!(told, "it waits for 1 of the pool `staging`, of which there is less in all");
     resize("2");
     settled(&[4, 5]);
 }

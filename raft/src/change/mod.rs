@@ -8,6 +8,7 @@
 mod error;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::ChangeMembers;
@@ -20,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use crate::consensus::{Consensus, Metrics};
 use crate::group::Inner;
 use crate::member::{Address, Hello, Member, NodeId};
+use crate::replicated::Replicated;
 use crate::runtime;
 use crate::transport::{Lane, Peer, TransportError};
 use crate::wire::{self, Request, Response};
@@ -204,13 +206,18 @@ impl Inner {
         }
     }
 
+    fn application(&self) -> Result<Arc<dyn Replicated>, ChangeError> {
+        let ended = || ChangeError::Stopped { reason: "the state machine ended".to_owned() };
+        self.replicated.upgrade().ok_or_else(ended)
+    }
+
     async fn promote(&self, node: NodeId) -> Result<(), ChangeError> {
         let metrics = self.metrics();
         if voters(&metrics).contains(&node) {
             return Ok(());
         }
         if let Some(others) = others(&metrics, node) {
-            let agreed = self.replicated.may_vote(node, &others).await;
+            let agreed = self.application()?.may_vote(node, &others).await;
             agreed.map_err(|reason| ChangeError::Withheld { reason })?;
         }
         self.settle(|metrics, reachable| {
@@ -239,7 +246,7 @@ impl Inner {
         if before.len() == 1 && before.contains(&node) {
             return Err(ChangeError::LastVoter { node });
         }
-        let agreed = self.replicated.may_leave(node, &others).await;
+        let agreed = self.application()?.may_leave(node, &others).await;
         agreed.map_err(|reason| ChangeError::Withheld { reason })?;
         if !before.contains(&node) {
             return self.propose(ChangeMembers::RemoveNodes([node].into())).await;
