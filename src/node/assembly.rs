@@ -216,7 +216,12 @@ impl Node {
     /// Leaves in good order: what runs may end until `patience` is over and is handed back otherwise, the leadership is
     /// handed over, and everything is on the disk.
     pub async fn stop(self, patience: Duration) {
-        self.dispatcher.drain(patience).await;
+        tokio::select! {
+            () = self.dispatcher.drain(patience) => {}
+            reason = self.failed() => {
+                tracing::error!(reason, "what still runs cannot be handed back any more: others take it up when the lease ends");
+            }
+        }
         if self.leadership().leading
             && self.group.status().members.len() > 1
             && let Err(error) = self.group.transfer_leadership(None).await

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{every_second, manual, noop, with};
+use crate::harness::definitions::{await_status, every_second, execution, manual, noop, run, script, with};
 use crate::harness::development::Development;
 use crate::harness::disk::{Disk, Mode};
 use crate::harness::program::{ask, escapement};
-use crate::harness::wait::{PATIENCE, now_ms, within};
+use crate::harness::wait::{PATIENCE, now_ms, until, within};
 
 /// No file may grow beyond this.
 const FILE_BYTES: u64 = 16 << 20;
@@ -123,6 +123,23 @@ fn a_failed_sync_of_the_log_ends_the_node_and_nothing_is_acknowledged_on_it() {
 #[test]
 fn a_failed_sync_of_the_read_models_ends_the_node() {
     check_failed_sync("store", "the storage of the read models failed");
+}
+
+/// What runs is handed back at the end, and that can no longer be written.
+#[test]
+fn a_node_that_stops_does_not_wait_for_a_disk_that_failed_meanwhile() {
+    let mut development = Development::start();
+    assert_eq!(development.node.terminate(Duration::from_secs(10)), Some(0));
+    let disk = Disk::new(&development.data().join("raft-log"), Mode::SyncsFail);
+    development.restart_on(&disk);
+    let api = development.api();
+    let id = run(&api, &api.create_id(&script("long", &manual(), "sleep 300")));
+    await_status(&api, &id, "running");
+    disk.fail();
+    let code = development.node.terminate(Duration::from_secs(10));
+    assert!(code.is_some(), "{}", development.node.printed());
+    development.restart();
+    until("what ran is made again", || execution(&api, &id)["attempt"] == 2);
 }
 
 /// The others have what it acknowledged with them, and go on.
