@@ -34,7 +34,7 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// A connection is given up after so much silence while answers are due.
-const fn silence(lane: Lane) -> Duration {
+pub(super) const fn silence(lane: Lane) -> Duration {
     match lane {
         Lane::Control => Duration::from_secs(1),
         Lane::Append | Lane::Snapshot | Lane::Application => Duration::from_secs(5),

@@ -17,6 +17,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use super::link::silence;
 use super::switchboard::{Destination, Handshake, Switchboard, disk_lost};
 use super::{GroupService, Lane, Local, Peer, PeerService, Transport, TransportError};
 use crate::member::{GroupId, Hello, Member, NodeId};
@@ -243,6 +244,8 @@ impl MemoryTransport {
     ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let (to, from) = (route.address.to_owned(), self.switchboard.local.node);
         let deadline = runtime::now() + timeout;
+        // A message is lost with its connection, which is given up when it has been silent for so long.
+        let given_up = runtime::now() + silence(route.lane);
         let (reply, answer) = oneshot::channel();
         let found = match self.find(route) {
             Ok(found) => found,
@@ -272,6 +275,10 @@ impl MemoryTransport {
                 Ok(Ok(Reply::At(at, result))) if at < deadline => {
                     tokio::time::sleep_until(at).await;
                     result.map_err(|reason| TransportError::Remote { to, reason })
+                }
+                Ok(Ok(Reply::Silence)) if given_up < deadline => {
+                    tokio::time::sleep_until(given_up).await;
+                    Err(TransportError::Interrupted { to, reason: "the connection fell silent".to_owned() })
                 }
                 Ok(Ok(Reply::At(..) | Reply::Silence)) => {
                     tokio::time::sleep_until(deadline).await;
