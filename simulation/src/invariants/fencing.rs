@@ -36,11 +36,12 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
         }
         let seen = witnessed.get(&(execution, ended.token));
         let at = evidence.committed_at(record);
-        // That an attempt outside took too long is the leader's word: its worker may be dead, or never have heard of it.
+        // That an attempt outside took too long is the leader's word: its worker may be dead, at it still, or never have
+        // heard of it.
         let timed_out = ended.failure == Some(FailureClass::TimedOut);
         let word_of_leader = timed_out && outside.contains(&(execution, ended.token));
         let fits = match seen {
-            Some(attempt) => (word_of_leader || attempt.how == wanted) && attempt.ended <= at,
+            Some(attempt) => word_of_leader || attempt.how == wanted && attempt.ended <= at,
             None => word_of_leader,
         };
         if !fits {

@@ -48,7 +48,9 @@ fn judge(evidence: &Evidence, lives: &Lives) -> (Vec<String>, (u64, u64)) {
         let mut starts: Vec<i64> = runs.iter().map(|attempt| attempt.started.cast_signed()).collect();
         starts.sort_unstable();
         let unheard = runs.iter().filter(|run| unreported.contains(&(run.execution, run.token))).count();
-        let instants = instants(evidence, *task, life);
+        // The operator pauses it when everything is to come to rest, and it may go on until that is heard.
+        let paused = life.phases.iter().find(|(_, paused)| *paused).map_or(evidence.quiesced, |(at, _)| *at);
+        let instants = instants(evidence, (*task, life), paused.max(evidence.quiesced));
         let surplus = surplus(&starts, &instants);
         if surplus > unheard {
             found.push(format!(
@@ -135,10 +137,10 @@ fn by_hand(evidence: &Evidence, task: TaskId) -> bool {
         )
 }
 
-/// The instants up to the pause, in ms of the world.
-fn instants(evidence: &Evidence, task: TaskId, life: &Life) -> Vec<i64> {
+/// The instants of a task up to its pause, in ms of the world.
+fn instants(evidence: &Evidence, (task, life): (TaskId, &Life), paused: u64) -> Vec<i64> {
     let Some(timetable) = life.timetable(task, 0) else { return Vec::new() };
-    let end = Timestamp(evidence.epoch + evidence.quiesced.cast_signed() + 2 * SKEW_MS);
+    let end = Timestamp(evidence.epoch + paused.cast_signed() + 2 * SKEW_MS);
     std::iter::successors(life.segments[0].next, |instant| timetable.next_after(*instant))
         .take_while(|instant| *instant <= end)
         .map(|instant| evidence.world_time(instant))
