@@ -245,10 +245,8 @@ impl AddOptions {
                     return Ok(());
                 }
                 Some(false) => {
-                    let fetches =
-                        format!("node {} has the state, and fetches the history of events", self.id);
                     if !std::mem::replace(&mut told, true) {
-                        note(&fetches);
+                        note(&format!("node {} has the state, and fetches the history of events", self.id));
                     }
                     silent = Stopwatch::start();
                 }

@@ -163,7 +163,7 @@ impl Node {
             transport: transport.clone(),
             clock: surroundings.clock.clone(),
         };
-        let state_machine = Arc::new(StateMachine::new(custody.clone()));
+        let state_machine = Arc::new(StateMachine(custody.clone()));
         let starting = Group::start(raft, disk, state_machine, transport.clone());
         let group = threads.start(starting).await.map_err(|_| AssemblyError::Runtime)??;
         projections.fetch_from(Arc::new(PeerHistory::new(node, group.clone(), transport.clone())));
@@ -367,13 +367,7 @@ impl Core {
                 surroundings.callbacks.clone(),
                 self.transport.clone(),
             )),
-            cluster: Arc::new(NodeCluster::new(
-                self.node,
-                self.group.clone(),
-                self.transport.clone(),
-                surroundings.clock.clone(),
-                self.custody.clone(),
-            )),
+            cluster: Arc::new(NodeCluster { group: self.group.clone(), custody: self.custody.clone() }),
         })
     }
 }

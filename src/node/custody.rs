@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use escapement_actors::machine::Machine;
 use escapement_actors::ports::Clock;
 use escapement_actors::projection::Projections;
@@ -80,9 +79,8 @@ impl Custody {
         if node == self.node {
             return Some(Held::here(&self.projections, wanted));
         }
-        let question = Bytes::from(Question::History { wanted }.encode());
-        match Reply::decode(&self.transport.request(node.0, question, patience).await.ok()?) {
-            Ok(Reply::History(held)) => Some(held),
+        match (Question::History { wanted }).ask(&*self.transport, node, patience).await {
+            Some(Reply::History(held)) => Some(held),
             _ => None,
         }
     }
@@ -185,6 +183,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    use bytes::Bytes;
     use escapement_domain::timestamp::Timestamp;
     use escapement_raft::{GroupId, Local, Member, MemoryNetwork, PeerService};
 

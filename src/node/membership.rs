@@ -4,10 +4,8 @@
 //! nobody answers. Each node alone knows the version of its zone data, its clock and what it holds of the history: it is
 //! asked.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use escapement_actors::ports::Clock;
 use escapement_domain::identifier::NodeId;
 use escapement_domain::schedule::zone_data_version;
@@ -83,23 +81,8 @@ impl From<Told> for ClusterStatus {
 
 /// The group, asked from any node.
 pub(super) struct NodeCluster {
-    node: NodeId,
-    group: Group,
-    transport: Arc<dyn Transport>,
-    clock: Arc<dyn Clock>,
-    custody: Custody,
-}
-
-impl NodeCluster {
-    pub(super) fn new(
-        node: NodeId,
-        group: Group,
-        transport: Arc<dyn Transport>,
-        clock: Arc<dyn Clock>,
-        custody: Custody,
-    ) -> Self {
-        Self { node, group, transport, clock, custody }
-    }
+    pub(super) group: Group,
+    pub(super) custody: Custody,
 }
 
 /// The group as its leader sees it; as it is seen here, if the leader does not say.
@@ -108,7 +91,7 @@ async fn as_the_leader_tells(
     leader: NodeId,
     here: ClusterStatus,
 ) -> ClusterStatus {
-    match ask(transport, leader, &Question::Status, PATIENCE).await {
+    match Question::Status.ask(transport, leader, PATIENCE).await {
         Some(Reply::Status(told)) if told.term >= here.term => told.into(),
         _ => here,
     }
@@ -119,7 +102,7 @@ pub(super) async fn zone_data(transport: &dyn Transport, here: NodeId, node: Nod
     if node == here {
         return Some(zone_data_version().to_owned());
     }
-    match ask(transport, node, &Question::ZoneData, VERSION_PATIENCE).await {
+    match Question::ZoneData.ask(transport, node, VERSION_PATIENCE).await {
         Some(Reply::ZoneData(version)) => Some(version),
         _ => None,
     }
@@ -136,22 +119,12 @@ async fn clock_ahead(
         return Some(0);
     }
     let asked = clock.monotonic();
-    let Some(Reply::Clock(shown)) = ask(transport, node, &Question::Clock, VERSION_PATIENCE).await else {
+    let Some(Reply::Clock(shown)) = Question::Clock.ask(transport, node, VERSION_PATIENCE).await else {
         return None;
     };
     let took = clock.monotonic().saturating_sub(asked);
     let half = i64::try_from(took.as_millis() / 2).unwrap_or(i64::MAX);
     Some(shown.0.saturating_add(half).saturating_sub(clock.now().0))
-}
-
-async fn ask(
-    transport: &dyn Transport,
-    node: NodeId,
-    question: &Question,
-    patience: Duration,
-) -> Option<Reply> {
-    let reply = transport.request(node.0, Bytes::from(question.encode()), patience).await;
-    Reply::decode(&reply.ok()?).ok()
 }
 
 /// The middle one, or what lies between the two in the middle; 0 of none.
@@ -165,17 +138,18 @@ fn median(numbers: impl Iterator<Item = i64>) -> i64 {
 
 impl Cluster for NodeCluster {
     fn status(&self) -> BoxFuture<'static, ClusterStatus> {
-        let (node, group, transport) = (self.node, self.group.clone(), self.transport.clone());
-        let (clock, custody) = (self.clock.clone(), self.custody.clone());
+        let (group, custody) = (self.group.clone(), self.custody.clone());
         Box::pin(async move {
+            let Custody { node, transport, clock, .. } = &custody;
+            let node = *node;
             let here = Cluster::status(&group).await;
             let mut status = match here.leader.filter(|leader| *leader != node) {
-                Some(leader) => as_the_leader_tells(&*transport, leader, here).await,
+                Some(leader) => as_the_leader_tells(&**transport, leader, here).await,
                 None => here,
             };
             let asked = status.nodes.iter().map(|other| {
-                let zone_data = zone_data(&*transport, node, other.id);
-                let ahead = clock_ahead(&*transport, &*clock, node, other.id);
+                let zone_data = zone_data(&**transport, node, other.id);
+                let ahead = clock_ahead(&**transport, &**clock, node, other.id);
                 join3(zone_data, ahead, custody.held(other.id, 0, VERSION_PATIENCE))
             });
             let told = join_all(asked).await;

@@ -2,13 +2,17 @@
 //!
 //! Encoded with the domain's codec, a version byte ahead; variants are only ever appended.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use escapement_actors::intent::{Heard, Heartbeat, Renewal, Renewed, Submission, SubmitError};
 use escapement_actors::projection::OutputCursor;
 use escapement_domain::answer::Answer;
 use escapement_domain::codec::{self, CodecError};
 use escapement_domain::command::Report;
-use escapement_domain::identifier::{ExecutionId, TenantId};
+use escapement_domain::identifier::{ExecutionId, NodeId, TenantId};
 use escapement_domain::timestamp::Timestamp;
+use escapement_raft::Transport;
 use serde::{Deserialize, Serialize};
 
 use super::custody::Held;
@@ -80,6 +84,17 @@ impl Question {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         codec::decode::<_, BYTES_MAX>("question of a peer", bytes)
+    }
+
+    /// Asks a node; none if it does not answer in time, or not as this version does.
+    pub(super) async fn ask(
+        &self,
+        transport: &dyn Transport,
+        node: NodeId,
+        patience: Duration,
+    ) -> Option<Reply> {
+        let reply = transport.request(node.0, Bytes::from(self.encode()), patience).await;
+        Reply::decode(&reply.ok()?).ok()
     }
 }
 

@@ -5,11 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
-use std::sync::Arc;
 
 use bytes::Bytes;
-use escapement_actors::machine::Machine;
-use escapement_actors::projection::Projections;
 use escapement_domain::replica::snapshot::Snapshot;
 use escapement_raft::{ApplyError, CommittedEntry, Frozen, Member, NodeId, Replicated, RestoreError};
 use futures::FutureExt as _;
@@ -17,54 +14,44 @@ use futures::future::BoxFuture;
 
 use super::custody::Custody;
 
-/// The state machine of a node.
-pub(super) struct StateMachine {
-    machine: Arc<Machine>,
-    projections: Projections,
-    custody: Custody,
-}
-
-impl StateMachine {
-    pub(super) fn new(custody: Custody) -> Self {
-        Self { machine: custody.machine.clone(), projections: custody.projections.clone(), custody }
-    }
-}
+/// The state machine of a node, whose state and read models its custody knows.
+pub(super) struct StateMachine(pub(super) Custody);
 
 impl Replicated for StateMachine {
     fn apply(&self, entry: &CommittedEntry<'_>) -> Result<Vec<Bytes>, ApplyError> {
-        self.machine.apply(entry.index, entry.commands).map_err(ApplyError::new)
+        self.0.machine.apply(entry.index, entry.commands).map_err(ApplyError::new)
     }
 
     fn membership_changed(&self, index: u64, _: &BTreeMap<NodeId, Member>, _: &BTreeSet<NodeId>) {
-        self.machine.advance(index);
+        self.0.machine.advance(index);
     }
 
     fn ready(&self) -> BoxFuture<'static, ()> {
-        self.projections.ready()
+        self.0.projections.ready()
     }
 
     fn freeze(&self) -> Box<dyn Frozen> {
-        let (index, snapshot) = self.machine.freeze();
+        let (index, snapshot) = self.0.machine.freeze();
         Box::new(FrozenState { index, snapshot })
     }
 
     fn restore(&self, snapshot: &mut dyn Read) -> Result<(), RestoreError> {
         let mut index = [0_u8; 8];
         snapshot.read_exact(&mut index)?;
-        self.machine.restore(u64::from_be_bytes(index), snapshot).map_err(RestoreError::new)
+        self.0.machine.restore(u64::from_be_bytes(index), snapshot).map_err(RestoreError::new)
     }
 
     fn derived_synced(&self, index: u64) -> BoxFuture<'static, io::Result<()>> {
         // Entries of Raft's own lead to no records: nothing is derived beyond what was applied.
-        self.projections.synced(index.min(self.machine.applied()))
+        self.0.projections.synced(index.min(self.0.machine.applied()))
     }
 
     fn may_vote(&self, node: NodeId, others: &BTreeSet<NodeId>) -> BoxFuture<'static, Result<(), String>> {
-        self.custody.clone().may_vote(node, others.clone()).boxed()
+        self.0.clone().may_vote(node, others.clone()).boxed()
     }
 
     fn may_leave(&self, node: NodeId, others: &BTreeSet<NodeId>) -> BoxFuture<'static, Result<(), String>> {
-        self.custody.clone().may_leave(node, others.clone()).boxed()
+        self.0.clone().may_leave(node, others.clone()).boxed()
     }
 }
 

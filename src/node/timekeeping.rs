@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use escapement_actors::ports::{Clock, Leadership};
 use escapement_actors::worker::clocks::ClockWatch;
 use escapement_domain::identifier::NodeId;
@@ -87,11 +86,10 @@ impl Timekeeper {
     }
 
     async fn ask(&self, voter: NodeId) {
-        let question = Bytes::from(Question::Clock.encode());
         let asked = self.clock.monotonic();
-        let Ok(reply) = self.transport.request(voter.0, question, PATIENCE).await else { return };
+        let reply = Question::Clock.ask(&*self.transport, voter, PATIENCE).await;
         let took = self.clock.monotonic().saturating_sub(asked);
-        if let Ok(Reply::Clock(shown)) = Reply::decode(&reply)
+        if let Some(Reply::Clock(shown)) = reply
             && took <= PATIENCE
         {
             self.clocks.heard(voter, shown, took / 2);

@@ -338,7 +338,8 @@ impl World {
         });
     }
 
-    /// Whether one more disk may be lost: most of the members must have all of the history, and keep it.
+    /// Whether one more disk may be lost: most of the members have all of the history. Whichever of them is lost, another one
+    /// keeps it until its successor has fetched it, since none other is lost before.
     fn may_lose_a_disk(&self) -> bool {
         let (hosts, end) = (self.hosts.borrow(), self.ledger.borrow().end());
         let members = || hosts.values().filter(|host| !host.retired);
