@@ -34,6 +34,8 @@ const KEYS: [(&str, &[&str]); 7] = [
         "execution",
         &[
             "slots",
+            "http",
+            "builtin",
             "process_allow",
             "process_user",
             "egress_allow",

@@ -96,6 +96,10 @@ impl KeySource {
 pub struct ExecutionConfig {
     /// Attempts at once.
     pub slots: u32,
+    /// Whether URLs are called.
+    pub http: bool,
+    /// Whether the scheduler's own operations are carried out.
+    pub builtin: bool,
     /// Which programs may run.
     pub process: ProcessPolicy,
     /// The user that they run as, if not the node's own.

@@ -81,6 +81,11 @@ impl Reader<'_> {
         self.optional(key, default, &allowed, |entry| entry.number().filter(|number| bounds.contains(number)))
     }
 
+    /// Reads whether something is on.
+    fn flag(&mut self, key: &str, default: bool) -> bool {
+        self.optional(key, default, "true or false", Entry::flag)
+    }
+
     /// Reads a list, and refuses each item of it that is not allowed.
     fn list<T>(&mut self, key: &str, allowed: &str, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
         let Some(entry) = self.section.get(key) else { return Vec::new() };
@@ -191,6 +196,7 @@ fn keys(section: &Section, directory: &Path, faults: &mut Faults) -> Option<KeyS
 fn execution(section: &Section, faults: &mut Faults) -> ExecutionConfig {
     let mut reader = Reader { section, faults };
     let slots = reader.number("slots", 256, 1..=SLOTS_MAX.into());
+    let (http, builtin) = (reader.flag("http", true), reader.flag("builtin", true));
     let programs = reader.list("process_allow", "a list of absolute paths of programs", |text| {
         let is_plain =
             text.starts_with('/') && !text.ends_with('/') && !text.split('/').any(|part| part == "..");
@@ -210,6 +216,8 @@ fn execution(section: &Section, faults: &mut Faults) -> ExecutionConfig {
         .optional("keep_executions", DAY * 30, keep, |entry| entry.text().and_then(duration).filter(within));
     ExecutionConfig {
         slots: u32::try_from(slots).unwrap_or(SLOTS_MAX),
+        http,
+        builtin,
         process: ProcessPolicy::Listed(programs),
         process_user,
         egress: EgressRule::new(ranges),

@@ -72,6 +72,7 @@ fn every_key_is_read() {
             log_entries_kept = 2000
             [execution]
             slots = 7
+            builtin = false
             process_allow = ["/usr/bin/true"]
             egress_allow = ["127.0.0.0/8", "::1"]
             output_bytes = 2048
@@ -88,6 +89,7 @@ fn every_key_is_read() {
     assert_eq!(config.raft.election_max, Duration::from_secs(2));
     assert_eq!((config.raft.snapshot_entries, config.raft.log_entries_kept), (1_000, 2_000));
     assert_eq!((config.execution.slots, config.execution.output_bytes), (7, 2_048));
+    assert_eq!((config.execution.http, config.execution.builtin), (true, false));
     assert_eq!(config.execution.process, ProcessPolicy::Listed(vec!["/usr/bin/true".into()]));
     assert!(config.execution.egress.check("127.3.2.1".parse().expect("an address")).is_ok());
     assert!(config.execution.egress.check("10.0.0.1".parse().expect("an address")).is_err());
@@ -151,6 +153,7 @@ fn wrong_values_say_what_is_allowed() {
         "[execution]\noutput_bytes = 1048577",
         &[":6: execution.output_bytes: must be a whole number from 1024 to 1048576; found 1048577"],
     );
+    check("[execution]\nhttp = \"off\"", &[":6: execution.http: must be true or false; found \"off\""]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::fault::Place;
 pub(super) enum Value {
     Text(String),
     Integer(i64),
+    Boolean(bool),
     List(Vec<Value>),
     /// A kind that no key takes.
     Other,
@@ -30,6 +31,7 @@ impl Value {
             DeValue::Integer(number) => {
                 i64::from_str_radix(number.as_str(), number.radix()).map_or(Self::Other, Self::Integer)
             }
+            DeValue::Boolean(flag) => Self::Boolean(*flag),
             DeValue::Array(items) => Self::List(items.iter().map(|item| Self::of(item.get_ref())).collect()),
             _ => Self::Other,
         }
@@ -64,6 +66,10 @@ impl Entry {
             Value::Integer(number) => T::try_from(number).ok(),
             _ => None,
         }
+    }
+
+    pub(super) fn flag(&self) -> Option<bool> {
+        if let Value::Boolean(flag) = self.value { Some(flag) } else { None }
     }
 
     /// Returns the texts of a list.

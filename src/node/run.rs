@@ -312,7 +312,7 @@ fn surroundings(config: &Config, place: &NodeConfig, metrics: &Metrics) -> Surro
         callbacks,
         executors: Box::new(make),
         slots,
-        offers: Offers { http: true, builtin: true, programs },
+        offers: Offers { http: execution.http, builtin: execution.builtin, programs },
         observer: Arc::new(MetricsObserver::new(metrics.clone())),
     }
 }

@@ -1,12 +1,16 @@
-//! Work goes to whoever has free slots: no node does much more than another.
+//! Work goes to whoever has free slots and may do it: no node does much more than another, or anything that it may not.
 
 use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, text};
-use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{all_executions, call, once_in};
+use crate::harness::cluster::{Cluster, Hosts, Settings};
+use crate::harness::definitions::{
+    all_executions, await_status, call, manual, noop, once_in, run, script, with,
+};
 use crate::harness::target::Target;
 use crate::harness::wait::eventually;
 
@@ -40,4 +44,38 @@ fn three_thousand_attempts_are_spread_over_three_nodes() {
     assert_eq!(shares.len(), 3, "{shares:?}");
     assert!(shares.values().all(|share| *share >= ATTEMPTS / 4), "none below a quarter: {shares:?}");
     eprintln!("by worker: {}", json!(shares));
+}
+
+/// Each node may do something else.
+#[derive(Debug)]
+struct Specialists;
+
+impl Hosts for Specialists {
+    fn dress(&self, node: u64, mut command: Command) -> Command {
+        let on = |wanted| if node == wanted { "true" } else { "false" };
+        command.env("ESCAPEMENT__EXECUTION__HTTP", on(1)).env("ESCAPEMENT__EXECUTION__BUILTIN", on(2));
+        if node != 3 {
+            command.env("ESCAPEMENT__EXECUTION__PROCESS_ALLOW", "[]");
+        }
+        command
+    }
+}
+
+#[test]
+fn a_node_does_only_what_its_configuration_allows() {
+    let settings = Settings { hosts: Some(Arc::new(Specialists)), ..Settings::default() };
+    let cluster = Cluster::start_with(3, settings);
+    let (api, target) = (cluster.any(), Target::start());
+    let tasks = [
+        (call("calls", &manual(), &target.url("/status/200")), "node-1"),
+        (noop("nothing", &manual()), "node-2"),
+        (script("program", &manual(), "true"), "node-3"),
+    ];
+    for (task, node) in tasks {
+        let task = api.create_id(&with(task, json!({ "overlap": "allow" })));
+        let ids: Vec<String> = (0..5).map(|_| run(&api, &task)).collect();
+        for id in ids {
+            assert_eq!(await_status(&api, &id, "succeeded")["attempts"][0]["worker"], node);
+        }
+    }
 }
