@@ -1,16 +1,14 @@
 //! Attempts of calls whose target reports later: what the targets of this node's attempts may say, and who hears it.
 //!
-//! A [`LeaseToken`] names the node that waits and holds a secret that this node drew for one attempt, so that any node can
-//! bring a report to where it is waited for, and nobody can guess one. The attempt stays in the hands of its node: what a
-//! target says ends the wait of the executor, and the end goes the way of every other.
+//! Any node can bring a report to where it is waited for, by the [`LeaseToken`] that comes with it. The attempt stays in the
+//! hands of its node: what a target says ends the wait of the executor, and the end goes the way of every other.
 //!
-//! Invariants: a secret is good for one attempt of one execution, and only while that attempt runs; an attempt is ended by
-//! one report at most, which may be repeated. A secret is known for a while after its attempt, to tell a target that comes
-//! too late from whoever guesses. Absent on purpose: the log, the network, and secrets that outlive their process.
+//! Invariants: a token is good for one attempt of one execution, and only while that attempt runs; an attempt is ended by one
+//! report at most, which may be repeated. What has ended is known for a while, to tell a target that comes too late from
+//! whoever guesses. Absent on purpose: the log and the network.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,55 +19,16 @@ use escapement_domain::execution::failure::Failure;
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::timestamp::Span;
+use hmac::{Hmac, Mac as _};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-/// What a lease token begins with: the fencing tokens of workers outside the cluster are mere numbers.
-const PREFIX: &str = "cb";
+use super::lease_token::{LeaseToken, Secrets};
+
 /// Attempts that are known after their end, about 200 bytes each.
 const OVER_MAX: usize = 10_000;
-
-/// Shows that whoever has it is the target of an attempt: `cb-NODE-FENCING-SECRET`.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeaseToken {
-    /// The node that waits.
-    pub node: NodeId,
-    /// The fencing token of the attempt.
-    pub fencing: u64,
-    secret: u128,
-}
-
-impl fmt::Display for LeaseToken {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{PREFIX}-{}-{}-{:032x}", self.node.0, self.fencing, self.secret)
-    }
-}
-
-impl fmt::Debug for LeaseToken {
-    /// Shows all but the secret.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{PREFIX}-{}-{}-…", self.node.0, self.fencing)
-    }
-}
-
-impl FromStr for LeaseToken {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.strip_prefix(PREFIX).ok_or(())?.strip_prefix('-').ok_or(())?.split('-');
-        let mut next = || parts.next().ok_or(());
-        let (node, fencing, secret) = (next()?, next()?, next()?);
-        let token = Self {
-            node: NodeId(node.parse().map_err(drop)?),
-            fencing: fencing.parse().map_err(drop)?,
-            secret: u128::from_str_radix(secret, 16).map_err(drop)?,
-        };
-        // There is one way to write each.
-        if token.to_string() == text { Ok(token) } else { Err(()) }
-    }
-}
 
 /// What a target says of its attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,7 +152,7 @@ pub struct Callbacks {
     node: NodeId,
     public_url: Arc<str>,
     clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    secrets: Secrets,
     attempts: Arc<Mutex<Attempts>>,
 }
 
@@ -204,11 +163,29 @@ impl fmt::Debug for Callbacks {
 }
 
 impl Callbacks {
-    /// Waits for nothing yet. Targets reach this node, or any other, under `public_url`.
+    /// Waits for nothing yet. Targets reach this node, or any other, under `public_url`; the secrets of their tokens are drawn
+    /// from `entropy`, unless [`made_from`](Self::made_from) says otherwise.
     #[must_use]
     pub fn new(node: NodeId, public_url: &str, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let public_url = public_url.trim_end_matches('/').into();
-        Self { node, public_url, clock, entropy, attempts: Arc::default() }
+        Self { node, public_url, clock, secrets: Secrets::Drawn(entropy), attempts: Arc::default() }
+    }
+
+    /// Makes the secrets of tokens from one that all nodes share.
+    #[must_use]
+    pub fn made_from(self, shared: &[u8; 32]) -> Self {
+        match Hmac::new_from_slice(shared) {
+            Ok(root) => Self { secrets: Secrets::Made(root), ..self },
+            // It takes keys of any length.
+            Err(_) => self,
+        }
+    }
+
+    /// Whether a token was once good for an attempt of an execution, on whichever node: a node can tell only where all share a
+    /// secret.
+    #[must_use]
+    pub fn was_good(&self, execution: ExecutionId, token: LeaseToken) -> bool {
+        self.secrets.made(execution, token)
     }
 
     /// Hears what a target says.
@@ -236,7 +213,7 @@ impl Callbacks {
     ) -> (Expected, oneshot::Receiver<AttemptEnd>) {
         let (end, ended) = oneshot::channel();
         let now = self.clock.monotonic();
-        let token = LeaseToken { node: self.node, fencing: order.fencing_token, secret: self.entropy.bits() };
+        let token = self.secrets.token(self.node, order.execution, order.fencing_token);
         let awaited = Awaited {
             secret: token.secret,
             tenant: order.tenant.as_str().into(),
@@ -366,20 +343,6 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_as_it_was_written_and_in_no_other_way() {
-        let token = LeaseToken { node: NodeId(3), fencing: 77, secret: 0xabc };
-        let text = token.to_string();
-        assert_eq!(text, "cb-3-77-00000000000000000000000000000abc");
-        assert_eq!(text.parse(), Ok(token));
-        for other in ["77", "", "cb", "cb-3-77", "cb-3-77-abc", "cb-03-77-00000000000000000000000000000abc"] {
-            assert!(other.parse::<LeaseToken>().is_err(), "{other}");
-        }
-        assert!(format!("{text}-").parse::<LeaseToken>().is_err());
-        assert!(text.replace("abc", "ABC").parse::<LeaseToken>().is_err());
-        assert!(!format!("{token:?}").contains("abc"), "a secret is not logged");
-    }
-
-    #[test]
     fn an_attempt_is_ended_once_and_by_its_own_token_only() {
         let (callbacks, order) = (callbacks(), noop());
         let (expected, mut ended) = callbacks.expect(&order, None);
@@ -426,6 +389,32 @@ mod tests {
             assert_eq!(callbacks.hear(order.execution, token, Said::Alive), too_late(order));
             assert_eq!(callbacks.hear(order.execution, token, done()), too_late(order));
         }
+    }
+
+    #[test]
+    fn who_shares_the_secret_knows_every_token_that_was_made_of_it() {
+        let (here, order) = (callbacks().made_from(&[7; 32]), noop());
+        let token = here.expect(&order, None).0.token();
+        let elsewhere = Callbacks::new(NodeId(2), "http://n2", clock(), Arc::new(Drawn)).made_from(&[7; 32]);
+        assert!(elsewhere.was_good(order.execution, token));
+        assert_eq!(
+            elsewhere.hear(order.execution, token, done()),
+            Hearing::Unknown,
+            "and does not wait for it"
+        );
+        let forged = [
+            LeaseToken { secret: token.secret ^ 1, ..token },
+            LeaseToken { node: NodeId(2), ..token },
+            LeaseToken { fencing: token.fencing + 1, ..token },
+        ];
+        for forged in forged {
+            assert!(!elsewhere.was_good(order.execution, forged), "{forged:?}");
+        }
+        assert!(!elsewhere.was_good(ExecutionId(9), token));
+        assert!(!callbacks().made_from(&[8; 32]).was_good(order.execution, token), "of another cluster");
+        let drawn = callbacks();
+        let token = drawn.expect(&order, None).0.token();
+        assert!(!drawn.was_good(order.execution, token), "nobody can tell any more");
     }
 
     #[test]

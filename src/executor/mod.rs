@@ -10,6 +10,7 @@ mod egress;
 mod http;
 mod items;
 mod launcher;
+mod lease_token;
 mod output;
 mod process;
 mod removal;
@@ -23,10 +24,11 @@ use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::limits::ERROR_BYTES_MAX;
 
 pub use builtin::{BuiltinExecutor, Housekeeping};
-pub use callbacks::{Callbacks, Hearing, LeaseToken, Said, Told};
+pub use callbacks::{Callbacks, Hearing, Said, Told};
 pub use egress::{Cidr, EgressRefused, EgressRule};
 pub use http::HttpExecutor;
 pub use launcher::{LAUNCH_PROCESS, launch_process};
+pub use lease_token::LeaseToken;
 pub use process::{LauncherCommand, ProcessExecutor, ProcessPolicy};
 pub use user::{ProgramUser, UserError};
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use escapement_domain::identifier::{ExecutionId, NodeId};
 use escapement_raft::Transport;
 use futures::future::BoxFuture;
@@ -30,6 +29,10 @@ impl NodeCallbacks {
 }
 
 impl CallbackDesk for NodeCallbacks {
+    fn was_good(&self, execution: ExecutionId, token: LeaseToken) -> bool {
+        self.own.was_good(execution, token)
+    }
+
     fn say(
         &self,
         execution: ExecutionId,
@@ -40,11 +43,11 @@ impl CallbackDesk for NodeCallbacks {
             let hearing = self.own.hear(execution, token, said);
             return Box::pin(async move { Some((hearing, 0)) });
         }
-        let question = Question::Callback { execution, token, said };
-        let asked = self.transport.request(token.node.0, Bytes::from(question.encode()), PATIENCE);
+        let transport = self.transport.clone();
         Box::pin(async move {
-            match Reply::decode(&asked.await.ok()?) {
-                Ok(Reply::Callback(hearing, applied)) => Some((hearing, applied)),
+            let question = Question::Callback { execution, token, said };
+            match question.ask(&*transport, token.node, PATIENCE).await {
+                Some(Reply::Callback(hearing, applied)) => Some((hearing, applied)),
                 _ => None,
             }
         })

@@ -203,7 +203,7 @@ async fn serve(plan: Plan, log_runtime: &Runtime) -> Result<(), RunError> {
         formation,
         storage: Arc::new(storage),
         log_runtime: Some(log_runtime.handle().clone()),
-        surroundings: surroundings(&config, &place, &metrics),
+        surroundings: surroundings(&config, &place, &keys, &metrics),
     })
     .await?;
     let server = http::serve(&[place.api], node.service.clone(), keys, metrics.clone(), HTTP_WORKERS)?;
@@ -282,7 +282,7 @@ fn log_options(config: &Config) -> Options {
     }
 }
 
-fn surroundings(config: &Config, place: &NodeConfig, metrics: &Metrics) -> Surroundings {
+fn surroundings(config: &Config, place: &NodeConfig, keys: &Keys, metrics: &Metrics) -> Surroundings {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let execution = config.execution.clone();
@@ -293,6 +293,10 @@ fn surroundings(config: &Config, place: &NodeConfig, metrics: &Metrics) -> Surro
         }
     };
     let callbacks = Callbacks::new(place.id, &place.public_url, clock.clone(), entropy.clone());
+    let callbacks = match keys.secret_for("lease tokens") {
+        Some(shared) => callbacks.made_from(&shared),
+        None => callbacks,
+    };
     let options = ExecutorOptions {
         process: execution.process.clone(),
         process_user: execution.process_user.clone(),

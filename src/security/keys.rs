@@ -7,9 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hkdf::Hkdf;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use sha2::Sha256;
 
 use super::token::{Claims, MintError, ReceivedClaims, TokenError};
 
@@ -45,6 +47,14 @@ struct CheckingKey {
 struct SigningKey {
     key: EncodingKey,
     algorithm: Algorithm,
+    /// What secrets for other purposes are made of.
+    root: Hkdf<Sha256>,
+}
+
+impl SigningKey {
+    fn new(key: EncodingKey, algorithm: Algorithm, material: &[u8]) -> Arc<Self> {
+        Arc::new(Self { key, algorithm, root: Hkdf::new(None, material) })
+    }
 }
 
 impl std::fmt::Debug for Keys {
@@ -139,8 +149,8 @@ impl Keys {
         if secret.len() < contents.len() {
             checking.push(CheckingKey::new(DecodingKey::from_secret(contents), vec![Algorithm::HS256]));
         }
-        let signing = SigningKey { key: EncodingKey::from_secret(secret), algorithm: Algorithm::HS256 };
-        Ok(Self { checking: checking.into(), signing: Some(Arc::new(signing)) })
+        let signing = SigningKey::new(EncodingKey::from_secret(secret), Algorithm::HS256, secret);
+        Ok(Self { checking: checking.into(), signing: Some(signing) })
     }
 
     fn from_pem(pem: &[u8]) -> Result<Self, KeyFault> {
@@ -152,7 +162,7 @@ impl Keys {
         for (key, algorithms) in private {
             let Some(key) = key else { continue };
             for algorithm in algorithms {
-                if let Some(keys) = Self::from_private(&key, *algorithm)? {
+                if let Some(keys) = Self::from_private(&key, *algorithm, pem.trim_ascii())? {
                     return Ok(keys);
                 }
             }
@@ -176,7 +186,7 @@ impl Keys {
     }
 
     /// Makes keys of a private key, if it signs with the algorithm: a signature is made and checked.
-    fn from_private(key: &EncodingKey, algorithm: Algorithm) -> Result<Option<Self>, KeyFault> {
+    fn from_private(key: &EncodingKey, algorithm: Algorithm, pem: &[u8]) -> Result<Option<Self>, KeyFault> {
         let Ok(jwk) = Jwk::from_encoding_key(key, algorithm) else { return Ok(None) };
         check_strength(&jwk)?;
         let Ok(public) = DecodingKey::from_jwk(&jwk) else { return Ok(None) };
@@ -188,7 +198,7 @@ impl Keys {
         }
         let algorithms =
             if algorithm == Algorithm::RS256 { RSA_ALGORITHMS.to_vec() } else { vec![algorithm] };
-        let signing = Some(Arc::new(SigningKey { key: key.clone(), algorithm }));
+        let signing = Some(SigningKey::new(key.clone(), algorithm, pem));
         Ok(Some(Self { checking: [CheckingKey::new(public, algorithms)].into(), signing }))
     }
 
@@ -230,6 +240,16 @@ impl Keys {
 
     fn checking_only(checking: Vec<CheckingKey>) -> Self {
         Self { checking: checking.into(), signing: None }
+    }
+
+    /// A secret for one purpose that all nodes with the same signing key have (RFC 5869), and of which none tells anything of
+    /// another, or of the key. None where keys only check: what everybody may know makes no secret.
+    #[must_use]
+    pub fn secret_for(&self, purpose: &str) -> Option<[u8; 32]> {
+        let mut secret = [0; 32];
+        let root = &self.signing.as_ref()?.root;
+        root.expand(purpose.as_bytes(), &mut secret).ok()?;
+        Some(secret)
     }
 
     /// Checks the signature of a token and returns what it claims.

@@ -3,14 +3,15 @@
 //! Whoever has the token is the target: it is good for one attempt of one execution, and the node that waits for the attempt
 //! knows it. What a target says is heard there, whichever node it was said to; the end of an attempt is answered when it is
 //! in the log. Invariant: a token that is not good changes nothing and is not told why; that an end came too late, under one
-//! that was good, is recorded.
+//! that was good, is recorded, also when the node that waited is gone.
 
 use std::sync::Arc;
 
 use escapement_actors::intent::Intent;
 use escapement_domain::answer::Rejection;
 use escapement_domain::command::AttemptOutcome;
-use escapement_domain::identifier::ExecutionId;
+use escapement_domain::execution::state::Execution;
+use escapement_domain::identifier::{ExecutionId, TaskId, TenantId};
 use futures::future::BoxFuture;
 
 use super::Service;
@@ -35,6 +36,9 @@ pub trait CallbackDesk: Send + Sync + 'static {
         token: LeaseToken,
         said: Said,
     ) -> BoxFuture<'static, Option<(Hearing, u64)>>;
+
+    /// Whether a token was once good for an attempt of an execution, as far as this node can tell by itself.
+    fn was_good(&self, execution: ExecutionId, token: LeaseToken) -> bool;
 }
 
 impl Service {
@@ -120,16 +124,42 @@ impl Service {
         token: LeaseToken,
         said: Said,
     ) -> Result<(Hearing, u64), ServiceError> {
-        if let Some(answer) = self.parts.callbacks.say(execution, token, said).await {
-            return Ok(answer);
+        let answer = self.parts.callbacks.say(execution, token, said).await;
+        let (silent, was_good) = (answer.is_none(), self.parts.callbacks.was_good(execution, token));
+        match answer {
+            // A node that was started again has forgotten what it waited for.
+            Some((Hearing::Unknown, _)) if was_good => {}
+            Some(answer) => return Ok(answer),
+            None => {}
         }
         self.settle_read(Consistency::Linearizable).await?;
         // The node may have heard it, and may still answer.
-        if self.is_held(execution, token) {
-            Err(ServiceError::Unknown)
-        } else {
-            Err(Rejection::StaleLease.into())
+        if silent && self.is_held(execution, token) {
+            return Err(ServiceError::Unknown);
         }
+        let whose = if was_good { self.whose(execution).await? } else { None };
+        Ok((whose.map_or(Hearing::Unknown, |(tenant, task)| Hearing::TooLate { tenant, task }), 0))
+    }
+
+    /// The tenant and the task of an execution, whoever's it is.
+    async fn whose(&self, execution: ExecutionId) -> Result<Option<(Arc<str>, TaskId)>, ServiceError> {
+        let (open, tenants) = self.parts.machine.read(|replica| {
+            let open = replica.execution(execution);
+            let of_tenant =
+                |open: &Arc<Execution>| Some((replica.tenant_name(open.tenant)?.clone(), open.task));
+            let names: Vec<Arc<str>> = replica.tenants().iter().map(|tenant| tenant.name.clone()).collect();
+            (open.and_then(of_tenant), names)
+        });
+        if open.is_some() {
+            return Ok(open);
+        }
+        self.settle_history(Consistency::Linearizable).await?;
+        for (number, name) in (0..).map(TenantId).zip(tenants) {
+            if let Some(row) = self.parts.read_models.execution(number, execution)? {
+                return Ok(Some((name, row.task)));
+            }
+        }
+        Ok(None)
     }
 
     /// Waits until an attempt is over in the state of this node, which has known it; returns the index at which it is.

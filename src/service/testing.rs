@@ -189,6 +189,10 @@ impl CallbackDesk for NoTargets {
     fn say(&self, _: ExecutionId, _: LeaseToken, _: Said) -> BoxFuture<'static, Option<(Hearing, u64)>> {
         async move { Some((Hearing::Unknown, 0)) }.boxed()
     }
+
+    fn was_good(&self, _: ExecutionId, _: LeaseToken) -> bool {
+        false
+    }
 }
 
 /// A group of one, and what it was told to do.

@@ -217,7 +217,8 @@ fn an_attempt_whose_node_died_is_made_elsewhere_and_its_token_is_void() {
     let id = run(&cluster.any(), &cluster.any().create_id(&later(&target, 202)));
     let first = called(&target, &id, 1);
     let waits = first.header("Escapement-Lease-Token").split('-').nth(1).and_then(|node| node.parse().ok());
-    cluster.kill(waits.expect("a node"));
+    let waits = waits.expect("a node");
+    cluster.kill(waits);
     let api = cluster.any();
     let second = called(&target, &id, 2);
     assert!(second.fencing() > first.fencing());
@@ -225,8 +226,24 @@ fn an_attempt_whose_node_died_is_made_elsewhere_and_its_token_is_void() {
     let old = report_to(&api.anonymous(), &path, &first, succeeded());
     assert_eq!(old.status, 409, "{}", old.body);
     assert_eq!(execution(&api, &id)["status"], "running");
+    assert_eq!(refused_tokens(&api, &id), [first.fencing()], "nobody who waited for it is there, and yet");
     report_to(&api.anonymous(), &path, &second, succeeded()).expect(200);
     await_status(&api, &id, "succeeded");
+    cluster.start_again(waits);
+    cluster.await_ready();
+    cluster.await_caught_up(waits);
+    let again = report_to(&cluster.api(waits).anonymous(), &path, &first, succeeded());
+    assert_eq!(again.status, 409, "{}", again.body);
+    assert_eq!(
+        refused_tokens(&api, &id),
+        [first.fencing(); 2],
+        "its node has forgotten it, and knows it again"
+    );
+    assert_eq!(
+        report_to(&api.anonymous(), &path.replace("complete", "heartbeat"), &first, json!({})).status,
+        409
+    );
+    assert_eq!(refused_tokens(&api, &id).len(), 2, "a sign of life is no result");
 }
 
 #[test]

@@ -76,6 +76,21 @@ fn private_keys_sign_and_public_keys_check() {
 }
 
 #[test]
+fn a_signing_key_makes_secrets_and_a_public_one_makes_none() {
+    let of_secret = keys(SECRET);
+    let secret = of_secret.secret_for("one").expect("a secret");
+    assert_eq!(keys(&[SECRET, b"\n"].concat()).secret_for("one"), Some(secret), "as an editor leaves it");
+    assert_ne!(of_secret.secret_for("another"), Some(secret));
+    assert_ne!(keys(b"another-secret-of-at-least-32-bytes").secret_for("one"), Some(secret));
+    for pair in [&RSA, &P256, &P384, &ED] {
+        let private = keys(&pair.private).secret_for("one");
+        assert!(private.is_some_and(|found| found != secret));
+        assert_eq!(keys(&pair.private).secret_for("one"), private, "on whichever node");
+        assert_eq!(keys(&pair.public).secret_for("one"), None);
+    }
+}
+
+#[test]
 fn a_public_key_taken_for_a_secret_signs_nothing_that_is_accepted() {
     for public in [&RSA.public, &P256.public, &ED.public] {
         let forger = EncodingKey::from_secret(public);
@@ -118,10 +133,7 @@ fn a_line_break_after_a_secret_is_no_part_of_it() {
     let token = mint(&keys(&with_break)).expect("minted");
     assert!(keys(SECRET).verify(&token, NOW).is_ok());
     let raw = Keys {
-        signing: Some(Arc::new(SigningKey {
-            key: EncodingKey::from_secret(&with_break),
-            algorithm: Algorithm::HS256,
-        })),
+        signing: Some(SigningKey::new(EncodingKey::from_secret(&with_break), Algorithm::HS256, &with_break)),
         ..keys(SECRET)
     };
     let token = mint(&raw).expect("minted");
