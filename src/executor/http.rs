@@ -129,7 +129,7 @@ impl HttpExecutor {
     ) -> Answer<'e> {
         let (method, url) = match self.target(action) {
             Ok(target) => target,
-            Err(error) => return refuse(transcript, FailureClass::Other, error).into(),
+            Err((class, error)) => return refuse(transcript, class, error).into(),
         };
         let body = body(order, action, &method, transcript);
         let headers = match headers(order, action, expected, body.is_some(), transcript) {
@@ -195,17 +195,11 @@ impl HttpExecutor {
         Some(until.since(self.clock.now()).min(RETRY_AFTER_MAX))
     }
 
-    fn target(&self, action: &HttpAction) -> Result<(Method, Url), String> {
-        let method =
-            action.method.parse().map_err(|_| format!("`{}` is not an HTTP method", action.method))?;
-        let url: Url = action.url.parse().map_err(|error| format!("the URL cannot be read: {error}"))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(format!("a URL must begin with http:// or https://, not {}:", url.scheme()));
-        }
-        let host = url.host_str().ok_or("the URL names no host")?;
+    fn target(&self, action: &HttpAction) -> Result<(Method, Url), (FailureClass, String)> {
+        let (method, url, host) = target_of(action).map_err(|error| (FailureClass::Other, error))?;
         // A name is checked when it is resolved; an address is never resolved.
-        if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
-            self.egress.check(address).map_err(|refused| refused.to_string())?;
+        if let Ok(address) = host.parse::<IpAddr>() {
+            self.egress.check(address).map_err(|refused| (FailureClass::NotAllowed, refused.to_string()))?;
         }
         Ok((method, url))
     }
@@ -350,6 +344,17 @@ fn headers(
     Ok(headers)
 }
 
+/// The method and the URL of an action, and its host without brackets.
+fn target_of(action: &HttpAction) -> Result<(Method, Url, String), String> {
+    let method = action.method.parse().map_err(|_| format!("`{}` is not an HTTP method", action.method))?;
+    let url: Url = action.url.parse().map_err(|error| format!("the URL cannot be read: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("a URL must begin with http:// or https://, not {}:", url.scheme()));
+    }
+    let host = url.host_str().ok_or("the URL names no host")?.trim_matches(['[', ']']).to_owned();
+    Ok((method, url, host))
+}
+
 /// A URL without what may be secret in it: user, password, query and fragment.
 fn shown(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
@@ -364,7 +369,7 @@ fn explain(error: reqwest::Error) -> (FailureClass, String) {
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(refused) = error.downcast_ref::<EgressRefused>() {
-            return (FailureClass::Other, refused.to_string());
+            return (FailureClass::NotAllowed, refused.to_string());
         }
         causes.push(error.to_string());
         cause = error.source();

@@ -177,12 +177,12 @@ impl Executor for ProcessExecutor {
             let Action::Process(action) = &order.action else {
                 return failed("this executor runs programs only").into();
             };
-            let refuse = |error: String| {
+            let refuse = |class, error: String| -> AttemptEnd {
                 transcript.system(error.clone());
-                failed(error)
+                failure(class, error).into()
             };
             if let Err(error) = inner.policy.check(&action.program) {
-                return refuse(error).into();
+                return refuse(FailureClass::NotAllowed, error).into();
             }
             let attempt = format!("{}-{}-{}", order.execution, order.attempt, order.fencing_token);
             let directory = inner.work.join(attempt);
@@ -200,7 +200,10 @@ impl Executor for ProcessExecutor {
             };
             let end = match Attempt::begin(&inner, &order, action, &directory, place).await {
                 Ok(attempt) => attempt.attend(order.timeout, cancel, &transcript).await,
-                Err(error) => refuse(format!("the program's guardian cannot be started: {error}")).into(),
+                Err(error) => {
+                    let error = format!("the program's guardian cannot be started: {error}");
+                    refuse(FailureClass::Other, error).into()
+                }
             };
             // The guardian did this, if nobody killed it.
             if directory.exists() {

@@ -221,7 +221,7 @@ async fn a_failure_is_told_by_its_class() {
     let closed = TcpListener::bind("127.0.0.1:0").await.expect("loopback").local_addr().expect("address");
     for (url, class) in [
         (format!("http://{closed}/"), FailureClass::Unconnected),
-        ("http://169.254.169.254/".into(), FailureClass::Other),
+        ("http://169.254.169.254/".into(), FailureClass::NotAllowed),
         ("ftp://example.com/".into(), FailureClass::Other),
     ] {
         let AttemptEnd::Failed(failure) = run(post(&url)).await.0 else { panic!("{url} was called") };

@@ -166,7 +166,7 @@ async fn what_is_not_listed_does_not_run() {
             .run(order, Captured::new(), CancellationToken::new())
             .await
             .end;
-        assert_eq!(end, failed(expected));
+        assert_eq!(end, failure(FailureClass::NotAllowed, expected).into());
     }
     let listed = ProcessPolicy::Listed(vec!["/bin/sh".into()]);
     let order = order(Action::Process(shell("exit 0")));

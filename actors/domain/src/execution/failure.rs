@@ -20,7 +20,7 @@ pub enum FailureClass {
     TimedOut,
     /// The connection to the target broke, and with it what was heard of the attempt.
     Connection,
-    /// Anything else, such as a program that cannot be started or an address that may not be called.
+    /// Anything else, such as a program that cannot be started.
     Other,
     /// The values of its cause cannot be put into its action: no attempt would fare better.
     Inputs,
@@ -28,9 +28,17 @@ pub enum FailureClass {
     Unconnected,
     /// The attempt died on its worker, by a fault of the program: nobody knows how far it came.
     Died,
+    /// The worker's configuration does not allow it: nothing was sent or started.
+    NotAllowed,
 }
 
 impl FailureClass {
+    /// Whether an attempt that failed so never came to its target.
+    #[must_use]
+    pub fn is_unsent(self) -> bool {
+        matches!(self, Self::Inputs | Self::NotAllowed)
+    }
+
     /// The name that the API uses.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -40,7 +48,7 @@ impl FailureClass {
             Self::Signal(_) => "signal",
             Self::TimedOut => "timeout",
             Self::Connection | Self::Unconnected => "connection",
-            Self::Other | Self::Died => "other",
+            Self::Other | Self::Died | Self::NotAllowed => "other",
             Self::Inputs => "inputs",
         }
     }
@@ -56,7 +64,8 @@ impl FailureClass {
             | Self::Unconnected
             | Self::Other
             | Self::Inputs
-            | Self::Died => None,
+            | Self::Died
+            | Self::NotAllowed => None,
         }
     }
 }

@@ -16,8 +16,11 @@ use crate::timestamp::Timestamp;
 pub(super) fn answered(event: &Event) -> Option<bool> {
     match event {
         Event::TaskCompleted { .. } => Some(true),
-        // What does not fit into a call was never sent.
-        Event::TaskFailed { ended, .. } if ended.failure == Some(FailureClass::Inputs) => None,
+        Event::TaskFailed { ended, .. } | Event::TaskRetry { ended, .. }
+            if ended.failure.is_some_and(FailureClass::is_unsent) =>
+        {
+            None
+        }
         Event::TaskRetry { .. } | Event::TaskFailed { .. } => Some(false),
         // What waited too long, or was told to stop since all of its time was over, says nothing of its target.
         Event::TaskTimedOut { cause: GiveUpCause::ExecutionTimeout, .. } => None,

@@ -310,10 +310,10 @@ impl Replica {
         match &record.event {
             Event::TaskStarted { execution, holder, .. } => {
                 let grant = Grant { holder: holder.clone(), token: record.header.sequence, since: at };
-                self.move_to(*execution, Stage::Running(grant), |open| open.attempts += 1);
+                self.move_to(&record.event, *execution, Stage::Running(grant), |open| open.attempts += 1);
             }
             Event::TaskRetry { execution, until, ended, .. } => {
-                self.move_to(*execution, Stage::Retrying { until: *until }, |open| {
+                self.move_to(&record.event, *execution, Stage::Retrying { until: *until }, |open| {
                     open.failures += 1;
                     // An attempt that fails without a word leaves to do what it was asked to do.
                     if ended.failed_items.is_some() {
@@ -328,18 +328,20 @@ impl Replica {
                     self.turns += 1;
                 }
                 let turns = self.turns;
-                self.move_to(*execution, Stage::Queued, |open| {
+                self.move_to(&record.event, *execution, Stage::Queued, |open| {
                     open.queued_at = at;
                     if back_of_queue {
                         open.turn = turns;
                     }
                 });
             }
-            Event::TaskReleased { execution, .. } => self.move_to(*execution, Stage::Queued, |_| {}),
+            Event::TaskReleased { execution, .. } => {
+                self.move_to(&record.event, *execution, Stage::Queued, |_| {})
+            }
             Event::TaskPriorityChanged { execution, priority, .. } => {
                 let stage = self.executions.get(execution).map(|open| open.stage.clone());
                 if let Some(stage) = stage {
-                    self.move_to(*execution, stage, |open| open.priority = *priority);
+                    self.move_to(&record.event, *execution, stage, |open| open.priority = *priority);
                 }
             }
             Event::TaskCancelRequested { execution, cause, .. } => {
@@ -374,9 +376,9 @@ impl Replica {
         }
     }
 
-    fn move_to(&mut self, id: ExecutionId, stage: Stage, change: impl FnOnce(&mut Execution)) {
-        let answered = matches!(stage, Stage::Retrying { .. }).then_some(false);
-        self.let_go(id, answered);
+    /// Moves an open execution to another stage, as an event says.
+    fn move_to(&mut self, event: &Event, id: ExecutionId, stage: Stage, change: impl FnOnce(&mut Execution)) {
+        self.let_go(id, answered(event));
         let Some(open) = self.executions.get_mut(&id) else { return };
         let open = Arc::make_mut(open);
         open.stage = stage;

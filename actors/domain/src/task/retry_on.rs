@@ -59,7 +59,7 @@ impl RetryOn {
             FailureClass::Signal(_) => self.signal,
             FailureClass::TimedOut => self.timeout,
             FailureClass::Connection | FailureClass::Unconnected => self.connection,
-            FailureClass::Other | FailureClass::Died => self.other,
+            FailureClass::Other | FailureClass::Died | FailureClass::NotAllowed => self.other,
             FailureClass::Inputs => false,
         }
     }

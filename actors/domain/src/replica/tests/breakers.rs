@@ -165,14 +165,22 @@ fn a_breaker_is_set_by_hand_and_stays_so() {
 }
 
 #[test]
-fn what_does_not_fit_into_a_call_says_nothing_of_its_target() {
-    let mut world = opened();
+fn what_never_came_to_a_target_says_nothing_of_it() {
+    let unsent = |class| AttemptOutcome::Failed(Failure { class, ..Failure::new("it was not sent") });
+    for class in [FailureClass::Inputs, FailureClass::NotAllowed] {
+        let mut world = opened();
+        let id = run(&mut world);
+        due(&mut world);
+        assert_eq!(probe(&world), Some(id));
+        world.report(id, unsent(class)).expect("heard");
+        assert_eq!((world.names(), probe(&world)), (vec!["TaskFailed"], None), "the next one tries");
+    }
+    let mut world = World::with_worker(8);
+    world.create(1, &guarded(2), None);
     let id = run(&mut world);
-    due(&mut world);
-    assert_eq!(probe(&world), Some(id));
-    let unfit = Failure { class: FailureClass::Inputs, ..Failure::new("too large") };
-    world.report(id, AttemptOutcome::Failed(unfit)).expect("heard");
-    assert_eq!((world.names(), probe(&world)), (vec!["TaskFailed"], None), "the next one tries");
+    world.report(id, unsent(FailureClass::NotAllowed)).expect("heard");
+    assert_eq!(world.names(), ["TaskRetry"], "another node may");
+    assert_eq!(world.replica.queue().breaker(world.tenant(), TARGET), None, "nothing was heard of it");
 }
 
 #[test]
