@@ -2,8 +2,9 @@
 //!
 //! Invariants: a leader that restarts never resumes its old term (`enable_leader_restore` is off,
 //! which [`configuration`] asserts); pre-vote is on. Both were found the hard way: with openraft's
-//! own defaults the logs of two nodes can silently diverge. Absent on purpose: any other setting that
-//! an operator cannot change through [`Options`].
+//! own defaults the logs of two nodes can silently diverge. A leader that no majority answers pauses its
+//! heartbeats by turns, so that one which is heard and hears nobody is replaced. Absent on purpose: any
+//! other setting that an operator cannot change through [`Options`].
 
 use std::fmt;
 
@@ -97,6 +98,8 @@ pub(crate) fn configuration(options: &Options) -> Result<openraft::Config, Optio
         purge_batch_size: 1,
         max_payload_entries: 1_024,
         enable_pre_vote: Some(true),
+        // The least that openraft takes: a lease that runs out, and an election.
+        quorum_loss_probe_interval: Some(2 * milliseconds(options.election_max)),
         enable_leader_restore: Some(false),
         allow_log_reversion: Some(false),
         backoff: "20ms 40ms ...500ms".to_owned(),

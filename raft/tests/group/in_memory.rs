@@ -37,8 +37,12 @@ impl InMemory {
     }
 
     pub(crate) async fn form() -> Self {
+        Self::form_on(MemoryNetwork::new()).await
+    }
+
+    pub(crate) async fn form_on(network: MemoryNetwork) -> Self {
         let disks = (0..3).map(|_| MemoryDisk::new()).collect();
-        let mut cluster = Self { network: MemoryNetwork::new(), disks, nodes: Vec::new() };
+        let mut cluster = Self { network, disks, nodes: Vec::new() };
         let mut transports = Vec::new();
         for id in 1..=3 {
             let (group, ledger, transport) = cluster.start(id).await;

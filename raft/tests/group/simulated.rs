@@ -1,11 +1,14 @@
 //! The whole group on one thread, in time that stands still until everybody waits.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use escapement_raft::Address;
+use escapement_raft::{Address, Lane, MemoryNetwork, Passage, Weather};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
+use crate::cluster::{eventually, options};
 use crate::in_memory::InMemory;
 
 /// Runs a world of paused time on this thread, from a seed.
@@ -47,6 +50,44 @@ fn minutes_pass_in_seconds_on_one_seeded_thread() {
         assert!(cluster.nodes.iter().all(|(_, ledger)| ledger.commands() == first));
     });
     assert!(started.elapsed() < Duration::from_secs(60));
+}
+
+/// Nothing arrives at one node; what it sends does.
+#[derive(Default)]
+struct Deaf(AtomicU64);
+
+impl Weather for Deaf {
+    fn passage(&self, _from: u64, to: u64, _lane: Lane) -> Passage {
+        if to == self.0.load(Ordering::Relaxed) { Passage::Lost } else { Passage::After(Duration::ZERO) }
+    }
+}
+
+/// A leader that all hear and that hears nobody is replaced; with a follower that is deaf all goes on.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it measures the time that stands still")]
+fn a_leader_that_hears_nobody_is_replaced_though_all_hear_it() {
+    simulate(5, async {
+        let deaf = Arc::new(Deaf::default());
+        let cluster = InMemory::form_on(MemoryNetwork::under(deaf.clone())).await;
+        cluster.propose(&[0, 1, 2], "before").await;
+        let old = cluster.leader(&[0, 1, 2]).expect("it has committed");
+        deaf.0.store(old as u64 + 1, Ordering::Relaxed);
+        let others: Vec<usize> = (0..3).filter(|at| *at != old).collect();
+        let begun = tokio::time::Instant::now();
+        cluster.propose(&others, "meanwhile").await;
+        let took = begun.elapsed();
+        assert!(took < options().election_max * 8, "{took:?}");
+        deaf.0.store(0, Ordering::Relaxed);
+        eventually("it has heard", || cluster.nodes[old].1.contains("meanwhile")).await;
+        let new = cluster.leader(&[0, 1, 2]).expect("somebody leads");
+        let follower = (0..3).find(|at| *at != new).expect("there are three");
+        deaf.0.store(follower as u64 + 1, Ordering::Relaxed);
+        for nth in 0..200 {
+            cluster.propose(&[new], &format!("beside a deaf follower {nth}")).await;
+            sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(cluster.leader(&[0, 1, 2]), Some(new), "nothing was wrong with it");
+    });
 }
 
 /// A leader dies when everybody knows that a fifth voter comes, and before anybody knows that it has come.
