@@ -13,6 +13,7 @@ mod limit;
 mod load;
 mod memory;
 mod nodes;
+mod programs;
 mod report;
 mod running;
 mod statistics;
@@ -48,6 +49,7 @@ Examples:
   escapement bench memory --tasks 1000000
   escapement bench restart --tasks 1000000
   escapement bench running --tasks 5000
+  escapement bench programs --tasks 1000
   escapement bench idle --clients 10000 --seconds 30
 
 Prints one JSON object. `limit` is what the machine allows, measured in the same run on the same data directory: how long \
@@ -55,8 +57,8 @@ a 256-byte write and its fdatasync take, and a round trip over loopback. `ratio`
 would allow one sync after the other (1,000 / fsync_p50_ms): above 1, the log shares syncs among commands. What a bench \
 does not measure is null. In `fires`, `per_second`, `p50_ms` and `p99_ms` count from the instant until that many executions can \
 be read, which only committed ones can; in `lateness`, the percentiles are of the time from each instant until its first attempt \
-began on its worker, which is not before the fire was committed. `lost` counts occurrences without an execution or acknowledged tasks that are gone, `doubled` \
-those with two; if there is any, or a fire came early, the exit status is 1.
+began on its worker, which is not before the fire was committed; in `programs`, `seconds` count until all run. `lost` counts occurrences without an execution or acknowledged tasks that are gone, `doubled` \
+those with two; if there is any, or a fire came early, or a process is left over when all have ended, the exit status is 1.
 
 Without --address it starts its nodes by itself, in a temporary directory that is removed at the end; with --data the \
 directory is kept. ESCAPEMENT_ADDRESS does not count here: load goes to a cluster only when its address is typed.";
@@ -71,7 +73,7 @@ pub struct BenchCommand {
     /// How many nodes to start
     #[arg(long, default_value = "1", value_parser = parse_nodes)]
     nodes: u64,
-    /// How many tasks to create [fires, memory, restart, running]
+    /// How many tasks to create [fires, memory, restart, running, programs]
     #[arg(long, default_value = "100000", value_parser = clap::value_parser!(u64).range(1..=TASKS_MAX))]
     tasks: u64,
     /// How many connections to create tasks over, or to wait on [creates, idle]
@@ -103,6 +105,8 @@ enum Bench {
     Restart,
     /// Attempts at once, each a call that takes ten seconds, and the memory they take
     Running,
+    /// Programs at once that take twenty seconds, the memory the node takes, and what is left of them
+    Programs,
     /// Workers outside that wait for an empty queue, and what they cost
     Idle,
 }
@@ -118,10 +122,17 @@ fn parse_nodes(text: &str) -> Result<u64, String> {
 impl BenchCommand {
     /// Runs, prints the report, and fails if something was lost, doubled or early.
     pub(crate) fn run(self, connection: &ConnectionOptions, screen: &mut Screen<'_>) -> Result<(), Failure> {
-        if connection.address.is_some() && matches!(self.bench, Bench::Restart) {
-            return Err(Failure::Usage(
-                "`bench restart` kills its nodes: it only does that to those that it started".into(),
-            ));
+        let own_only = match self.bench {
+            Bench::Restart => {
+                Some("`bench restart` kills its nodes: it only does that to those that it started")
+            }
+            Bench::Programs => {
+                Some("`bench programs` counts processes: it only can for nodes that it started")
+            }
+            _ => None,
+        };
+        if let Some(reason) = own_only.filter(|_| connection.address.is_some()) {
+            return Err(Failure::Usage(reason.into()));
         }
         let report = runtime()?.block_on(async {
             let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
@@ -153,7 +164,8 @@ impl BenchCommand {
             return self.measure_on(&load, None, limit).await;
         }
         // What runs at once must find a slot.
-        let slots = matches!(self.bench, Bench::Running).then_some(self.tasks.min(SLOTS_MAX.into()));
+        let at_once = matches!(self.bench, Bench::Running | Bench::Programs);
+        let slots = at_once.then_some(self.tasks.min(SLOTS_MAX.into()));
         let mut nodes = Nodes::prepare(self.nodes, slots, self.data.as_deref())?;
         let limit = Limit::measure(nodes.directory()).await?;
         note(&format!("starting {} node(s) in {}", self.nodes, nodes.directory().display()));
@@ -178,6 +190,11 @@ impl BenchCommand {
             Bench::Running => running::measure(load, self.tasks, own.as_deref(), &mut report).await?,
             Bench::Idle => {
                 idle::measure(load, self.clients, self.seconds, own.as_deref(), &mut report).await?;
+            }
+            Bench::Programs => {
+                if let Some(nodes) = own.as_deref() {
+                    programs::measure(load, self.tasks, nodes, &mut report).await?;
+                }
             }
             Bench::Memory => memory::fill(load, self.tasks, own.as_deref(), &mut report).await?,
             Bench::Restart => {

@@ -3,6 +3,7 @@
 //! Invariant: no process and no temporary directory outlives [`Nodes`]. Absent on purpose: anything that reaches into
 //! a node; `kill -9` and a new start are all that is done to it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,7 @@ impl Nodes {
             format!("[cluster]\nname = \"bench\"\n\n[security]\njwt_key_file = {}\n", quoted(&key));
         if let Some(slots) = slots {
             text.push_str(&format!("\n[execution]\nslots = {slots}\negress_allow = [\"127.0.0.0/8\"]\n"));
+            text.push_str(&format!("process_allow = [\"{}\"]\n", super::programs::PROGRAM));
         }
         for (id, pair) in (1..).zip(ports.chunks_exact(2)) {
             let data = quoted(&self.directory.join(id.to_string()));
@@ -157,6 +159,13 @@ impl Nodes {
     pub(super) fn memory_mib(&self) -> Option<f64> {
         let processes = self.nodes.iter().map(|node| node.process.as_ref());
         processes.map(|process| resident_mib(process?.id())).sum()
+    }
+
+    /// Counts what the nodes have started, and that started in its turn, as long as anything of it is there: zombies, too.
+    pub(super) fn descendants(&self) -> u64 {
+        let nodes: Vec<u32> =
+            self.nodes.iter().filter_map(|node| Some(node.process.as_ref()?.id())).collect();
+        descendants(&nodes, &parents())
     }
 
     /// Returns the processor time that all nodes have used.
@@ -239,6 +248,31 @@ fn cpu_seconds(process: u32) -> Option<f64> {
     Some(ticks / TICKS_PER_SECOND)
 }
 
+/// Reads who started whom from /proc (proc_pid_stat(5), field 4).
+fn parents() -> BTreeMap<u32, u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let parent = |entry: fs::DirEntry| {
+        let process = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+        Some((process, parent))
+    };
+    entries.filter_map(parent).collect()
+}
+
+fn descendants(of: &[u32], parents: &BTreeMap<u32, u32>) -> u64 {
+    let mut family: BTreeSet<u32> = of.iter().copied().collect();
+    loop {
+        let before = family.len();
+        let children = parents.iter().filter(|(_, parent)| family.contains(parent));
+        let children: Vec<u32> = children.map(|(process, _)| *process).collect();
+        family.extend(children);
+        if family.len() == before {
+            return (before - of.len()) as u64;
+        }
+    }
+}
+
 /// Reads a process's resident set from /proc.
 fn resident_mib(process: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
@@ -265,6 +299,15 @@ mod tests {
         assert_eq!(cpu_seconds(u32::MAX), None);
         assert!(resident_mib(std::process::id()).expect("a figure") > 0.5);
         assert_eq!(resident_mib(u32::MAX), None);
+    }
+
+    #[test]
+    fn the_children_of_children_count_and_nobody_elses() {
+        let parents = BTreeMap::from([(2, 1), (3, 2), (4, 3), (5, 1), (6, 9)]);
+        assert_eq!(descendants(&[2], &parents), 2);
+        assert_eq!(descendants(&[2, 9], &parents), 3);
+        assert_eq!(descendants(&[6], &parents), 0);
+        assert!(super::parents().contains_key(&std::process::id()));
     }
 
     #[test]

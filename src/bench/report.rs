@@ -34,6 +34,8 @@ pub(super) struct Report {
     pub(super) first_answer_ms: Option<f64>,
     /// Attempts that ran at once, at most.
     pub(super) at_once: Option<u64>,
+    /// Processes that were still there when all had ended.
+    pub(super) left_over: Option<u64>,
     pub(super) bytes_per_client: Option<f64>,
     /// Processor time of all nodes, in percent of one core.
     pub(super) cpu_percent: Option<f64>,
@@ -76,7 +78,11 @@ impl Report {
     /// Says what a scheduler must not do and these nodes did.
     pub(super) fn fault(&self) -> Option<String> {
         let [lost, doubled, early] = [self.lost, self.doubled, self.early].map(Option::unwrap_or_default);
-        (lost + doubled + early > 0).then(|| format!("{lost} lost, {doubled} doubled, {early} early"))
+        let left_over = self.left_over.unwrap_or_default();
+        let left_over_told =
+            if left_over > 0 { format!(", {left_over} processes left over") } else { String::new() };
+        (lost + doubled + early + left_over > 0)
+            .then(|| format!("{lost} lost, {doubled} doubled, {early} early{left_over_told}"))
     }
 
     /// Returns the object that is printed.
@@ -128,5 +134,7 @@ mod tests {
         assert_eq!(Report { lost: Some(0), doubled: Some(0), ..Report::default() }.fault(), None);
         let report = Report { lost: Some(1), doubled: Some(2), ..Report::default() };
         assert_eq!(report.fault().as_deref(), Some("1 lost, 2 doubled, 0 early"));
+        let report = Report { lost: Some(0), left_over: Some(3), ..Report::default() };
+        assert_eq!(report.fault().as_deref(), Some("0 lost, 0 doubled, 0 early, 3 processes left over"));
     }
 }
