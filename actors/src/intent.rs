@@ -132,6 +132,8 @@ pub enum Intent {
         most: u32,
         /// How long its lease holds from each sign of life.
         lease: Span,
+        /// How long it waits for something to come.
+        wait: Span,
     },
     /// A worker outside the cluster says how an attempt ended.
     CompleteAttempt {

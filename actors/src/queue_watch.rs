@@ -1,8 +1,8 @@
 //! Wakes whoever waits for something to come into a queue.
 //!
 //! Ten thousand may wait and cost a place in a row each, under the worker's name: an applied entry wakes no more of them than
-//! there is to take. Being woken is a hint, not a grant; who takes what is decided in the log. Absent on purpose: the log,
-//! clocks, time-outs.
+//! there is to take, and one where gates hold something up and nobody is known to wait for it. It looks at no other row. Being
+//! woken is a hint, not a grant; who takes what is decided in the log. Absent on purpose: the log, clocks, time-outs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -95,12 +95,29 @@ fn look(rows: &Weak<Rows>, machine: &Weak<Machine>) -> Option<()> {
 
 impl Rows {
     fn wake(&self, replica: &Replica) {
-        self.0.lock().rows.retain(|(tenant, queue), row| {
-            let number = replica.tenant_number(tenant);
-            let waiting = number.map_or(0, |number| replica.queue().waiting_in(number, queue));
-            wake_first(row, waiting);
-            !row.is_empty()
-        });
+        let rows = &mut self.0.lock().rows;
+        let queues = replica.queue();
+        // There may be thousands of queues with workers and nothing to do, and thousands the other way round.
+        let mut looked_at: Vec<QueueKey> = if queues.going().len() + queues.held_up().len() < rows.len() {
+            let key =
+                |(tenant, queue): (_, &Arc<str>)| Some((replica.tenant_name(tenant)?.clone(), queue.clone()));
+            queues.going().chain(queues.held_up()).filter_map(key).collect()
+        } else {
+            rows.keys().cloned().collect()
+        };
+        looked_at.sort_unstable();
+        looked_at.dedup();
+        for key in looked_at {
+            let Some(row) = rows.get_mut(&key) else { continue };
+            let (tenant, queue) = &key;
+            let Some(number) = replica.tenant_number(tenant) else { continue };
+            // Where gates hold everything up, one says that somebody waits.
+            let most = queues.waiting_in(number, queue).max(usize::from(queues.is_unattended(number, queue)));
+            wake_first(row, most);
+            if row.is_empty() {
+                rows.remove(&key);
+            }
+        }
     }
 
     /// Looks at one row, if there is one, and lets it be only while somebody waits there.

@@ -20,7 +20,10 @@ pub(super) fn placing_data(placing: &Placing) -> Value {
             let (kind, name) = limit_name(gate);
             json!({ "kind": kind, "name": name })
         }
-        Placing::QueuePaused { queue } | Placing::QueueResumed { queue } => json!({ "queue": queue }),
+        Placing::QueuePaused { queue }
+        | Placing::QueueResumed { queue }
+        | Placing::QueueUnattended { queue } => json!({ "queue": queue }),
+        Placing::QueueAttended { queue, until } => json!({ "queue": queue, "until": instant(Some(*until)) }),
         Placing::BreakerOpened { target, failures, execution, until } => json!({
             "breaker": target,
             "failures": failures,

@@ -97,11 +97,13 @@ impl Service {
             let waits = request.wait > Span::ZERO;
             let join = || self.parts.queues.join(caller.tenant(), &request.queue, &request.worker);
             let ticket = waits.then(join);
+            let left = deadline.saturating_sub(asked).as_millis();
             let intent = Intent::Lease {
                 queue: request.queue.clone(),
                 worker: request.worker.clone(),
                 most: request.most,
                 lease: request.lease,
+                wait: Span(u64::try_from(left).unwrap_or(u64::MAX)),
             };
             let carried = self.carry_out(caller, intent).await?;
             if let Some(ticket) = &mut woken_by {

@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{await_status, execution, refused_tokens, run, with};
+use crate::harness::definitions::{await_status, call, execution, manual, refused_tokens, run, with};
 use crate::harness::development::Development;
 use crate::harness::outside::{lease, path, queued, reports, succeed};
+use crate::harness::program::ask;
+use crate::harness::target::Target;
 use crate::harness::wait::{eventually, millis, now_ms, until};
 
 fn fencing(execution: &Value) -> u64 {
@@ -179,6 +181,29 @@ fn a_worker_that_waits_is_listed_by_every_node_until_it_leaves() {
 
 /// Forty executions, four workers on two nodes, and the leader dies while they work: each execution is completed by whoever
 /// had it, once.
+#[test]
+fn a_worker_that_waits_has_its_place_at_a_pool_that_nodes_want_without_end() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    ask(&api, &["pool", "put", "staging", "--capacity", "1"], None).expect(0);
+    let shared = json!({ "resources": { "staging": 1 }, "overlap": "allow" });
+    let busy = api.create_id(&with(call("busy", &manual(), &target.url("/slow/500")), shared.clone()));
+    let suite = api.create_id(&with(with(queued("suite", "ios"), shared), json!({ "priority": 9 })));
+    let waits = {
+        let api = api.clone();
+        thread::spawn(move || lease(&api, "ios", &json!({ "worker": "w", "wait": "30s" })))
+    };
+    until("a worker waits", || items(&api.get("/api/workers")).iter().any(|one| one["id"] == "w"));
+    let before: Vec<String> = (0..40).map(|_| run(&api, &busy)).collect();
+    let id = run(&api, &suite);
+    let leased = waits.join().expect("the worker was answered");
+    assert_eq!(leased.iter().map(|leased| text(leased, "id")).collect::<Vec<_>>(), [id]);
+    let left = before.iter().filter(|id| execution(&api, id)["status"] == "queued").count();
+    assert!(left >= 20, "{left} of what nodes do still waits");
+    let events = items(&api.get("/api/audit/events?limit=1000"));
+    assert!(events.iter().any(|event| event["type"] == "QueueAttended" && event["data"]["queue"] == "ios"));
+}
+
 #[test]
 fn leases_outlive_the_leader_that_granted_them() {
     let mut cluster = Cluster::start(3);

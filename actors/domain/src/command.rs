@@ -249,6 +249,8 @@ pub enum Request {
         most: u32,
         /// How long its lease holds from each sign of life.
         lease: Span,
+        /// How long it waits for something to come.
+        wait: Span,
     },
     /// A worker outside the cluster says how an attempt ended.
     CompleteAttempt {
@@ -336,6 +338,8 @@ pub enum Request {
     /// These executions are what the client's key stands for: repeated under it, the client is told the same ones. Nothing else
     /// comes of it.
     ChooseExecutions(Choice),
+    /// Nobody was heard to wait at queues for long enough: whose, which, and until when they counted as attended.
+    AttendanceOver(Vec<(TenantId, Arc<str>, Timestamp)>),
 }
 
 /// Executions for which a client's key stands.

@@ -106,6 +106,10 @@ pub const REPLANS_PER_COMMAND_MAX: usize = 4_096;
 pub const LEASES_PER_COMMAND_MAX: usize = 100;
 /// Leases that one command ends.
 pub const LEASE_ENDS_PER_COMMAND_MAX: usize = 1_024;
+/// How much longer than a worker waits its queue counts as attended: until it has had time to ask again.
+pub const ATTENDANCE_GRACE: Span = Span::seconds(10);
+/// Queues whose attendance one command ends.
+pub const ATTENDANCES_PER_COMMAND_MAX: usize = 64;
 /// The shortest lease of a worker outside the cluster.
 pub const LEASE_MIN: Span = Span::seconds(1);
 /// The longest lease of a worker outside the cluster.

@@ -14,7 +14,7 @@ use escapement_domain::identifier::CommandId;
 use escapement_domain::limits::CREATES_PER_COMMAND_MAX;
 use escapement_domain::record::Hash;
 use escapement_domain::task::sealed::Sealed;
-use escapement_domain::timestamp::Stamp;
+use escapement_domain::timestamp::{Span, Stamp};
 
 use super::drafting::{Moments, new_tasks, unschedulable};
 use super::parts;
@@ -37,15 +37,10 @@ pub(super) async fn carry(proposer: Proposer, submission: Submission) -> Result<
         Intent::DeleteCalendar { name } => {
             put_once(&proposer, client, Request::DeleteCalendar { name }).await
         }
-        Intent::Lease { queue, worker, most, lease } => {
-            let waits = proposer.machine().read(|replica| {
-                let tenant = replica.tenant_number(&client.tenant);
-                tenant.is_some_and(|tenant| replica.queue().waiting_in(tenant, &queue) > 0)
-            });
-            if waits || proposer.recall(&client).is_some() {
-                put_once(&proposer, client, Request::Lease { queue, worker, most, lease }).await
+        Intent::Lease { queue, worker, most, lease, wait } => {
+            if concerns_the_log(&proposer, &client, &queue, wait)? {
+                put_once(&proposer, client, Request::Lease { queue, worker, most, lease, wait }).await
             } else {
-                // Another worker was quicker; the log need not know.
                 let index = proposer.machine().applied();
                 Ok(Answer { index, outcome: Ok(Accepted::Leased(Vec::new())) })
             }
@@ -91,6 +86,29 @@ async fn put_once(proposer: &Proposer, client: Client, request: Request) -> Resu
 enum Part {
     Answered(Answer),
     Ready(Client, Vec<NewTask>),
+}
+
+/// Whether the log has to know that a worker asks for what waits in a queue: there is something to take, or gates hold it up and
+/// the worker has a place in their lines to claim.
+fn concerns_the_log(
+    proposer: &Proposer,
+    client: &Client,
+    queue: &Arc<str>,
+    wait: Span,
+) -> Result<bool, SubmitError> {
+    let machine = proposer.machine();
+    let tenant = machine.read(|replica| replica.tenant_number(&client.tenant));
+    let Some(tenant) = tenant else { return Ok(false) };
+    if machine.read(|replica| replica.queue().waiting_in(tenant, queue) > 0)
+        || proposer.recall(client).is_some()
+    {
+        return Ok(true);
+    }
+    if !machine.read(|replica| replica.queue().is_held_up(tenant, queue)) {
+        return Ok(false);
+    }
+    let until = proposer.stamp()?.at.plus(wait);
+    Ok(machine.read(|replica| replica.queue().wants_attendance(tenant, queue, until)))
 }
 
 async fn create(proposer: &Proposer, client: &Client, drafts: Vec<Draft>) -> Result<Answer, SubmitError> {

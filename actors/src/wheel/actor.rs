@@ -335,8 +335,9 @@ impl WheelActor {
         let full =
             turning.fires_in_flight >= FIRES_IN_FLIGHT_MAX || turning.waits_in_flight >= WAITS_IN_FLIGHT_MAX;
         let deadline = if deadline <= now && full { Timestamp::MAX } else { deadline };
-        let breakers = turning.upkeep.breakers.next().filter(|_| !turning.upkeep_in_flight);
-        let deadline = breakers.map_or(deadline, |next| deadline.min(next));
+        let upkeep = self.parts.machine.read(|replica| turning.upkeep.next(replica));
+        let upkeep = upkeep.filter(|_| !turning.upkeep_in_flight);
+        let deadline = upkeep.map_or(deadline, |next| deadline.min(next));
         let mut wait = deadline.since(now).0.clamp(1, SLEEP_MAX.0);
         if !turning.catching_up.is_empty() {
             wait = wait.min(CATCH_UP_WAIT.0);

@@ -1,10 +1,12 @@
 //! What the leader proposes besides fires: work that was left over, answers to forget, bulks that nobody committed,
-//! breakers that have been open for long enough.
+//! breakers that have been open for long enough, queues at which nobody waits any more.
 //!
 //! Absent on purpose: when to look; whoever calls decides that.
 
 use escapement_domain::command::Request;
-use escapement_domain::limits::{COMMAND_WINDOW, IDEMPOTENCY_WINDOW, STAGE_LIFETIME};
+use escapement_domain::limits::{
+    ATTENDANCES_PER_COMMAND_MAX, COMMAND_WINDOW, IDEMPOTENCY_WINDOW, STAGE_LIFETIME,
+};
 use escapement_domain::replica::Replica;
 use escapement_domain::timestamp::{Span, Timestamp};
 
@@ -34,6 +36,12 @@ impl Upkeep {
         if !due.is_empty() {
             return Some(Request::BreakersDue(due));
         }
+        let attended = replica.queue().attended();
+        let over = attended.take_while(|(.., until)| *until <= now).take(ATTENDANCES_PER_COMMAND_MAX);
+        let over: Vec<_> = over.map(|(tenant, queue, until)| (tenant, queue.clone(), until)).collect();
+        if !over.is_empty() {
+            return Some(Request::AttendanceOver(over));
+        }
         if let Some((bulk, _)) = replica.staged().find(|(_, staged_at)| staged_at.plus(STAGE_LIFETIME) <= now)
         {
             return Some(Request::AbandonStaged { bulk });
@@ -45,5 +53,11 @@ impl Upkeep {
         let (commands, keys) = (now.minus(COMMAND_WINDOW), now.minus(IDEMPOTENCY_WINDOW));
         let something = replica.window().oldest().is_some_and(|oldest| oldest < commands);
         something.then_some(Request::AdvanceWindow { commands, keys })
+    }
+
+    /// When something is over that nothing else tells of.
+    pub(super) fn next(&self, replica: &Replica) -> Option<Timestamp> {
+        let attendance = replica.queue().attended().next().map(|(.., until)| until);
+        self.breakers.next().into_iter().chain(attendance).min()
     }
 }

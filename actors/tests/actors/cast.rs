@@ -292,6 +292,11 @@ impl Cast {
         self.shared.machine.read(|replica| replica.executions().values().cloned().collect())
     }
 
+    /// How many queues count as attended.
+    pub(crate) fn attended(&self) -> usize {
+        self.shared.machine.read(|replica| replica.queue().attended().count())
+    }
+
     /// Makes a worker join, without a dispatcher: what it is granted stays with it.
     pub(crate) fn workers(&self) -> usize {
         self.shared.machine.read(|replica| replica.workers().len())

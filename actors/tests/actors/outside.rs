@@ -7,8 +7,9 @@ use escapement_actors::queue_watch::QueueWatch;
 use escapement_domain::answer::Accepted;
 use escapement_domain::execution::state::Status;
 use escapement_domain::identifier::ExecutionId;
+use escapement_domain::replica::placement::Gate;
 use escapement_domain::task::action::Action;
-use escapement_domain::task::definition::Definition;
+use escapement_domain::task::definition::{Definition, Overlap};
 use escapement_domain::task::trigger::Trigger;
 use escapement_domain::timestamp::Span;
 use futures::FutureExt as _;
@@ -29,7 +30,8 @@ async fn waiting(nodes: u64, timeout: Span) -> Cast {
 }
 
 async fn lease(cast: &Cast, node: u64) -> Vec<(ExecutionId, u64)> {
-    let intent = Intent::Lease { queue: "suites".into(), worker: "w".into(), most: 10, lease: LEASE };
+    let (queue, worker, most) = ("suites".into(), "w".into(), 10);
+    let intent = Intent::Lease { queue, worker, most, lease: LEASE, wait: Span::seconds(20) };
     match cast.submit(node, intent).await.expect("it leads").outcome {
         Ok(Accepted::Leased(leased)) => leased,
         other => panic!("{other:?}"),
@@ -67,6 +69,29 @@ fn a_lease_holds_while_its_worker_shows_that_it_lives_and_is_taken_back_within_a
         assert_eq!(beat(&cast, 1, held).await, Heard::Stale);
         let next = lease(&cast, 1).await[0];
         assert!(next.1 > held.1, "under a higher token");
+    });
+}
+
+#[test]
+fn a_queue_loses_its_place_at_a_pool_when_nobody_has_waited_at_it_for_a_while() {
+    play(async {
+        let cast = Cast::new(1, &[]);
+        until(|| cast.nodes[&1].wheel.counts().turning).await;
+        let pool = Gate::Pool("staging".into());
+        cast.submit(1, Intent::PutGate { gate: pool, capacity: 1 }).await.expect("node 1 leads");
+        let action = Action::Queue { queue: "suites".into(), payload: None };
+        let resources = [("staging".to_owned(), 1)].into();
+        let task = Definition { action, resources, overlap: Overlap::Allow, ..noop(Trigger::Manual) };
+        let task = cast.create(7, task).await;
+        for _ in 0..2 {
+            cast.submit(1, Intent::RunTask { task }).await.expect("node 1 leads");
+        }
+        assert_eq!(lease(&cast, 1).await.len(), 1, "the other one waits for the pool");
+        assert_eq!(cast.attended(), 1);
+        tokio::time::sleep(Duration::from_millis(29_500)).await;
+        assert_eq!(cast.attended(), 1, "20 s of waiting, and 10 s to ask again");
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert_eq!(cast.attended(), 0);
     });
 }
 

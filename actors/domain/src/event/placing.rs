@@ -68,6 +68,18 @@ pub enum Placing {
         /// Which.
         node: NodeId,
     },
+    /// A worker outside waits for what gates hold up in a queue: it has a place in their lines.
+    QueueAttended {
+        /// Which.
+        queue: Arc<str>,
+        /// For how long, if nobody asks again.
+        until: Timestamp,
+    },
+    /// Nobody was heard to wait at a queue any more.
+    QueueUnattended {
+        /// Which.
+        queue: Arc<str>,
+    },
 }
 
 impl Placing {
@@ -86,6 +98,8 @@ impl Placing {
             Self::BreakerClosed { .. } => "BreakerClosed",
             Self::NodeDrained { .. } => "NodeDrained",
             Self::NodeUndrained { .. } => "NodeUndrained",
+            Self::QueueAttended { .. } => "QueueAttended",
+            Self::QueueUnattended { .. } => "QueueUnattended",
         }
     }
 

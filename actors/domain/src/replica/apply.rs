@@ -238,7 +238,8 @@ impl<'a> Step<'a> {
             Request::Lease { .. }
             | Request::CompleteAttempt { .. }
             | Request::ReportProgress { .. }
-            | Request::EndLeases(_) => self.change_lease(request),
+            | Request::EndLeases(_)
+            | Request::AttendanceOver(_) => self.change_lease(request),
         }
     }
 

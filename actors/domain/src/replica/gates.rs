@@ -41,6 +41,8 @@ impl Replica {
             }
             Placing::NodeDrained { node } => self.evolve_drain(*node, true),
             Placing::NodeUndrained { node } => self.evolve_drain(*node, false),
+            Placing::QueueAttended { queue, until } => self.queue.attend(tenant, queue, *until),
+            Placing::QueueUnattended { queue } => self.queue.leave(tenant, queue),
         }
     }
 }

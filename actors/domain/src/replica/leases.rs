@@ -8,18 +8,27 @@ use std::sync::Arc;
 use super::apply::{Step, within};
 use crate::answer::{Accepted, Rejection};
 use crate::command::{AttemptOutcome, AttemptResult, LeaseEnd, Request};
-use crate::event::{Event, RequeueCause};
+use crate::event::{Event, Placing, RequeueCause};
 use crate::execution::decide as execution_rules;
 use crate::execution::state::{Execution, Grant, Holder};
-use crate::identifier::ExecutionId;
-use crate::limits::{LEASE_ENDS_PER_COMMAND_MAX, LEASES_PER_COMMAND_MAX};
+use crate::identifier::{ExecutionId, TenantId};
+use crate::limits::{
+    ATTENDANCE_GRACE, ATTENDANCES_PER_COMMAND_MAX, LEASE_ENDS_PER_COMMAND_MAX, LEASES_PER_COMMAND_MAX,
+};
+use crate::timestamp::{Span, Timestamp};
 
 impl Step<'_> {
     pub(super) fn change_lease(&mut self, request: &Request) -> Result<Accepted, Rejection> {
         match request {
-            Request::Lease { queue, worker, most, lease } => {
+            Request::Lease { queue, worker, most, lease, wait } => {
                 let holder = Holder::Outside { worker: worker.clone(), lease: *lease };
-                self.lease(queue, *most as usize, &holder)
+                let most = *most as usize;
+                let mut leased = self.lease(queue, most, &holder)?;
+                if leased.len() < most && self.attend(queue, *wait) {
+                    // It may be first in line now, at a gate that is open.
+                    leased.extend(self.lease(queue, most - leased.len(), &holder)?);
+                }
+                Ok(Accepted::Leased(leased))
             }
             Request::CompleteAttempt { execution, token, outcome } => {
                 self.complete(*execution, *token, outcome)
@@ -33,12 +42,18 @@ impl Step<'_> {
                 Ok(Accepted::Done)
             }
             Request::EndLeases(ends) => self.end_leases(ends),
+            Request::AttendanceOver(over) => self.end_attendance(over),
             _ => Ok(Accepted::Done),
         }
     }
 
     /// Takes what is next in a queue of the client's tenant.
-    fn lease(&mut self, queue: &Arc<str>, most: usize, holder: &Holder) -> Result<Accepted, Rejection> {
+    fn lease(
+        &mut self,
+        queue: &Arc<str>,
+        most: usize,
+        holder: &Holder,
+    ) -> Result<Vec<(ExecutionId, u64)>, Rejection> {
         within("executions in one lease", most, LEASES_PER_COMMAND_MAX)?;
         let mut leased = Vec::new();
         while leased.len() < most {
@@ -50,7 +65,32 @@ impl Step<'_> {
             let Some(grant) = granted else { break };
             leased.push((execution, grant.token));
         }
-        Ok(Accepted::Leased(leased))
+        Ok(leased)
+    }
+
+    /// Notes that a worker waits at a queue, if that gives what waits there a place in the lines of its gates; says whether it
+    /// does.
+    fn attend(&mut self, queue: &Arc<str>, wait: Span) -> bool {
+        let asked_for = self.at.plus(wait);
+        let wanted = self.replica.queue.wants_attendance(self.tenant, queue, asked_for);
+        if wanted {
+            let until = asked_for.plus(ATTENDANCE_GRACE);
+            let event = Event::Placement(Placing::QueueAttended { queue: queue.clone(), until });
+            self.record(self.tenant, event);
+        }
+        wanted
+    }
+
+    /// Takes the places in the lines of gates from queues at which nobody was heard to wait any more.
+    fn end_attendance(&mut self, over: &[(TenantId, Arc<str>, Timestamp)]) -> Result<Accepted, Rejection> {
+        within("queues in one command", over.len(), ATTENDANCES_PER_COMMAND_MAX)?;
+        for (tenant, queue, until) in over {
+            if *until <= self.at && self.replica.queue.attendance(*tenant, queue) == Some(*until) {
+                let event = Event::Placement(Placing::QueueUnattended { queue: queue.clone() });
+                self.record(*tenant, event);
+            }
+        }
+        Ok(Accepted::Done)
     }
 
     /// The open execution that a worker outside, or a node, has under this token, and its grant.

@@ -259,6 +259,11 @@ impl Party {
         self.changed.insert((key.level, key.requirement));
     }
 
+    /// Has the lines of all gates made anew.
+    pub(super) fn unsettle(&mut self) {
+        self.unsettled = true;
+    }
+
     /// Looks at every lane again.
     pub(super) fn touch_all(&mut self) {
         self.unsettled = true;
@@ -273,8 +278,8 @@ impl Party {
         seats.take_while(move |((other, _), _)| *other == level).map(|((_, lane), share)| (lane, share))
     }
 
-    /// Says which tracks may pass their gates. `staffed` says whether any node could carry such an attempt out: what nobody
-    /// could is not in line, nor what waits in a queue of which no worker outside has anything.
+    /// Says which tracks may pass their gates. `staffed` says whether a node could carry such an attempt out, or a worker outside
+    /// was heard to wait for it: what nobody could is not in line, unless a worker outside has something of its queue.
     pub(super) fn settle(&mut self, staffed: impl Fn(&Requirement) -> bool) {
         if !std::mem::take(&mut self.unsettled) {
             return;
@@ -323,8 +328,9 @@ impl Party {
         let (leased, paused, gates) = (&self.leased, &self.paused, &self.gates);
         for (key, track) in self.tracks.iter_mut().filter(|(key, _)| !key.demands.is_empty()) {
             let someone = match &key.requirement {
-                Requirement::Queue(queue) => leased.contains_key(queue) && !paused.contains(queue),
-                other => staffed(other),
+                Requirement::Queue(queue) if paused.contains(queue) => false,
+                Requirement::Queue(queue) if leased.contains_key(queue) => true,
+                requirement => staffed(requirement),
             };
             let possible =
                 |(gate, amount): &(Gate, u32)| gates.get(gate).is_none_or(|stock| *amount <= stock.capacity);
@@ -349,6 +355,15 @@ impl Party {
     /// Whether something of a lane may go.
     pub(super) fn may_go(&self, lane: &LaneKey) -> bool {
         !self.is_full() && !self.is_paused(&lane.1) && self.tracks_of(lane).any(|(_, track)| track.may_go())
+    }
+
+    /// Whether something of a lane waits that nothing but gates holds up, which will let it pass some day.
+    pub(super) fn is_held_up(&self, lane: &LaneKey) -> bool {
+        let held_up = |(key, track): (&TrackKey, &Track)| {
+            let impossible = key.demands.iter().any(|demand| self.is_impossible(demand));
+            track.blocked.is_some() && track.head().is_some() && !impossible
+        };
+        !self.is_paused(&lane.1) && self.tracks_of(lane).any(held_up)
     }
 
     /// What of a lane goes first, with its turn.
@@ -394,12 +409,7 @@ fn count<K: Clone + Ord>(counts: &mut BTreeMap<K, u32>, of: &K, by: i32) {
 
 /// Whether an execution takes a slot of a node while it runs: what workers outside the cluster have costs the others nothing.
 pub(super) fn takes_a_slot(execution: &Execution) -> bool {
-    !is_outside(&execution.rules.requirement)
-}
-
-/// Whether workers outside the cluster take it themselves.
-pub(super) fn is_outside(requirement: &Requirement) -> bool {
-    matches!(requirement, Requirement::Queue(_))
+    !matches!(execution.rules.requirement, Requirement::Queue(_))
 }
 
 /// The target of an execution, if a breaker stands before it.

@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::breakers::Breaker;
 use super::gates::{Gate, Stock, StoredStock};
-use super::party::{Party, is_outside, level_of, takes_a_slot};
+use super::party::{Party, level_of, takes_a_slot};
 use super::shares::{LEVELS, Passed, Rounds, Share};
 use super::worker::{Condition, Workers};
 use crate::command::Offers;
 use crate::execution::state::Execution;
 use crate::identifier::{ExecutionId, TenantId};
 use crate::task::rules::Requirement;
+use crate::timestamp::Timestamp;
 
 /// Executions that wait for a worker, and what they wait for.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,14 @@ pub struct Queue {
     length: usize,
     /// What the workers offer that take something new.
     staff: Vec<Offers>,
+    /// Queues at which workers outside were heard to wait for what gates hold up, and until when that counts.
+    pub(super) attended: BTreeMap<(TenantId, Arc<str>), Timestamp>,
+    /// The same, by when that ends.
+    pub(super) attendance_ends: BTreeSet<(Timestamp, TenantId, Arc<str>)>,
+    /// Queues of workers outside of which something may go, with its level.
+    pub(super) going: BTreeSet<(TenantId, Arc<str>, u8)>,
+    /// Those of which gates hold something up, and that nobody attends.
+    pub(super) held_up: BTreeSet<(TenantId, Arc<str>, u8)>,
 }
 
 /// Whose turn it is for one kind of worker.
@@ -47,6 +56,7 @@ pub struct Kept {
     paused: Vec<(TenantId, Arc<str>)>,
     /// By tenant and queue of workers outside the cluster.
     passed: Vec<((TenantId, Arc<str>), Passed)>,
+    attended: Vec<((TenantId, Arc<str>), Timestamp)>,
 }
 
 impl Queue {
@@ -145,10 +155,17 @@ impl Queue {
     /// Seats a tenant in the lanes of which something may go, and nowhere else.
     fn seat(&mut self, tenant: TenantId) {
         let Some(party) = self.parties.get_mut(&tenant) else { return };
-        let lanes = &mut self.lanes;
-        party.settle(|requirement| lanes.get(requirement).is_some_and(|lane| lane.staffed));
+        let (lanes, attended) = (&mut self.lanes, &self.attended);
+        party.settle(|requirement| match requirement {
+            Requirement::Queue(queue) => attended.contains_key(&(tenant, queue.clone())),
+            other => lanes.get(other).is_some_and(|lane| lane.staffed),
+        });
         while let Some(key) = party.changed.pop_first() {
-            if is_outside(&key.1) {
+            if let Requirement::Queue(queue) = &key.1 {
+                let unattended = !attended.contains_key(&(tenant, queue.clone()));
+                let place = (tenant, queue.clone(), key.0);
+                keep(&mut self.going, &place, party.may_go(&key));
+                keep(&mut self.held_up, &place, unattended && party.is_held_up(&key));
                 continue;
             }
             let share = party.may_go(&key).then(|| party.share(key.0));
@@ -241,6 +258,7 @@ impl Queue {
             breakers: Vec::new(),
             paused: Vec::new(),
             passed: Vec::new(),
+            attended: self.attended.iter().map(|(queue, until)| (queue.clone(), *until)).collect(),
         };
         for (tenant, party) in &self.parties {
             for (level, (share, waiting)) in (0_u8..).zip(party.shares.iter().zip(party.waiting)) {
@@ -267,7 +285,10 @@ impl Queue {
         workers: &Workers,
         executions: impl Iterator<Item = &'a Execution>,
     ) -> Self {
-        let mut queue = Self::default();
+        let ends = kept.attended.iter().map(|((tenant, queue), until)| (*until, *tenant, queue.clone()));
+        let attendance_ends = ends.collect();
+        let attended = kept.attended.into_iter().collect();
+        let mut queue = Self { attended, attendance_ends, ..Self::default() };
         queue.staff(workers);
         for ((tenant, gate), stored) in &kept.gates {
             let party = queue.parties.entry(*tenant).or_default();
@@ -300,5 +321,14 @@ impl Queue {
             queue.change(tenant, Party::touch_all);
         }
         queue
+    }
+}
+
+/// Has something in a set, or not.
+fn keep<T: Clone + Ord>(set: &mut BTreeSet<T>, item: &T, kept: bool) {
+    if !kept {
+        set.remove(item);
+    } else if !set.contains(item) {
+        set.insert(item.clone());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::moves::QUEUE;
 use super::*;
 use crate::event::{GiveUpCause, PauseCause, Placing};
 use crate::execution::state::Stage;
@@ -39,6 +40,18 @@ pub(super) fn nothing_idles(world: &World) {
             assert!(!world.replica.workers().values().any(free), "{open:?} waits");
         }
     }
+}
+
+/// Whoever waits at a queue is woken when something of it may go.
+pub(super) fn what_goes_is_told(world: &World) {
+    let Some(tenant) = world.replica.tenant_number("acme") else { return };
+    let (queue, name) = (world.replica.queue(), QUEUE.into());
+    let told = queue.going().any(|(of, going)| of == tenant && *going == name);
+    assert_eq!((told, told), (queue.waiting_in(tenant, &name) > 0, queue.next_of(tenant, &name).is_some()));
+    let unattended = queue.is_held_up(tenant, &name) && queue.attendance(tenant, &name).is_none();
+    assert_eq!(queue.is_unattended(tenant, &name), unattended);
+    let attended: BTreeSet<_> = queue.attended().map(|(_, queue, until)| (queue.clone(), until)).collect();
+    assert_eq!(attended, queue.attendance(tenant, &name).map(|until| (name, until)).into_iter().collect());
 }
 
 /// Nothing is granted while a breaker is open, and one at a time while it is half open.

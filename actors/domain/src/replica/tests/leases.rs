@@ -5,21 +5,23 @@ use crate::command::LeaseEnd;
 use crate::replica::placement::{Gate, PASSED_MAX};
 
 const LEASE: Span = Span::seconds(30);
+pub(super) const WAIT: Span = Span::seconds(20);
 
-fn queued() -> Definition {
+pub(super) fn queued() -> Definition {
     let action = Action::Queue { queue: "suites".into(), payload: Some("{}".into()) };
     Definition { action, overlap: Overlap::Allow, ..definition() }
 }
 
-fn lease(world: &mut World, queue: &str, worker: &str, most: u32) -> Vec<(ExecutionId, u64)> {
-    let request = Request::Lease { queue: queue.into(), worker: worker.into(), most, lease: LEASE };
+pub(super) fn lease(world: &mut World, queue: &str, worker: &str, most: u32) -> Vec<(ExecutionId, u64)> {
+    let request =
+        Request::Lease { queue: queue.into(), worker: worker.into(), most, lease: LEASE, wait: WAIT };
     match world.client(request) {
         Ok(Accepted::Leased(leased)) => leased,
         other => panic!("a lease is always answered: {other:?}"),
     }
 }
 
-fn complete(
+pub(super) fn complete(
     world: &mut World,
     (execution, token): (ExecutionId, u64),
     outcome: AttemptOutcome,
@@ -32,7 +34,7 @@ fn end(world: &mut World, (execution, token): (ExecutionId, u64), timed_out: boo
     assert_eq!(ended, Ok(Accepted::Done));
 }
 
-fn world_with(definition: &Definition, runs: usize) -> (World, TaskId) {
+pub(super) fn world_with(definition: &Definition, runs: usize) -> (World, TaskId) {
     let mut world = World::with_worker(8);
     let task = world.create(1, definition, Some(2_000_000));
     for _ in 0..runs {
@@ -63,7 +65,8 @@ fn what_waits_in_a_queue_is_granted_to_no_node_and_to_whoever_asks_in_order() {
 #[test]
 fn another_tenants_queue_of_the_same_name_is_another_queue() {
     let (mut world, _) = world_with(&queued(), 1);
-    let request = Request::Lease { queue: "suites".into(), worker: "w".into(), most: 5, lease: LEASE };
+    let request =
+        Request::Lease { queue: "suites".into(), worker: "w".into(), most: 5, lease: LEASE, wait: WAIT };
     let command = world.client_command("globex", request);
     assert_eq!(world.apply(&command).outcome, Ok(Accepted::Leased(Vec::new())));
 }
@@ -71,7 +74,8 @@ fn another_tenants_queue_of_the_same_name_is_another_queue() {
 #[test]
 fn a_lease_command_that_is_repeated_takes_nothing_more() {
     let (mut world, _) = world_with(&queued(), 2);
-    let request = Request::Lease { queue: "suites".into(), worker: "w".into(), most: 1, lease: LEASE };
+    let request =
+        Request::Lease { queue: "suites".into(), worker: "w".into(), most: 1, lease: LEASE, wait: WAIT };
     let command = world.client_command("acme", request);
     let first = world.apply(&command);
     assert_eq!(world.apply(&command), first);
@@ -374,7 +378,8 @@ fn a_grant_is_the_scheduler_s_doing_whoever_made_room_for_it() {
 fn a_lease_of_nothing_is_not_remembered_under_its_key() {
     let (mut world, task) = world_with(&queued(), 0);
     let keyed = |world: &mut World| {
-        let request = Request::Lease { queue: "suites".into(), worker: "w".into(), most: 1, lease: LEASE };
+        let request =
+            Request::Lease { queue: "suites".into(), worker: "w".into(), most: 1, lease: LEASE, wait: WAIT };
         let mut command = world.client_command("acme", request);
         if let Origin::Client(client) = &mut command.origin {
             client.idempotency = Some(crate::command::Idempotency { key: "k".into(), digest: [7; 32] });

@@ -1,5 +1,6 @@
 //! The rules of the replicated state, one claim a test.
 
+mod attendance;
 mod backfills;
 mod bounds;
 mod breakers;

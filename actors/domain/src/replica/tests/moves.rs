@@ -40,6 +40,7 @@ pub(super) enum Move {
     SetPriority(u8, u8),
     SetBreaker(bool),
     BreakersDue,
+    AttendanceOver,
     Restore,
     Later(u16),
 }
@@ -73,6 +74,7 @@ pub(super) fn moves() -> impl Strategy<Value = Vec<Move>> {
         1 => (any::<u8>(), 0..10_u8).prop_map(|(which, priority)| Move::SetPriority(which, priority)),
         1 => any::<bool>().prop_map(Move::SetBreaker),
         2 => Just(Move::BreakersDue),
+        1 => Just(Move::AttendanceOver),
         1 => Just(Move::Restore),
         3 => (0..2_000_u16).prop_map(Move::Later),
     ];

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::bounds::{held_in_bounds, in_time, nothing_idles, paused_for_a_cause, probed_once};
+use super::bounds::{
+    held_in_bounds, in_time, nothing_idles, paused_for_a_cause, probed_once, what_goes_is_told,
+};
 use super::moves::{Move, QUEUE, TARGET, first, gate, kind, moves};
 use super::*;
 use crate::command::{Change, LeaseEnd};
@@ -204,9 +206,14 @@ impl Player {
             }
             Move::Lease(most) => {
                 let (queue, worker) = (QUEUE.into(), "w".into());
-                let request =
-                    Request::Lease { queue, worker, most: u32::from(*most), lease: Span::seconds(9) };
+                let (most, lease, wait) = (u32::from(*most), Span::seconds(9), Span(300));
+                let request = Request::Lease { queue, worker, most, lease, wait };
                 Some(self.world.client_command("acme", request))
+            }
+            Move::AttendanceOver => {
+                let attended = self.world.replica.queue().attended();
+                let over = attended.map(|(tenant, queue, until)| (tenant, queue.clone(), until)).collect();
+                self.scheduler(Request::AttendanceOver(over))
             }
             Move::BreakersDue => {
                 let open = self.world.replica.queue().breakers().filter_map(|(tenant, target, known)| {
@@ -236,6 +243,7 @@ impl Player {
             }
             self.world.now += 600_000;
             self.play(&Move::Waits);
+            self.play(&Move::AttendanceOver);
             self.play(&Move::Continue);
             self.play(&Move::Lease(100));
             for which in 0..u8::try_from(open.len()).unwrap_or(u8::MAX) {
@@ -399,6 +407,7 @@ proptest! {
             held_once(&player.world);
             held = held_in_bounds(&player.world, &held);
             nothing_idles(&player.world);
+            what_goes_is_told(&player.world);
             let restored = restored(&player.world.replica);
             prop_assert_eq!(
                 next_grant(restored.queue(), restored.workers()),
