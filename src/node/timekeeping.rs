@@ -97,19 +97,30 @@ impl Timekeeper {
     }
 }
 
-/// Lets another node lead when no majority can agree with this one's clock.
+/// Lets another node lead when no majority can agree with this one's clock, also if it was known to be off before it led.
 pub(super) async fn step_down_with_a_bad_clock(group: Group, clocks: Arc<ClockWatch>) {
-    let mut trouble = clocks.trouble();
-    while trouble.changed().await.is_ok() {
-        let Some(found) = *trouble.borrow_and_update() else { continue };
-        if !group.leadership().borrow().leading {
-            continue;
+    let (mut trouble, mut leadership) = (clocks.trouble(), group.leadership());
+    loop {
+        // What was heard when it led the last time may be too long ago to count.
+        clocks.is_agreed();
+        let (found, leading) = (*trouble.borrow_and_update(), leadership.borrow_and_update().leading);
+        let mut pause = Duration::MAX;
+        if let Some(found) = found.filter(|_| leading && group.status().members.len() > 1) {
+            tracing::error!(trouble = %found, "this node's clock is off: it stops leading");
+            if let Err(error) = group.transfer_leadership(None).await {
+                tracing::warn!(%error, "no other node takes the lead");
+                pause = EVERY;
+            }
         }
-        tracing::error!(trouble = %found, "this node's clock is off: it stops leading");
-        if group.status().members.len() > 1
-            && let Err(error) = group.transfer_leadership(None).await
-        {
-            tracing::warn!(%error, "no other node takes the lead");
+        let news = async {
+            tokio::select! {
+                biased;
+                changed = trouble.changed() => changed.is_ok(),
+                changed = leadership.changed() => changed.is_ok(),
+            }
+        };
+        if timeout(pause, news).await == Ok(false) {
+            return;
         }
     }
 }
