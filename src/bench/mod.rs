@@ -134,6 +134,7 @@ impl BenchCommand {
         if let Some(reason) = own_only.filter(|_| connection.address.is_some()) {
             return Err(Failure::Usage(reason.into()));
         }
+        crate::executor::take_all_descriptors();
         let report = runtime()?.block_on(async {
             let mut interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
                 .map_err(|error| Failure::stopped(format!("cannot listen for signals: {error}")))?;

@@ -37,6 +37,7 @@ use rustix::io::Errno;
 use rustix::process::{self, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
 
+use super::descriptors;
 use super::removal::remove;
 use super::user::RunAs;
 
@@ -65,6 +66,8 @@ pub(super) struct Launch {
     pub(super) env: BTreeMap<String, String>,
     pub(super) stdin: Option<String>,
     pub(super) limits: Limits,
+    /// How many files it may open to begin with, unless a limit says otherwise.
+    pub(super) open_files: Option<u64>,
     /// Who it runs as, if not as whoever the node runs as.
     pub(super) run_as: Option<RunAs>,
     /// Removed with all its contents at the end; the program works in [`Launch::working_directory`].
@@ -157,7 +160,8 @@ fn guard() -> ExitCode {
         // The node was gone before it said anything, or somebody else started this.
         _ => return ExitCode::FAILURE,
     };
-    let last = match spawned(&launch) {
+    let begun = launch.open_files.map_or(Ok(()), descriptors::begin_with);
+    let last = match begun.and_then(|()| spawned(&launch)) {
         Ok(child) => {
             attend(&launch, child, heard, &mut told).unwrap_or_else(|error| Told::Missed(error.to_string()))
         }

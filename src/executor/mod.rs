@@ -6,6 +6,7 @@
 
 mod builtin;
 mod callbacks;
+mod descriptors;
 mod egress;
 mod http;
 mod items;
@@ -25,6 +26,7 @@ use escapement_domain::limits::ERROR_BYTES_MAX;
 
 pub use builtin::{BuiltinExecutor, Housekeeping};
 pub use callbacks::{Callbacks, Hearing, Said, Told};
+pub use descriptors::take_all as take_all_descriptors;
 pub use egress::{Cidr, EgressRefused, EgressRule};
 pub use http::HttpExecutor;
 pub use launcher::{LAUNCH_PROCESS, launch_process};

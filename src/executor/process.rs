@@ -30,6 +30,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::descriptors;
 use super::launcher::{LAUNCH_PROCESS, Launch, Limits, Stop, Told};
 use super::output::Transcript;
 use super::removal::remove;
@@ -284,6 +285,7 @@ impl Attempt {
                 open_files: action.limits.open_files,
                 processes: action.limits.processes,
             },
+            open_files: descriptors::given(),
             run_as: inner.run_as,
             directory: directory.to_path_buf(),
             last_resort_ms: order.timeout.0.saturating_add(millis(GRACE_AT_TIMEOUT + GUARDIAN_MARGIN)),

@@ -24,7 +24,9 @@ use super::clock::{SystemClock, SystemEntropy};
 use super::observer::{MetricsObserver, count_outcomes};
 use super::retention::Retention;
 use crate::config::{Config, ConfigError, NodeConfig};
-use crate::executor::{Callbacks, ExecutorOptions, Housekeeping, ProcessPolicy, executors};
+use crate::executor::{
+    Callbacks, ExecutorOptions, Housekeeping, ProcessPolicy, executors, take_all_descriptors,
+};
 use crate::http::{self, ServeError};
 use crate::security::{KeyError, Keys, MintError, Role, create_secret, random_secret, write_secret};
 use crate::store::{OpenError, SledStorage, StorageOptions};
@@ -174,6 +176,7 @@ struct Plan {
 
 fn run(plan: Plan) -> Result<(), RunError> {
     start_logging(plan.config.telemetry.log_format, &plan.config.telemetry.level)?;
+    take_all_descriptors();
     let log_runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("log")

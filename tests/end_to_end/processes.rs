@@ -252,3 +252,34 @@ fn a_program_that_kills_what_watches_it_is_not_made_again_if_it_may_be_made_once
         assert_eq!(ended["attempts"][0]["failure"]["class"], "other", "{ended}");
     }
 }
+
+/// The command under a lower limit on open files than the system has.
+fn under_a_low_limit(command: Command) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", "ulimit -Sn 300; exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    shell.envs(variables);
+    shell
+}
+
+#[test]
+fn a_node_opens_as_much_as_the_system_lets_it_and_its_programs_begin_with_what_it_was_given() {
+    let development = Development::start_as(under_a_low_limit);
+    let api = development.api();
+    let limits = fs::read_to_string(format!("/proc/{}/limits", development.node.pid())).expect("it runs");
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a limit");
+    let [soft, hard] = [0, 1].map(|nth| line.split_whitespace().nth(nth).unwrap_or_default());
+    assert!(soft == hard && soft != "300", "{line}");
+    let task = script("limits", &manual(), "echo $(ulimit -Sn) $(ulimit -Hn)");
+    let id = run(&api, &api.create_id(&task));
+    await_status(&api, &id, "succeeded");
+    assert_eq!(output(&api, &id, "stdout").trim(), format!("300 {hard}"));
+    let mut bounded = with(task, json!({ "name": "bounded" }));
+    bounded["action"]["limits"] = json!({ "open_files": 64 });
+    let id = run(&api, &api.create_id(&bounded));
+    await_status(&api, &id, "succeeded");
+    assert_eq!(output(&api, &id, "stdout").trim(), "64 64");
+}
