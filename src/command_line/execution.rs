@@ -82,7 +82,7 @@ pub(super) enum ExecutionCommand {
 #[derive(Debug, Args)]
 pub(super) struct RetryOptions {
     /// The execution's id
-    #[arg(value_name = "ID", value_parser = parse_execution, required_unless_present = "all", conflicts_with_all = ["all", "task", "from", "to"])]
+    #[arg(value_name = "ID", value_parser = parse_execution, required_unless_present = "all", conflicts_with_all = ["all", "task", "status", "from", "to"])]
     id: Option<ExecutionId>,
     /// Every execution that failed for good
     #[arg(long)]
@@ -97,6 +97,9 @@ pub(super) struct DeadLetterFilter {
     /// Only executions of this task
     #[arg(long, value_name = "ID", value_parser = parse_task)]
     task: Option<TaskId>,
+    /// Only executions that ended so
+    #[arg(long, value_name = "STATUS", value_parser = ["failed", "timed_out", "lost"])]
+    status: Option<String>,
     /// Only from this instant on
     #[arg(long, value_name = "TIME", value_parser = parse_instant)]
     from: Option<Timestamp>,
@@ -218,7 +221,8 @@ impl ListOptions {
 
 impl DeadLetterFilter {
     fn narrow(&self, request: Request) -> Request {
-        request.query("task_id", self.task).query("from", self.from).query("to", self.to)
+        let request = request.query("task_id", self.task).query("status", self.status.as_ref());
+        request.query("from", self.from).query("to", self.to)
     }
 }
 

@@ -1,23 +1,31 @@
 //! Calls on executions that failed for good.
 
 use actix_web::HttpResponse;
+use escapement_domain::execution::state::Status;
 
 use super::dto::List;
 use super::dto::execution::{DeadLettersRetried, Execution};
 use super::executions::filter;
 use super::problem::{Problem, ProblemBody};
-use super::request::{Call, Content};
+use super::request::{Call, Content, Parameters};
 
 type Answer = Result<HttpResponse, Problem>;
 
 /// Names the list in its cursors.
 const LIST: &str = "dead-letters";
 
+/// How an execution ended that failed for good, if only some of them are wanted.
+fn failure(parameters: &mut Parameters) -> Option<Status> {
+    let failures = [Status::Failed, Status::TimedOut, Status::Lost];
+    parameters.choice("status", &failures.map(|status| (status.name(), status)))
+}
+
 /// Lists the executions that failed for good (`failed`, `timed_out` or `lost`), each with its reason, newest first.
 #[utoipa::path(
     get, path = "/api/dead-letters", tag = "executions",
     params(
         ("task_id" = Option<String>, Query, description = "Only those of this task"),
+        ("status" = Option<String>, Query, description = "Only those that are `failed`, `timed_out` or `lost`"),
         ("from" = Option<String>, Query, description = "Only those for this instant or a later one"),
         ("to" = Option<String>, Query, description = "Only those for an instant before this one"),
         ("limit" = Option<u32>, Query, description = "1 to 1000; 100 if it is left out"),
@@ -29,7 +37,8 @@ const LIST: &str = "dead-letters";
 pub(super) async fn list(call: Call) -> Answer {
     let mut parameters = call.parameters()?;
     let caller = call.reader(&mut parameters);
-    let (query, listing) = filter(LIST, (None, None), &mut parameters, &caller);
+    let failure = failure(&mut parameters);
+    let (query, listing) = filter(LIST, (None, failure), &mut parameters, &caller);
     parameters.finish()?;
     let page = call.service.dead_letters(&caller, &query).await?;
     Ok(HttpResponse::Ok().json(List {
@@ -43,6 +52,7 @@ pub(super) async fn list(call: Call) -> Answer {
     post, path = "/api/dead-letters/retry", tag = "executions",
     params(
         ("task_id" = Option<String>, Query, description = "Only those of this task"),
+        ("status" = Option<String>, Query, description = "Only those that are `failed`, `timed_out` or `lost`"),
         ("from" = Option<String>, Query, description = "Only those for this instant or a later one"),
         ("to" = Option<String>, Query, description = "Only those for an instant before this one"),
         ("limit" = Option<u32>, Query, description = "1 to 1000; 100 if it is left out"),
@@ -58,7 +68,8 @@ pub(super) async fn retry(call: Call, body: Content) -> Answer {
     let mut parameters = call.parameters()?;
     call.no_content(&body)?;
     let caller = call.writer(None)?;
-    let (query, listing) = filter(LIST, (None, None), &mut parameters, &caller);
+    let failure = failure(&mut parameters);
+    let (query, listing) = filter(LIST, (None, failure), &mut parameters, &caller);
     parameters.finish()?;
     let retried = call.service.retry_dead_letters(&caller, &query).await?;
     let next_cursor = retried.next.map(|next| listing.cursor(&next.0.to_be_bytes()));

@@ -32,7 +32,7 @@ pub struct Retried {
 }
 
 impl Service {
-    /// Lists the executions that failed for good, newest first; the status of the query does not matter.
+    /// Lists the executions that failed for good, newest first.
     ///
     /// # Errors
     /// [`ServiceError`].
@@ -46,7 +46,7 @@ impl Service {
         let Some(tenant) = self.tenant_number(caller.tenant()) else { return Ok(ExecutionPage::default()) };
         let mut found = BTreeMap::new();
         let mut end = None;
-        for status in FAILURES {
+        for status in FAILURES.into_iter().filter(|status| query.status.is_none_or(|only| only == *status)) {
             let query = ExecutionQuery { status: Some(status), ..*query };
             let page = self.parts.read_models.executions(tenant, &query)?;
             found.extend(page.items.into_iter().map(|row| (row.id, row)));

@@ -32,6 +32,14 @@ fn what_failed_for_good_is_listed_with_its_reason_and_tried_again() {
     failed.reverse();
     assert_eq!(dead(&api, ""), [vec![late.clone()], failed.clone()].concat());
     assert_eq!(dead(&api, &format!("task_id={task}")), failed);
+    assert_eq!(
+        (dead(&api, "status=failed"), dead(&api, "status=timed_out")),
+        (failed.clone(), vec![late.clone()])
+    );
+    assert!(dead(&api, "status=lost").is_empty());
+    assert_eq!(api.send("GET", "/api/dead-letters/?status=succeeded", &[], None).status, 400);
+    let told = ask(&api, &["execution", "retry", "--all", "--status", "lost"], None).expect(0);
+    assert_eq!(told.out, "nothing failed for good\n");
     let listed = ask(&api, &["execution", "dead-letters", "--task", &task], None).expect(0);
     assert!(failed.iter().all(|id| listed.out.contains(id)) && !listed.out.contains(&late), "{}", listed.out);
     let told = ask(&api, &["execution", "retry", "--all", "--task", &task], None).expect(0);
