@@ -364,9 +364,14 @@ impl Parameters {
         self.read(name, |text| text.parse().map_err(|_| "a UUID is expected".to_owned()))
     }
 
-    /// Takes `true` or `false`.
+    /// Takes `true` or `false`; a name without a value says that it is so.
     pub(super) fn flag(&mut self, name: &'static str) -> bool {
-        self.choice(name, &[("true", true), ("false", false)]).unwrap_or(false)
+        let said = self.read(name, |text| match text {
+            "" | "true" => Ok(true),
+            "false" => Ok(false),
+            other => Err(guess(other, &["true", "false"])),
+        });
+        said.unwrap_or(false)
     }
 
     /// Takes a cursor, which `place` reads.

@@ -26,7 +26,7 @@ impl Follower {
         let token = api.token.clone().unwrap_or_default();
         let last = last_event_id.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
         let head = format!(
-            "GET /api/executions/{id}/logs?follow=true{more} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{last}\r\n"
+            "GET /api/executions/{id}/logs?follow{more} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{last}\r\n"
         );
         stream.write_all(head.as_bytes()).expect("sent");
         Self(BufReader::new(stream))
