@@ -201,7 +201,7 @@ fn course_data(event: &Event) -> Value {
             "retry_at": until.to_string(),
             "retry_after": retry_after.map(|asked| asked.to_string()),
         }),
-        Event::TaskRequeued { cause, .. } => requeue_cause(*cause),
+        Event::TaskRequeued { cause, .. } | Event::TaskLost { cause, .. } => requeue_cause(*cause),
         Event::TaskCompleted { ended, result, .. } => {
             json!({ "ended": attempt_ended(ended), "result": result.as_ref().map(sealed_text) })
         }
@@ -216,7 +216,6 @@ fn course_data(event: &Event) -> Value {
         Event::TaskCancelled { cause, ended, .. } => {
             json!({ "cause": cancel_cause(*cause), "ended": ended.as_ref().map(attempt_ended) })
         }
-        Event::TaskLost { token, .. } => json!({ "fencing_token": token }),
         Event::TaskResultRefused { token, current, .. } => {
             json!({ "fencing_token": token, "current_token": current })
         }

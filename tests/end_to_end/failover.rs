@@ -165,8 +165,12 @@ fn an_attempt_at_most_once_is_lost_with_its_node_and_not_made_again() {
     let victim = worker_of(&execution(&api, &id)).expect("a node");
     cluster.kill(victim);
     let api = cluster.any();
-    await_status(&api, &id, "lost");
+    let lost = await_status(&api, &id, "lost");
+    assert!(text(&lost, "reason").contains("worker was lost"), "{lost}");
     assert_eq!(target.calls().len(), 1);
+    let events = items(&api.get(&format!("/api/scheduled-tasks/{task}/events")));
+    let event = events.iter().find(|event| event["type"] == "TaskLost").expect("it is told");
+    assert_eq!(event["data"]["cause"], "worker_lost", "{event}");
 }
 
 #[test]

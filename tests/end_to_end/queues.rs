@@ -73,7 +73,8 @@ fn a_silent_worker_loses_its_attempt_to_the_next_under_a_higher_token() {
     let once = with(queued("once", "flaky"), json!({ "delivery": "at_most_once" }));
     let id = run(&api, &api.create_id(&once));
     lease(&api, "flaky", &request("dies"));
-    await_status(&api, &id, "lost");
+    let lost = await_status(&api, &id, "lost");
+    assert!(text(&lost, "reason").contains("until the lease was over"), "{lost}");
     assert_eq!(lease(&api, "flaky", &json!({ "worker": "lives" })).len(), 0, "never a second attempt");
 }
 

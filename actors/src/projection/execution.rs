@@ -173,8 +173,8 @@ pub enum Reason {
     Skipped(escapement_domain::event::SkipReason),
     /// It was told to stop.
     Cancelled(CancelCause),
-    /// Its worker was lost, and it may be made at most once.
-    Lost,
+    /// Its attempt was taken back, and it may be made at most once.
+    Lost(RequeueCause),
     /// It had to wait until earlier ones of its task had ended.
     Held,
     /// It failed, and is not tried again.
@@ -193,7 +193,13 @@ impl Reason {
             }
             Self::Cancelled(CancelCause::TaskDeleted) => "its task was deleted",
             Self::Cancelled(CancelCause::OutOfTime) => GiveUpCause::ExecutionTimeout.explanation(),
-            Self::Lost => "its worker was lost and the task is delivered at most once",
+            Self::Lost(RequeueCause::LeaseExpired { .. }) => {
+                "its worker was not heard of until the lease was over, and the task is delivered at most once"
+            }
+            Self::Lost(RequeueCause::HandedBack { .. }) => {
+                "its worker stopped with it unfinished, and the task is delivered at most once"
+            }
+            Self::Lost(_) => "its worker was lost and the task is delivered at most once",
             Self::Held => {
                 "an earlier execution of the task had not ended: it waited for that (overlap policy)"
             }
@@ -427,9 +433,9 @@ impl ExecutionRow {
                 self.reason = Some(Reason::Cancelled(*cause));
                 Status::Cancelled
             }
-            Event::TaskLost { .. } => {
+            Event::TaskLost { cause, .. } => {
                 self.take_back(Outcome::Lost, at);
-                self.reason = Some(Reason::Lost);
+                self.reason = Some(Reason::Lost(*cause));
                 Status::Lost
             }
             _ => return,

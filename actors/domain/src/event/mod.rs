@@ -236,14 +236,14 @@ pub enum Event {
         /// Its last attempt, if one was running.
         ended: Option<AttemptEnded>,
     },
-    /// An execution's worker was lost, and it may not be made again.
+    /// An attempt was taken back, and its execution may not be made again.
     TaskLost {
         /// The task.
         task: TaskId,
         /// The execution.
         execution: ExecutionId,
-        /// The fencing token of the lost attempt.
-        token: u64,
+        /// Why it was.
+        cause: RequeueCause,
     },
     /// A result came under a fencing token that is not, or no longer, the attempt's.
     TaskResultRefused {

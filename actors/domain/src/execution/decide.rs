@@ -38,9 +38,7 @@ pub fn report(execution: &Execution, result: &AttemptResult, now: Timestamp) -> 
             let cause = execution.cancelling.unwrap_or(CancelCause::Requested);
             stopped(execution, cause, Some(ended(None)))
         }
-        AttemptOutcome::HandedBack => {
-            taken_back(execution, RequeueCause::HandedBack { token: result.token }, result.token)
-        }
+        AttemptOutcome::HandedBack => taken_back(execution, RequeueCause::HandedBack { token: result.token }),
         // Whatever the delivery says: what never began can be made as if for the first time.
         AttemptOutcome::NotStarted => match execution.cancelling {
             Some(cause) => stopped(execution, cause, None),
@@ -121,19 +119,19 @@ fn stopped(execution: &Execution, cause: CancelCause, ended: Option<AttemptEnded
 /// Decides what becomes of an attempt whose worker is lost.
 #[must_use]
 pub fn lose(execution: &Execution, grant: &Grant) -> Event {
-    taken_back(execution, RequeueCause::WorkerLost { token: grant.token }, grant.token)
+    taken_back(execution, RequeueCause::WorkerLost { token: grant.token })
 }
 
 /// Decides what becomes of an attempt that was taken from its worker, or given back by it.
 #[must_use]
-pub fn taken_back(execution: &Execution, cause: RequeueCause, token: u64) -> Event {
+pub fn taken_back(execution: &Execution, cause: RequeueCause) -> Event {
     let (task, id) = (execution.task, execution.id);
     if let Some(cause) = execution.cancelling {
         return stopped(execution, cause, None);
     }
     match execution.rules.delivery {
         Delivery::AtLeastOnce => Event::TaskRequeued { task, execution: id, cause },
-        Delivery::AtMostOnce => Event::TaskLost { task, execution: id, token },
+        Delivery::AtMostOnce => Event::TaskLost { task, execution: id, cause },
     }
 }
 

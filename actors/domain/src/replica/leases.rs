@@ -145,7 +145,7 @@ impl Step<'_> {
                 self.end_attempt(&open, &grant, AttemptOutcome::TimedOut);
             } else {
                 let cause = RequeueCause::LeaseExpired { token: grant.token };
-                self.record(open.tenant, execution_rules::taken_back(&open, cause, grant.token));
+                self.record(open.tenant, execution_rules::taken_back(&open, cause));
                 self.go_on_after(&open);
             }
         }
