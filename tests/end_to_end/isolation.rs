@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::api::{Api, items, text};
 use crate::harness::definitions::{await_status, manual, run, script};
 use crate::harness::development::Development;
+use crate::harness::notice::notice;
 use crate::harness::program::{behind, command};
 use crate::harness::wait::{eventually, until};
 
@@ -17,7 +18,7 @@ const USER: &str = "ESCAPEMENT__EXECUTION__PROCESS_USER";
 /// A node that runs programs as another user, if whoever runs the tests may do that.
 fn with_user(user: &str) -> Option<Development> {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can run programs as another user");
+        notice("SKIPPED: only root can run programs as another user");
         return None;
     }
     let mut development = Development::start();

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::harness::api::{Api, text};
 use crate::harness::definitions::{await_status, call, manual, run, with};
 use crate::harness::development::Development;
+use crate::harness::notice::notice;
 use crate::harness::program::behind;
 use crate::harness::raw_target::{RawTarget, read};
 use crate::harness::target::Target;
@@ -140,7 +141,7 @@ fn named(names: &std::path::Path, allow: &str) -> Option<Development> {
     let words = ["unshare", "--mount", "sh", "-c", &mount, "sh"];
     let tried = behind(&words, &Command::new("true")).stderr(Stdio::null()).status();
     if !tried.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: this machine lets nobody put another file in the place of /etc/hosts");
+        notice("SKIPPED: this machine lets nobody put another file in the place of /etc/hosts");
         return None;
     }
     Some(Development::start_as(|mut command| {

@@ -13,6 +13,7 @@ use crate::evidence::Case;
 use crate::harness::api::{Api, items};
 use crate::harness::cluster::{Cluster, Settings};
 use crate::harness::definitions::all_executions;
+use crate::harness::notice::notice;
 use crate::harness::target::Target;
 use crate::harness::wait::{now_ms, until, within};
 use crate::load::Load;
@@ -147,7 +148,7 @@ pub(crate) fn pause(api: &Api, tasks: &[TaskId]) {
 
 /// Says why a test was not made on this machine.
 pub(crate) fn skip(name: &str, reason: &str) {
-    eprintln!("| {name} | SKIPPED: {reason} |");
+    notice(&format!("| {name} | SKIPPED: {reason} |"));
 }
 
 /// The APIs of the nodes that run.

@@ -22,6 +22,7 @@ use escapement_simulation::evidence::{Attempt, Counts, Done, Ended, Evidence, Kn
 use escapement_simulation::invariants;
 use escapement_simulation::profile::{Profile, Settings};
 
+use crate::harness::notice::notice;
 use crate::harness::program::escapement;
 use crate::harness::target::Call;
 use crate::harness::wait::{millis, now_ms};
@@ -72,10 +73,10 @@ impl Verdict {
     pub(crate) fn tell(&self, fault: &str, began: Instant, tasks_min: usize) {
         let Self { tasks, fires, again, leases_lost, violations } = self;
         let (count, seconds) = (violations.len(), began.elapsed().as_secs());
-        eprintln!(
+        notice(&format!(
             "| {fault} | {tasks} tasks | {fires} fires | {again} made again | {leases_lost} leases lost | \
              {count} violations | {seconds} s |"
-        );
+        ));
         let mut shown = String::new();
         let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
         for violation in violations {
