@@ -1,7 +1,10 @@
 //! The simulator's command line: runs seeds, shows how far it is, and says how to replay what failed.
 
 use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use clap::Parser;
 use escapement_simulation::plants::{Plant, Planted};
@@ -110,9 +113,13 @@ fn main() -> ExitCode {
         Plant::ALL.into_iter().for_each(|(name, _)| println!("{name}"));
         return ExitCode::SUCCESS;
     }
+    let began = now();
     match play(&arguments) {
         Ok(summary) => {
             println!("{summary}");
+            // Two runs of the same seeds are to say the same on the standard output.
+            let speed = u128::from(summary.world_ms()) / began.elapsed().as_millis().max(1);
+            eprintln!("{speed} simulated seconds a second, on one core");
             if summary.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
@@ -122,7 +129,25 @@ fn main() -> ExitCode {
     }
 }
 
+/// Panics so far, on any thread: one in a task of a node goes no further than the task.
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+fn count_panics() {
+    let tell = take_hook();
+    set_hook(Box::new(move |panic| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        tell(panic);
+    }));
+}
+
+/// The time of whoever waits for the seeds, which no seed sees.
+#[expect(clippy::disallowed_methods, reason = "the speed is told to people")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 fn play(arguments: &Arguments) -> Result<Summary, String> {
+    count_panics();
     let planted = match arguments.plant.map(Planted::with) {
         None => Planted::NOTHING,
         Some(Some(planted)) => planted,
@@ -137,9 +162,20 @@ fn play(arguments: &Arguments) -> Result<Summary, String> {
         let Asked { seed, profile, active } = asked;
         let active_ms = active.map(|seconds| seconds * 1_000);
         let order = Order { seed, profile, active_ms, planted, spoken: arguments.trace };
-        let verdict = run(order).map_err(|error| format!("seed {seed} cannot be run: {error}"))?;
-        summary.add(&verdict);
         let replay = arguments.replay(asked);
+        let before = PANICS.load(Ordering::Relaxed);
+        let played = catch_unwind(AssertUnwindSafe(|| run(order)));
+        let verdict = match played {
+            Ok(verdict) if PANICS.load(Ordering::Relaxed) == before => verdict,
+            _ => {
+                summary.add_panic();
+                progress.line(&format!("seed {seed} ({profile}) panicked, as told above; replay: {replay}"));
+                progress.step(summary.failed);
+                continue;
+            }
+        };
+        let verdict = verdict.map_err(|error| format!("seed {seed} cannot be run: {error}"))?;
+        summary.add(&verdict);
         if let Some(first) = verdict.violations.first() {
             let more = verdict.violations.len() - 1;
             progress.line(&format!("seed {seed} ({profile}) {first} (and {more} more); replay: {replay}"));

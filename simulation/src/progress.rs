@@ -128,14 +128,29 @@ impl Summary {
         self.failed == 0 && (self.uncounted - self.short) * ONE_MAY_NOT_COUNT <= self.seeds
     }
 
-    /// Adds a run.
+    /// Adds a run in which the program or the checker panicked.
+    pub fn add_panic(&mut self) {
+        self.seeds += 1;
+        self.failed += 1;
+    }
+
+    /// The time of the world that went by, in milliseconds.
+    #[must_use]
+    pub fn world_ms(&self) -> u64 {
+        self.world_ms
+    }
+
+    /// Adds a run. Of one that does not count, nothing else is added.
     pub fn add(&mut self, verdict: &Verdict) {
         let (counts, violations) = (&verdict.counts, verdict.violations.len() as u64);
-        let uncounted = violations == 0 && !verdict.shortfalls.is_empty();
         self.seeds += 1;
+        self.world_ms += counts.world_ms;
+        if violations == 0 && !verdict.shortfalls.is_empty() {
+            self.uncounted += 1;
+            self.short += u64::from(verdict.was_short);
+            return;
+        }
         self.failed += u64::from(violations > 0);
-        self.uncounted += u64::from(uncounted);
-        self.short += u64::from(uncounted && verdict.was_short);
         for (sum, more) in [
             (&mut self.fires, verdict.fires),
             (&mut self.settled, verdict.settled),
@@ -147,7 +162,6 @@ impl Summary {
             (&mut self.restores, counts.restores),
             (&mut self.stops, counts.stops),
             (&mut self.failures, counts.failures),
-            (&mut self.world_ms, counts.world_ms),
         ] {
             *sum += more;
         }
@@ -241,5 +255,31 @@ mod tests {
         }
         assert!(summary(0, 5, 0, true).passed(), "they were to be short");
         assert!(!summary(1, 0, 0, true).passed());
+        let mut panicked = summary(0, 0, 9, false);
+        panicked.add_panic();
+        assert!(!panicked.passed());
+    }
+
+    #[test]
+    fn what_was_seen_in_a_seed_that_does_not_count_is_in_no_sum() {
+        let crashed = |shortfalls: Vec<String>| Verdict {
+            violations: Vec::new(),
+            shortfalls,
+            was_short: false,
+            trace: Trace::new(false).digest(),
+            counts: Counts { crashes: 3, world_ms: 1_000, ..Counts::default() },
+            settled: 5,
+            fires: 4,
+            matched: 0,
+            matched_soon: 0,
+            attempts: 4,
+            operations: 2,
+        };
+        let mut summary = Summary::default();
+        summary.add(&crashed(Vec::new()));
+        summary.add(&crashed(vec!["only 4 fires".to_owned()]));
+        let Line { times, seeds, fires, .. } = summary.lines[0];
+        assert_eq!((times, seeds, fires, summary.fires, summary.seeds), (3, 1, 4, 4, 2));
+        assert_eq!(summary.world_ms(), 2_000, "it went by all the same");
     }
 }
