@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items};
-use crate::harness::definitions::{every_second, manual, noop, with};
+use crate::harness::definitions::{every_second, manual, noop, run, with};
 use crate::harness::development::Development;
+use crate::harness::outside::queued;
 
 /// Sends a task that must be refused with a 4xx, at `pointer` if one is named.
 #[track_caller]
@@ -202,6 +203,43 @@ fn every_fault_of_what_a_worker_sends_is_refused_with_its_place() {
     ] {
         check_at(&api, path, &body.to_string(), Some(pointer));
     }
+}
+
+#[test]
+fn every_fault_of_what_operators_send_is_refused_and_nothing_is_written() {
+    let development = Development::start();
+    let api = development.api();
+    let id = run(&api, &api.create_id(&queued("waits", "ios")));
+    let events = || items(&api.get("/api/audit/events?limit=1000")).len();
+    let before = events();
+    let (most, open) = (json!({ "max_concurrent": 1 }), json!({ "state": "open" }));
+    let execution = format!("/api/executions/{id}");
+    for (method, path, body) in [
+        ("PUT", "/api/pools/staging", json!({ "capacity": -1 })),
+        ("PUT", "/api/pools/staging", json!({ "capacity": "four" })),
+        ("PUT", "/api/pools/staging", json!({ "capacity": 1, "size": 2 })),
+        ("PUT", "/api/pools/a%20b", json!({ "capacity": 1 })),
+        ("PUT", "/api/limits/label/team", most.clone()),
+        ("PUT", "/api/limits/colour/red", most.clone()),
+        ("PUT", "/api/limits/tenant/other", most.clone()),
+        ("PUT", "/api/limits/queue/a%20b", most),
+        ("PUT", "/api/limits/queue/ios", json!({ "max_concurrent": 1.5 })),
+        ("PUT", "/api/breakers/http:Runner.example", open.clone()),
+        ("PUT", "/api/breakers/process:true", open),
+        ("PUT", "/api/breakers/http:runner.example", json!({ "state": "ajar" })),
+        ("POST", "/api/queues/a%2Fb/pause", Value::Null),
+        ("POST", "/api/events", json!({ "payload": 1 })),
+        ("POST", "/api/events", json!({ "name": "x", "payload": 1, "nme": "x" })),
+        ("PATCH", &execution, json!({ "priority": 10 })),
+        ("PATCH", &execution, json!({ "priority": "high" })),
+    ] {
+        let body = if body.is_null() { None } else { Some(body.to_string()) };
+        let reply = api.send(method, path, &[], body.as_deref());
+        assert!([400, 422].contains(&reply.status), "{method} {path} {body:?}: {reply:?}");
+        assert!(!reply.json()["detail"].is_null(), "{reply:?}");
+    }
+    assert_eq!(events(), before, "nothing was written");
+    assert_eq!(api.get(&execution)["priority"], 5);
 }
 
 #[test]

@@ -69,6 +69,8 @@ fn a_drained_node_finishes_what_it_has_and_takes_nothing_until_it_is_undrained()
     let workers = items(&api.get("/api/workers"));
     let worker = workers.iter().find(|worker| worker["node"] == node).expect("it is there");
     assert_eq!(worker["state"], "draining", "{worker}");
+    let holds = worker["holds"].as_array().expect("a list");
+    assert!(holds.iter().any(|one| one["execution_id"] == *held && one["task_id"] == *slow), "{worker}");
     // Whoever leads next knows it too.
     ask(&api, &["cluster", "transfer-leadership", &node.to_string()], None).expect(0);
     await_count(&api, &beat, "succeeded", executions(&api, &beat).len() + 3);

@@ -79,6 +79,20 @@ fn a_silent_worker_loses_its_attempt_to_the_next_under_a_higher_token() {
 }
 
 #[test]
+fn a_worker_that_lives_for_too_long_loses_its_attempt_however_often_it_says_so() {
+    let development = Development::start();
+    let api = development.api();
+    let id = run(&api, &api.create_id(&with(queued("long", "long"), json!({ "timeout": "2s" }))));
+    let mine = lease(&api, "long", &json!({ "worker": "w", "lease": "30s" })).remove(0);
+    let beat = || api.post(&path(&mine, "heartbeat"), &json!({ "lease_token": mine["lease_token"] })).status;
+    assert_eq!(beat(), 200);
+    until("its time is over", || beat() == 409);
+    let ended = await_status(&api, &id, "timed_out");
+    let ran = millis(&ended["finished_at"]) - millis(&ended["attempts"][0]["started_at"]);
+    assert!((2_000..4_000).contains(&ran), "it ran for {ran} ms");
+}
+
+#[test]
 fn the_next_worker_is_told_what_the_last_one_said_has_failed() {
     let development = Development::start();
     let api = development.api();

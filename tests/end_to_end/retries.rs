@@ -1,11 +1,15 @@
 //! Which failures are made again, when, and with what.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use serde_json::{Value, json};
 
 use crate::harness::api::{items, text};
 use crate::harness::definitions::{await_status, call, manual, run, script, with};
 use crate::harness::development::Development;
+use crate::harness::raw_target::RawTarget;
 use crate::harness::target::Target;
+use crate::harness::wait::{millis, now_ms};
 
 /// A retry that waits for next to nothing.
 fn quick(more: Value) -> Value {
@@ -98,6 +102,25 @@ fn a_target_that_asks_to_be_left_alone_is_left_alone() {
     let events = items(&api.get(&format!("/api/scheduled-tasks/{task}/events")));
     let retry = events.iter().find(|event| event["type"] == "TaskRetry").expect("it was retried");
     assert_eq!(retry["data"]["retry_after"], "2s", "{retry}");
+}
+
+#[test]
+fn a_target_may_say_until_when_it_is_to_be_left_alone() {
+    let development = Development::start();
+    let api = development.api();
+    // The date has no parts of a second.
+    let until = UNIX_EPOCH + Duration::from_millis(now_ms().unsigned_abs() + 4_000);
+    let date = httpdate::fmt_http_date(until);
+    let busy = RawTarget::saying(format!(
+        "HTTP/1.1 503 Busy\r\nRetry-After: {date}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    ));
+    let retry = json!({ "retry": { "max_attempts": 2, "initial_delay": "50ms", "jitter": 0 } });
+    let task = api.create_id(&with(call("dated", &manual(), &busy.url_by("127.0.0.1")), retry));
+    let ended = await_status(&api, &run(&api, &task), "failed");
+    let [first, second] = [0, 1].map(|nth: usize| millis(&ended["attempts"][nth]["started_at"]));
+    let open =
+        i64::try_from(until.duration_since(UNIX_EPOCH).expect("later").as_secs()).expect("few") * 1_000;
+    assert!(second >= open && second - first >= 1_000, "{first}, {second}, {open}: {ended}");
 }
 
 #[test]
