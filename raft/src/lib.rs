@@ -87,6 +87,6 @@ pub use proposer::{Committed, ProposeError};
 pub use replicated::{ApplyError, CommittedEntry, Frozen, Replicated, RestoreError};
 pub use status::{Leadership, MemberStatus, Role, Status};
 pub use transport::{
-    GroupService, Lane, Local, MemoryNetwork, MemoryTransport, Passage, Peer, PeerService, TcpTransport,
-    Transport, TransportError, Weather,
+    GroupService, Lane, Local, MemoryNetwork, MemoryTransport, Message, Passage, Peer, PeerService,
+    TcpTransport, Transport, TransportError, Weather,
 };

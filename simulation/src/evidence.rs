@@ -211,21 +211,29 @@ pub struct Counts {
     pub crashes: u64,
     /// Writes that were torn by a crash.
     pub torn: u64,
-    /// Nodes that froze.
+    /// Nodes that stood still for longer than an election takes to begin.
     pub freezes: u64,
-    /// Links that were cut, one way or both.
-    pub cuts: u64,
+    /// Nodes that stood still for less.
+    pub short_freezes: u64,
+    /// Cuts of links in one direction only.
+    pub cuts_one_way: u64,
+    /// Cuts of links in both directions.
+    pub cuts_both_ways: u64,
     /// Spells of a bad network.
     pub storms: u64,
     /// Messages lost.
     pub lost: u64,
-    /// Messages that came twice.
+    /// Messages that came later than any does in good weather.
+    pub late: u64,
+    /// Messages that came before one that was sent earlier.
+    pub overtaking: u64,
+    /// Requests that came twice.
     pub repeated: u64,
     /// Clocks that jumped.
     pub jumps: u64,
     /// Disks that stalled.
     pub stalls: u64,
-    /// Disks that failed a sync.
+    /// Disks that failed a sync of which a node was told.
     pub failed_syncs: u64,
     /// Disks that were full.
     pub full: u64,

@@ -65,16 +65,20 @@ impl Progress {
 type Kind = (&'static str, fn(&Counts) -> u64);
 
 /// Every kind of fault.
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 21] = [
     ("crashes", |counts| counts.crashes),
     ("crashes in the middle of a write", |counts| counts.torn),
     ("power failures of all nodes", |counts| counts.outages),
-    ("freezes", |counts| counts.freezes),
+    ("freezes longer than an election", |counts| counts.freezes),
+    ("shorter freezes", |counts| counts.short_freezes),
     ("changes of the leader", |counts| counts.changes),
-    ("cuts of the network", |counts| counts.cuts),
+    ("cuts one way", |counts| counts.cuts_one_way),
+    ("cuts both ways", |counts| counts.cuts_both_ways),
     ("spells of a bad network", |counts| counts.storms),
     ("messages lost", |counts| counts.lost),
-    ("messages repeated", |counts| counts.repeated),
+    ("messages late", |counts| counts.late),
+    ("messages that overtook others", |counts| counts.overtaking),
+    ("requests repeated", |counts| counts.repeated),
     ("jumps of clocks", |counts| counts.jumps),
     ("stalls of disks", |counts| counts.stalls),
     ("failed syncs", |counts| counts.failed_syncs),

@@ -76,12 +76,13 @@ impl MemoryDisk {
     /// Makes every sync fail from now on, until the next crash.
     pub fn fail_syncs(&self) {
         self.disk.lock().failing = true;
+        self.snapshots.fail_syncs();
     }
 
     /// Whether a sync failed since the last crash.
     #[must_use]
     pub fn sync_failed(&self) -> bool {
-        self.disk.lock().failed
+        self.disk.lock().failed || self.snapshots.sync_failed()
     }
 
     /// Refuses every write while it is full.
@@ -117,6 +118,7 @@ impl MemoryDisk {
     /// Loses what was not synced, but for its first `kept` bytes, which may end within a write. The node
     /// that used the disk must be gone or be dropped now.
     pub fn crash(&self, kept: usize) {
+        self.snapshots.crash();
         let mut disk = self.disk.lock();
         disk.life += 1;
         (disk.failing, disk.failed) = (false, false);

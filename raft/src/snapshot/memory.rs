@@ -1,8 +1,8 @@
 //! Snapshots in memory, for tests and the simulation.
 //!
 //! Invariant: the same as for files, so that both can stand for each other. What is published
-//! survives a simulated crash; what is not published does not exist. A bit can be flipped, and the place
-//! can be full.
+//! survives a simulated crash; what is not published does not exist, and nothing is published that was not
+//! synced. A bit can be flipped, a sync can fail, and the place can be full.
 
 use std::io::{self, Cursor, Read, Write};
 use std::sync::Arc;
@@ -23,12 +23,31 @@ pub(crate) struct MemorySnapshots {
 struct Held {
     published: Vec<(String, Bytes)>,
     full: bool,
+    failing: bool,
+    /// Whether a sync failed since the last crash.
+    failed: bool,
 }
 
 impl MemorySnapshots {
     /// Refuses every write while it is full.
     pub(crate) fn set_full(&self, full: bool) {
         self.held.lock().full = full;
+    }
+
+    /// Makes every sync fail from now on, until the next crash.
+    pub(crate) fn fail_syncs(&self) {
+        self.held.lock().failing = true;
+    }
+
+    /// Whether a sync failed since the last crash.
+    pub(crate) fn sync_failed(&self) -> bool {
+        self.held.lock().failed
+    }
+
+    /// What is not published is forgotten by whoever wrote it; the disk is well again.
+    pub(crate) fn crash(&self) {
+        let mut held = self.held.lock();
+        (held.failing, held.failed) = (false, false);
     }
 
     /// How many bits the newest snapshot has.
@@ -92,6 +111,13 @@ impl Write for Bytewise {
 
 impl Draft for Bytewise {
     fn sync(self: Box<Self>) -> io::Result<Box<dyn Unpublished>> {
+        {
+            let mut held = self.held.lock();
+            if held.failing {
+                held.failed = true;
+                return Err(io::Error::other("the disk reported an error"));
+            }
+        }
         Ok(Box::new(Bytewise { held: self.held, bytes: Bytes::from(self.bytes) }))
     }
 }

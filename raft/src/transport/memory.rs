@@ -33,14 +33,23 @@ pub enum Passage {
     Lost,
     /// It arrives after so long.
     After(Duration),
-    /// It arrives twice.
+    /// It arrives twice. An answer is heard once all the same: whoever asked no longer listens.
     Twice(Duration, Duration),
 }
 
-/// Decides what becomes of every message between two nodes: requests and answers alike.
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    /// Something is asked of the other node.
+    Request,
+    /// The other node has answered.
+    Answer,
+}
+
+/// Decides what becomes of every message between two nodes.
 pub trait Weather: Send + Sync + 'static {
     /// What becomes of a message that is sent now.
-    fn passage(&self, from: NodeId, to: NodeId, lane: Lane) -> Passage;
+    fn passage(&self, from: NodeId, to: NodeId, lane: Lane, message: Message) -> Passage;
 }
 
 /// The network; clones are the same network.
@@ -120,10 +129,10 @@ impl MemoryNetwork {
         self.state.lock().cut.clear();
     }
 
-    fn passage(&self, from: NodeId, to: NodeId, lane: Lane) -> Passage {
+    fn passage(&self, from: NodeId, to: NodeId, lane: Lane, message: Message) -> Passage {
         match &self.weather {
             _ if self.state.lock().cut.contains(&(from, to)) => Passage::Refused,
-            Some(weather) if from != to => weather.passage(from, to, lane),
+            Some(weather) if from != to => weather.passage(from, to, lane, message),
             _ => Passage::After(Duration::ZERO),
         }
     }
@@ -179,7 +188,7 @@ fn receive(delivery: Delivery, switchboard: &Arc<Switchboard>, network: &MemoryN
             Poll::Pending => work.await,
         };
         // Whoever asked may have given up.
-        match network.passage(here, from, lane) {
+        match network.passage(here, from, lane, Message::Answer) {
             Passage::Refused => drop(reply),
             Passage::Lost => drop(reply.send(Reply::Silence)),
             Passage::After(after) | Passage::Twice(after, _) => {
@@ -258,7 +267,7 @@ impl MemoryTransport {
             // A node that is gone hears nothing; the reply is dropped with the delivery.
             let _ = found.inbox.send(Delivery { at, from, lane, destination, body, reply });
         };
-        match self.network.passage(from, there, route.lane) {
+        match self.network.passage(from, there, route.lane, Message::Request) {
             Passage::Refused => {
                 return futures::future::ready(Err(unreachable(&to, "the link is cut"))).boxed();
             }

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::member::{GroupId, Hello, Member, NodeId};
 
-pub use memory::{MemoryNetwork, MemoryTransport, Passage, Weather};
+pub use memory::{MemoryNetwork, MemoryTransport, Message, Passage, Weather};
 pub use tcp::TcpTransport;
 
 pub(crate) use switchboard::disk_lost;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use escapement_raft::{Address, Lane, MemoryNetwork, Passage, Weather};
+use escapement_raft::{Address, Lane, MemoryNetwork, Message, Passage, Weather};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
@@ -57,7 +57,7 @@ fn minutes_pass_in_seconds_on_one_seeded_thread() {
 struct Deaf(AtomicU64);
 
 impl Weather for Deaf {
-    fn passage(&self, _from: u64, to: u64, _lane: Lane) -> Passage {
+    fn passage(&self, _from: u64, to: u64, _lane: Lane, _message: Message) -> Passage {
         if to == self.0.load(Ordering::Relaxed) { Passage::Lost } else { Passage::After(Duration::ZERO) }
     }
 }

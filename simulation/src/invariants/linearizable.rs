@@ -24,11 +24,12 @@ pub(super) fn check(evidence: &Evidence, _lives: &Lives) -> Vec<String> {
     let histories = histories(evidence);
     for operation in &evidence.operations {
         let Knowledge::Done(done) = &operation.knowledge else { continue };
-        // What an earlier operation did under the same key was committed before this one was issued.
-        if operation.key.is_none() {
-            let of = effects.get(&operation.number.to_string()).into_iter().flatten();
-            found.extend(of.filter_map(|record| outside(evidence, operation, record)));
-        }
+        let of = effects.get(&operation.number.to_string()).map_or(&[][..], Vec::as_slice);
+        // A bulk is there as a whole with its first entry; the rest of a large one is made after its answer.
+        let first = of.first().map(|record| record.header.log_index);
+        let is_all = matches!(operation.wish, Wish::CreateAll(_));
+        let decides = |record: &&&Record| !is_all || Some(record.header.log_index) == first;
+        found.extend(of.iter().filter(decides).filter_map(|record| outside(evidence, operation, record)));
         let seen = match done {
             Done::Task(Seen { task, version, state }) => Some((*task, Some((*version, *state)))),
             Done::Absent => match operation.wish {
@@ -48,9 +49,7 @@ pub(super) fn check(evidence: &Evidence, _lives: &Lives) -> Vec<String> {
 fn outside(evidence: &Evidence, operation: &Operation, record: &Record) -> Option<String> {
     let at = evidence.committed_at(record);
     let within = operation.issued <= at && at <= operation.answered;
-    // The rest of a large bulk is created after its commit.
-    let later = matches!(operation.wish, Wish::CreateAll(_));
-    (!within && !later).then(|| {
+    (!within).then(|| {
         format!(
             "operation {} was called at {} ms, answered at {} ms and committed at {at} ms",
             operation.number, operation.issued, operation.answered

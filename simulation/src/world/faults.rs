@@ -24,6 +24,9 @@ const ENTRIES_ON_THEIR_WAY: u64 = 50;
 /// How often it is looked for a leader that can die, in ms.
 const NEXT_LEADER_MS: u64 = 200;
 
+/// What a sync of a slow disk takes, in ms: the longest outlasts every lease.
+const SLOW_SYNCS_MS: [u64; 4] = [30, 250, 1_500, 10_000];
+
 /// What breaks something about one of the machines.
 type Fault = fn(&Rc<World>, NodeId);
 
@@ -145,9 +148,12 @@ impl World {
                 let kept = if chance.per_mille(500) { 0 } else { chance.index(bytes + 1) };
                 (kept, chance.index(batches + 1))
             });
+            let failed = host.sync_failed();
             host.log.crash(kept);
             host.read_models.crash(kept_batches);
-            self.counts.borrow_mut().torn += u64::from(kept > 0 && kept < bytes);
+            let mut counts = self.counts.borrow_mut();
+            counts.torn += u64::from(kept > 0 && kept < bytes);
+            counts.failed_syncs += u64::from(failed);
         });
     }
 
@@ -166,7 +172,6 @@ impl World {
     fn freeze_for_a_while(self: &Rc<Self>, host: NodeId) {
         let span = self.nature.draw(|chance| chance.pick(&[300, 1_500, 5_000, 12_000]));
         self.disturb(span);
-        self.counts.borrow_mut().freezes += 1;
         self.nature.note(&[8, host.0, span], || format!("node {host} freezes for {span} ms"));
         let now = self.nature.now();
         self.with_host(host, |host| {
@@ -198,7 +203,6 @@ impl World {
             (chance.pick(&[400, 2_000, 6_000, 14_000]), chance.below(5), chance.below(1 << 16))
         });
         self.disturb(span);
-        self.counts.borrow_mut().cuts += 1;
         let all: Vec<u64> = self.hosts.borrow().keys().map(|id| id.0).collect();
         let others: Vec<u64> = all.iter().copied().filter(|other| *other != host.0).collect();
         let mut cut = Vec::new();
@@ -216,6 +220,12 @@ impl World {
                 let pairs = all.iter().flat_map(|from| all.iter().map(move |to| (*from, *to)));
                 cut.extend(pairs.filter(|(from, to)| side(*from) != side(*to)));
             }
+        }
+        let one_way = cut.iter().any(|(from, to)| !cut.contains(&(*to, *from)));
+        {
+            let mut counts = self.counts.borrow_mut();
+            let kind = if one_way { &mut counts.cuts_one_way } else { &mut counts.cuts_both_ways };
+            *kind += u64::from(!cut.is_empty());
         }
         self.nature.note(&[10, host.0, way, span], || format!("cut for {span} ms: {cut:?}"));
         self.weather.cut(&cut);
@@ -292,7 +302,9 @@ impl World {
 
     fn stall(self: &Rc<Self>, host: NodeId) {
         let (sync, span) =
-            self.nature.draw(|chance| (chance.pick(&[30, 250, 1_500]), chance.pick(&[1_000, 4_000, 10_000])));
+            self.nature.draw(|chance| (chance.pick(&SLOW_SYNCS_MS), chance.pick(&[1_000, 4_000, 10_000])));
+        // What was begun in the last moment of it takes its time.
+        let span = span + sync;
         self.disturb(span);
         self.counts.borrow_mut().stalls += 1;
         self.nature.note(&[15, host.0, sync], || {
@@ -303,7 +315,7 @@ impl World {
             host.set_sync(Duration::from_millis(sync));
             host.slow_until = until.max(host.slow_until);
         });
-        self.later(span, move |world| {
+        self.later(span - sync, move |world| {
             world.with_host(host, |host| {
                 if host.slow_until <= until {
                     host.set_sync(QUICK_SYNC);
@@ -314,7 +326,6 @@ impl World {
 
     fn fail_sync(self: &Rc<Self>, host: NodeId) {
         self.disturb(6_000);
-        self.counts.borrow_mut().failed_syncs += 1;
         let which = self.nature.draw(|chance| chance.below(3));
         self.nature.note(&[16, host.0, which], || format!("the disk of node {host} fails its next sync"));
         self.with_host(host, |host| {
@@ -358,9 +369,10 @@ impl World {
         if !self.may_lose_a_disk() {
             return;
         }
-        let (which, tree, some, back) = self.nature.draw(|chance| {
+        let (which, tree, some, (back, after)) = self.nature.draw(|chance| {
             let tree = chance.pick(&Tree::ALL);
-            (chance.below(4), tree, chance.below(u64::MAX), chance.pick(&[100, 3_000]))
+            let times = (chance.pick(&[100, 3_000]), chance.pick(&[0, 0, 10_000]));
+            (chance.below(4), tree, chance.below(u64::MAX), times)
         });
         // Of the read models the event log is what cannot be made again, and what peers are given.
         let tree = if which == 0 { Tree::EventBlocks } else { tree };
@@ -376,13 +388,22 @@ impl World {
         if flipped != Some(true) {
             return;
         }
-        self.disturb(back + 10_000);
+        self.disturb(after + back + 10_000);
         self.counts.borrow_mut().flips += 1;
         self.nature.note(&[18, host.0, which, some], || {
             let place = if which < 2 { tree.name() } else { "log" };
             format!("a bit of the disk of node {host} flips, in its {place}")
         });
-        self.crash(host, back);
+        // Whatever it reads until then it must not believe.
+        if after == 0 {
+            self.crash(host, back);
+        } else {
+            self.later(after, move |world| {
+                if world.healed().is_none() {
+                    world.crash(host, back);
+                }
+            });
+        }
     }
 
     fn lose_disk(self: &Rc<Self>, host: NodeId) {

@@ -36,6 +36,11 @@ pub(super) const QUICK_SYNC: Duration = Duration::from_micros(300);
 /// How long a node that stops in good order lets its attempts go on.
 const PATIENCE: Duration = Duration::from_secs(6);
 
+/// How long a follower at most hears nothing before it stands for election, in ms.
+pub(super) fn election_ms() -> u64 {
+    u64::try_from(Options::new(CLUSTER).election_max.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What somebody asks of a running node.
 pub(super) enum Call {
     /// Does something with its service.
@@ -181,10 +186,14 @@ impl Host {
         !self.full && !self.excused && !self.damaged && self.slow_until <= now
     }
 
+    /// Whether a sync of its disk failed since its last crash.
+    pub(super) fn sync_failed(&self) -> bool {
+        self.log.sync_failed() || self.read_models.sync_failed()
+    }
+
     /// For how long it has run on, awake, although a sync of its disk failed, in ms.
     pub(super) fn runs_on_for(&mut self, now: u64) -> u64 {
-        let failed = self.log.sync_failed() || self.read_models.sync_failed();
-        if !failed || !self.is_awake() {
+        if !self.sync_failed() || !self.is_awake() {
             self.runs_on_since = None;
         } else if self.runs_on_since.is_none() {
             self.runs_on_since = Some(now);

@@ -36,7 +36,7 @@ use escapement_raft::MemoryNetwork;
 use tokio::runtime::{Builder, RngSeed};
 use tokio::task::LocalSet;
 
-use self::host::{Host, Leaders, QUICK_SYNC};
+use self::host::{Host, Leaders, QUICK_SYNC, election_ms};
 use self::ledger::Ledger;
 use self::nature::Nature;
 use self::target::Target;
@@ -253,7 +253,13 @@ impl World {
     fn close(&self) -> Evidence {
         let now = self.nature.now();
         let mut counts = *self.counts.borrow();
-        (counts.lost, counts.repeated) = self.weather.counts();
+        let messages = self.weather.counts();
+        (counts.lost, counts.late) = (messages.lost, messages.late);
+        (counts.overtaking, counts.repeated) = (messages.overtaking, messages.repeated);
+        let frozen = self.frozen.take();
+        let outlasts = |(_, since, until): &&(NodeId, u64, u64)| until - since > election_ms();
+        counts.freezes = frozen.iter().filter(outlasts).count() as u64;
+        counts.short_freezes = frozen.len() as u64 - counts.freezes;
         (counts.elections, counts.changes) = (self.elections.count(), self.elections.changes());
         counts.world_ms = now;
         let (records, committed, folded) = self.ledger.take().close();
@@ -277,7 +283,7 @@ impl World {
             attempts: self.target.take(),
             disturbances: self.disturbances.take(),
             without_quorum: self.without_quorum.take(),
-            frozen: self.frozen.take(),
+            frozen,
             seen: self.seen.take(),
             counts,
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use escapement_raft::{Lane, NodeId, Passage, Weather};
+use escapement_raft::{Lane, Message, NodeId, Passage, Weather};
 use parking_lot::Mutex;
 
 use super::nature::Nature;
@@ -39,13 +39,32 @@ struct State {
     roughness: Roughness,
     /// How many cuts each direction is under.
     cut: BTreeMap<(NodeId, NodeId), u32>,
-    lost: u64,
-    repeated: u64,
+    /// When the last message of each direction and lane arrives, since the beginning of the world.
+    last: BTreeMap<(NodeId, NodeId, Lane), Duration>,
+    counts: MessageCounts,
+}
+
+/// How many messages did not come as they should.
+#[derive(Clone, Copy, Default)]
+pub(super) struct MessageCounts {
+    /// Never came.
+    pub(super) lost: u64,
+    /// Came later than any does in good weather.
+    pub(super) late: u64,
+    /// Came in bad weather before one that was sent earlier the same way, where nothing keeps their order.
+    pub(super) overtaking: u64,
+    /// Came twice.
+    pub(super) repeated: u64,
 }
 
 impl Network {
     pub(super) fn new(nature: &Nature) -> Self {
-        let state = State { roughness: Roughness::FAIR, cut: BTreeMap::new(), lost: 0, repeated: 0 };
+        let state = State {
+            roughness: Roughness::FAIR,
+            cut: BTreeMap::new(),
+            last: BTreeMap::new(),
+            counts: MessageCounts::default(),
+        };
         Self { nature: nature.clone(), state: Mutex::new(state) }
     }
 
@@ -86,19 +105,41 @@ impl Network {
         self.state.lock().roughness == Roughness::FAIR
     }
 
-    /// Messages that were lost and that came twice.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        let state = self.state.lock();
-        (state.lost, state.repeated)
+    /// How many messages did not come as they should.
+    pub(super) fn counts(&self) -> MessageCounts {
+        self.state.lock().counts
+    }
+}
+
+impl State {
+    fn count(&mut self, link: (NodeId, NodeId, Lane), sent: Duration, passage: Passage) {
+        let after = match passage {
+            Passage::Refused => return,
+            Passage::Lost => {
+                self.counts.lost += 1;
+                return;
+            }
+            Passage::After(after) => after,
+            Passage::Twice(after, _) => {
+                self.counts.repeated += 1;
+                after
+            }
+        };
+        self.counts.late += u64::from(after > Duration::from_micros(Roughness::FAIR.delay_us.1));
+        let (arrives, last) = (sent + after, self.last.entry(link).or_default());
+        let keeps_order = matches!(link.2, Lane::Append | Lane::Snapshot);
+        let overtakes = arrives < *last && !keeps_order && self.roughness != Roughness::FAIR;
+        self.counts.overtaking += u64::from(overtakes);
+        *last = arrives.max(*last);
     }
 }
 
 impl Weather for Network {
-    fn passage(&self, from: NodeId, to: NodeId, lane: Lane) -> Passage {
+    fn passage(&self, from: NodeId, to: NodeId, lane: Lane, message: Message) -> Passage {
         let mut state = self.state.lock();
         let Roughness { delay_us: (least, most), lost, twice, slow } = state.roughness;
         if state.cut.contains_key(&(from, to)) {
-            state.lost += 1;
+            state.counts.lost += 1;
             return Passage::Lost;
         }
         let passage = self.nature.draw(|chance| {
@@ -109,14 +150,13 @@ impl Weather for Network {
             let (first, second) = (delay(), delay());
             if chance.per_mille(lost) {
                 Passage::Lost
-            } else if chance.per_mille(twice) {
+            } else if chance.per_mille(twice) && message == Message::Request {
                 Passage::Twice(first, second)
             } else {
                 Passage::After(first)
             }
         });
-        state.lost += u64::from(passage == Passage::Lost);
-        state.repeated += u64::from(matches!(passage, Passage::Twice(..)));
+        state.count((from, to, lane), self.nature.elapsed(), passage);
         let told = match passage {
             Passage::Refused | Passage::Lost => u64::MAX,
             Passage::After(after) | Passage::Twice(after, _) => {
