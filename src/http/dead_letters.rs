@@ -16,8 +16,7 @@ const LIST: &str = "dead-letters";
 
 /// How an execution ended that failed for good, if only some of them are wanted.
 fn failure(parameters: &mut Parameters) -> Option<Status> {
-    let failures = [Status::Failed, Status::TimedOut, Status::Lost];
-    parameters.choice("status", &failures.map(|status| (status.name(), status)))
+    parameters.choice("status", &Status::FAILURES.map(|status| (status.name(), status)))
 }
 
 /// Lists the executions that failed for good (`failed`, `timed_out` or `lost`), each with its reason, newest first.

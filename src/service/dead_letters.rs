@@ -15,8 +15,6 @@ use super::failure::ServiceError;
 use super::history::{ExecutionPage, ExecutionQuery};
 use crate::security::Permission;
 
-/// How an execution ends that failed for good.
-const FAILURES: [Status; 3] = [Status::Failed, Status::TimedOut, Status::Lost];
 /// Retries of one request that are under way at once.
 const AT_ONCE: usize = 16;
 
@@ -46,7 +44,9 @@ impl Service {
         let Some(tenant) = self.tenant_number(caller.tenant()) else { return Ok(ExecutionPage::default()) };
         let mut found = BTreeMap::new();
         let mut end = None;
-        for status in FAILURES.into_iter().filter(|status| query.status.is_none_or(|only| only == *status)) {
+        for status in
+            Status::FAILURES.into_iter().filter(|status| query.status.is_none_or(|only| only == *status))
+        {
             let query = ExecutionQuery { status: Some(status), ..*query };
             let page = self.parts.read_models.executions(tenant, &query)?;
             found.extend(page.items.into_iter().map(|row| (row.id, row)));

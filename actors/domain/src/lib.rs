@@ -18,6 +18,7 @@ pub mod planted;
 pub mod record;
 pub mod replica;
 pub mod schedule;
+pub mod spelling;
 pub mod task;
 pub mod timestamp;
 pub mod wheel;

@@ -1,5 +1,7 @@
 //! What was probably meant by a word that is none of the allowed ones.
 
+use escapement_domain::spelling::distance;
+
 /// How many letters may be wrong before a guess is no help.
 const DISTANCE_MAX: usize = 3;
 /// Bytes of the longest word that is compared, or shown in full.
@@ -39,21 +41,6 @@ pub(super) fn shown(found: &str) -> String {
         text.push('…');
     }
     text
-}
-
-/// Returns how many letters must be changed, added or dropped to make one text of the other.
-fn distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (above, left_byte) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = above + 1;
-        for (index, right_byte) in right.bytes().enumerate() {
-            let changed = diagonal + usize::from(left_byte != right_byte);
-            diagonal = row[index + 1];
-            row[index + 1] = changed.min(diagonal + 1).min(row[index] + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]

@@ -53,10 +53,13 @@ impl Status {
         !matches!(self, Self::Queued | Self::Running | Self::Retrying)
     }
 
-    /// Whether it failed for good, without anybody having asked for its end.
+    /// Those of an execution that failed for good, without anybody having asked for its end.
+    pub const FAILURES: [Self; 3] = [Self::Failed, Self::TimedOut, Self::Lost];
+
+    /// Whether it is one of [`Status::FAILURES`].
     #[must_use]
     pub fn is_failure(self) -> bool {
-        matches!(self, Self::Failed | Self::TimedOut | Self::Lost)
+        Self::FAILURES.contains(&self)
     }
 
     /// The name that the API uses.

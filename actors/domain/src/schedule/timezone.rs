@@ -4,6 +4,8 @@
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 
+use crate::spelling::distance;
+
 /// How many letters may be wrong before a guess is no help.
 const GUESS_DISTANCE_MAX: usize = 3;
 /// Longer names are not compared with every zone's.
@@ -34,21 +36,6 @@ fn guess(name: &str) -> Option<Tz> {
     let distances = TZ_VARIANTS.iter().map(|tz| (distance(&name, &tz.name().to_ascii_lowercase()), *tz));
     let (wrong, tz) = distances.min_by_key(|(wrong, _)| *wrong)?;
     (wrong <= GUESS_DISTANCE_MAX && wrong * 2 < name.len()).then_some(tz)
-}
-
-/// Returns how many letters must be changed, added or dropped to make one text of the other.
-fn distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (above, left_byte) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = above + 1;
-        for (index, right_byte) in right.bytes().enumerate() {
-            let changed = diagonal + usize::from(left_byte != right_byte);
-            diagonal = row[index + 1];
-            row[index + 1] = changed.min(diagonal + 1).min(row[index] + 1);
-        }
-    }
-    row[right.len()]
 }
 
 /// Returns a zone's name as people say it: `Berlin time`, `New York time`, `UTC`.
