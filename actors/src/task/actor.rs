@@ -12,7 +12,7 @@ use escapement_domain::identifier::TaskId;
 use super::drafting::{Moments, Present, new_task, update};
 use super::front::{InMotion, Submit};
 use super::occurrences::Planned;
-use super::proposing::{Proposer, refusal};
+use super::proposing::{Proposer, carry_once, refusal};
 use crate::intent::{Intent, Submission, SubmitError};
 
 /// Commands of one task that may wait.
@@ -53,7 +53,10 @@ impl Handler<Carry> for TaskActor {
             // Whoever asked has gone; under the same id they may ask again.
             return;
         }
-        let answer = carry(self.proposer.clone(), self.task, submission);
+        let (proposer, task) = (self.proposer.clone(), self.task);
+        let answer = async move {
+            carry_once(&proposer, submission, |submission| carry(proposer.clone(), task, submission)).await
+        };
         ctx.wait(wrap_future(answer).map(move |answer, _: &mut Self, _| {
             // Whoever asked may have given up waiting.
             let _ = reply.send(answer);

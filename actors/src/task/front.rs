@@ -15,7 +15,7 @@ use escapement_domain::identifier::TaskId;
 use tokio::sync::oneshot;
 
 use super::actor::{Carry, TaskActor};
-use super::proposing::Proposer;
+use super::proposing::{Proposer, carry_once};
 use super::{FrontParts, bulk};
 use crate::intent::{Submission, SubmitError};
 use crate::keeper::Lifeline;
@@ -109,7 +109,10 @@ impl FrontActor {
         self.bulks += counted;
         let Submit { submission, reply } = submit;
         // A task of its own, so that a panic in it is not the front's.
-        let carried = tokio::task::spawn_local(bulk::carry(self.proposer.clone(), submission));
+        let proposer = self.proposer.clone();
+        let carried = tokio::task::spawn_local(async move {
+            carry_once(&proposer, submission, |submission| bulk::carry(proposer.clone(), submission)).await
+        });
         ctx.spawn(wrap_future(carried).map(move |carried, actor: &mut Self, _| {
             actor.bulks -= counted;
             // Whoever asked may have given up waiting.

@@ -15,7 +15,7 @@ use escapement_domain::task::state::{Phase, Task};
 use escapement_domain::timestamp::{Stamp, Timestamp};
 
 use super::drafting::unschedulable;
-use crate::intent::SubmitError;
+use crate::intent::{Submission, SubmitError};
 use crate::machine::Machine;
 use crate::ports::Log;
 use crate::worker::clocks::ClockWatch;
@@ -45,6 +45,11 @@ impl Proposer {
     /// Waits until everything that was acknowledged is in the state.
     pub(super) async fn catch_up(&self) -> Result<(), SubmitError> {
         self.log.read_barrier().await.map(|_| ())
+    }
+
+    /// Waits until everything is applied that this leader took up before: what is proposed is applied in its order.
+    async fn pass_through(&self) -> Result<(), SubmitError> {
+        self.propose(Origin::Scheduler, Request::Fire(Vec::new())).await.map(|_| ())
     }
 
     /// Stamps and proposes.
@@ -91,6 +96,24 @@ impl Proposer {
         let Some(request) = overdue else { return Ok(false) };
         self.propose_at(stamp, Origin::Scheduler, request).await?;
         Ok(true)
+    }
+}
+
+/// Carries a submission out. One that is refused before the log under a client's own key is looked at once more when all is
+/// applied that this leader had taken up by then: an earlier try under the key may have been on its way, and who is refused
+/// takes it that nothing was carried out.
+pub(super) async fn carry_once<C: Future<Output = Result<Answer, SubmitError>>>(
+    proposer: &Proposer,
+    submission: Submission,
+    carry: impl Fn(Submission) -> C,
+) -> Result<Answer, SubmitError> {
+    let again = submission.client.idempotency.is_some().then(|| submission.clone());
+    match (carry(submission).await, again) {
+        (Err(SubmitError::Unschedulable { .. }), Some(again)) => {
+            proposer.pass_through().await?;
+            carry(again).await
+        }
+        (answer, _) => answer,
     }
 }
 

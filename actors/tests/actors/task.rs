@@ -6,11 +6,11 @@ use escapement_actors::intent::{Draft, Intent, Submission, SubmitError};
 use escapement_actors::ports::Clock as _;
 use escapement_actors::worker::clocks::ClockWatch;
 use escapement_domain::answer::{Accepted, Answer, Rejection};
-use escapement_domain::command::{Change, Idempotency, Request};
+use escapement_domain::command::{Change, Client, Idempotency, Request};
 use escapement_domain::identifier::{CommandId, NodeId, TaskId};
 use escapement_domain::task::definition::{Definition, Overlap};
 use escapement_domain::task::trigger::{Dst, IfPast, Trigger};
-use escapement_domain::timestamp::Span;
+use escapement_domain::timestamp::{Span, Timestamp};
 
 use crate::cast::{Cast, at, every, noop, once};
 use crate::stage::{play, until};
@@ -246,6 +246,30 @@ fn a_long_list_is_cut_into_commands_and_repeated_creates_nothing_twice() {
         let refused = cast.nodes[&1].front.submit(other).await.map(|answer| answer.outcome);
         assert_eq!(refused, Ok(Err(Rejection::KeyReused)));
         assert_eq!(cast.shared.machine.read(|replica| replica.tasks().len()), 1_500);
+    });
+}
+
+#[test]
+fn a_repeated_create_whose_instant_has_passed_gets_the_answer_of_the_try_that_is_on_its_way() {
+    play(async {
+        let cast = Cast::new(1, &[]);
+        let under = |key: &str, id: u128, issued_at: Timestamp| {
+            let key = Some(Idempotency { key: key.into(), digest: [1; 32] });
+            let client = Client { idempotency: key, issued_at, ..cast.client() };
+            let mut list = drafts(id..=id);
+            list.iter_mut().for_each(|draft| draft.definition = noop(once(2)));
+            cast.nodes[&1].front.submit(Submission { client, intent: Intent::CreateTasks(list) })
+        };
+        cast.nodes[&1].log.behave(|conduct| conduct.delay = Duration::from_secs(3));
+        let passed = at(2).plus(Span(500));
+        let again = async {
+            tokio::time::sleep(Duration::from_millis(2_500)).await;
+            tokio::join!(under("k", 9, passed), under("never heard of", 11, passed))
+        };
+        let (first, (again, other)) = tokio::join!(under("k", 7, at(0)), again);
+        assert_eq!(first.expect("node 1 leads").outcome, Ok(Accepted::Tasks(vec![Ok(TaskId(7))])));
+        assert_eq!(again.expect("it is the same").outcome, Ok(Accepted::Tasks(vec![Ok(TaskId(7))])));
+        assert!(matches!(other, Err(SubmitError::Unschedulable { .. })), "{other:?}");
     });
 }
 
