@@ -272,7 +272,7 @@ impl Group {
             stop,
             open: watched_storage,
         });
-        transport.serve(options.group, Arc::new(Inbound::new(raft, snapshots, Arc::downgrade(&inner))));
+        transport.serve(options.group, Arc::new(Inbound::new(raft, snapshots, &inner)));
         Ok(Self { inner })
     }
 

@@ -1,8 +1,8 @@
 //! What this node does about the requests of the group's other nodes.
 //!
 //! Invariants: a request is handed to the core at the first poll of its answer, so that the order on a
-//! lane is the order in the core; a snapshot is checked byte by byte before it is offered to the core,
-//! and one under a vote older than this node's is not offered at all. Absent on purpose: the calling
+//! lane is the order in the core; a snapshot is synced and checked byte by byte before it is offered to the
+//! core, and one under a vote older than this node's is not offered at all; a sync that fails ends the node. Absent on purpose: the calling
 //! half, see `network`.
 
 use std::collections::BTreeMap;
@@ -17,10 +17,12 @@ use openraft::async_runtime::WatchReceiver;
 use parking_lot::Mutex;
 
 use crate::consensus::{AppendRequest, SnapshotResponse, Vote};
+use crate::failure::Latch;
 use crate::group::{Inner, Raft};
+use crate::machine::snapshot_failed;
 use crate::member::NodeId;
 use crate::runtime;
-use crate::snapshot::{Draft, Handle, Reader, SnapshotError, SnapshotStore};
+use crate::snapshot::{Draft, Handle, Reader, SnapshotError, SnapshotStore, Unpublished};
 use crate::transport::GroupService;
 use crate::wire::{self, Request, Response};
 
@@ -37,6 +39,7 @@ struct Receiving {
 pub(crate) struct Inbound {
     raft: Raft,
     snapshots: Arc<dyn SnapshotStore>,
+    latch: Latch,
     group: Weak<Inner>,
     receiving: Arc<Mutex<BTreeMap<NodeId, Receiving>>>,
 }
@@ -58,8 +61,9 @@ impl GroupService for Inbound {
 }
 
 impl Inbound {
-    pub(crate) fn new(raft: Raft, snapshots: Arc<dyn SnapshotStore>, group: Weak<Inner>) -> Self {
-        Self { raft, snapshots, group, receiving: Arc::default() }
+    pub(crate) fn new(raft: Raft, snapshots: Arc<dyn SnapshotStore>, group: &Arc<Inner>) -> Self {
+        let (latch, group) = (group.latch.clone(), Arc::downgrade(group));
+        Self { raft, snapshots, latch, group, receiving: Arc::default() }
     }
 
     fn answer(&self, from: NodeId, request: Request) -> BoxFuture<'static, Result<Response, String>> {
@@ -94,7 +98,8 @@ impl Inbound {
                 async move { chunk(&receiving, from, transfer, offset, bytes).await }.boxed()
             }
             Request::SnapshotInstall { transfer, vote } => {
-                async move { install(raft, &receiving, from, transfer, vote).await }.boxed()
+                let latch = self.latch.clone();
+                async move { install(raft, latch, &receiving, from, transfer, vote).await }.boxed()
             }
             Request::ReadIndex => {
                 let group = self.group.upgrade();
@@ -150,6 +155,7 @@ async fn chunk(
 
 async fn install(
     raft: Raft,
+    latch: Latch,
     receiving: &Mutex<BTreeMap<NodeId, Receiving>>,
     from: NodeId,
     transfer: u64,
@@ -166,8 +172,10 @@ async fn install(
     if received != bytes {
         return Err(format!("{received} of {bytes} bytes were received"));
     }
-    let checked = runtime::blocking(move || Ok(check(draft))).await.map_err(|error| error.to_string())?;
-    let snapshot = checked.map_err(|error| error.to_string())?;
+    let synced = runtime::blocking(move || draft.sync()).await;
+    let unpublished = synced.map_err(|error| snapshot_failed(&latch, error.into()).to_string())?;
+    let checked = runtime::blocking(move || Ok(check(unpublished))).await;
+    let snapshot = checked.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let own = raft.metrics().borrow_watched().vote;
     if own > vote {
         return Ok(Response::SnapshotInstalled(SnapshotResponse::new(own)));
@@ -178,9 +186,8 @@ async fn install(
 
 type Received = Snapshot<crate::consensus::LeaderId, NodeId, crate::member::Member, Handle>;
 
-/// Syncs a received snapshot and reads it back, all of it.
-fn check(draft: Box<dyn Draft>) -> Result<Received, SnapshotError> {
-    let unpublished = draft.sync()?;
+/// Reads a received snapshot back, all of it.
+fn check(unpublished: Box<dyn Unpublished>) -> Result<Received, SnapshotError> {
     let mut reader = Reader::new("as received", unpublished.open()?)?;
     let meta = reader.head().meta.clone();
     io::copy(&mut reader, &mut io::sink())?;

@@ -225,7 +225,8 @@ impl Machine {
     }
 }
 
-fn snapshot_failed(latch: &Latch, error: SnapshotError) -> io::Error {
+/// Remembers that a snapshot could not be made or kept, or is damaged.
+pub(crate) fn snapshot_failed(latch: &Latch, error: SnapshotError) -> io::Error {
     let reason = match &error {
         SnapshotError::Storage(error) => error.to_string(),
         SnapshotError::Corrupt { .. } => error.to_string(),

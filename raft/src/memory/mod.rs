@@ -52,6 +52,8 @@ pub enum DiskBug {
     EarlyAcknowledgement,
     /// Votes are answered and never written.
     ForgottenVotes,
+    /// A sync that failed is taken for one that did not.
+    IgnoredSync,
 }
 
 /// A disk; clones are the same disk. It outlives the node that uses it.
@@ -73,9 +75,13 @@ impl MemoryDisk {
         self.disk.lock().sync = duration;
     }
 
-    /// Makes every sync fail from now on, until the next crash.
+    /// Makes every sync of the log fail from now on, until the next crash.
     pub fn fail_syncs(&self) {
         self.disk.lock().failing = true;
+    }
+
+    /// Makes every sync of a snapshot fail from now on, until the next crash.
+    pub fn fail_snapshot_syncs(&self) {
         self.snapshots.fail_syncs();
     }
 
@@ -177,7 +183,10 @@ async fn sync(disk: Arc<Mutex<Disk>>, life: u64, mut writes: mpsc::UnboundedRece
             if disk.life != life {
                 return;
             }
-            disk.sync(&batch)
+            let synced = disk.sync(&batch);
+            #[cfg(feature = "planted")]
+            let synced = if disk.planted == Some(DiskBug::IgnoredSync) { Ok(()) } else { synced };
+            synced
         };
         if let Err(error) = synced {
             let failure = Failure::Log { reason: format!("a sync failed: {error}") };

@@ -1,7 +1,7 @@
 //! Leaders die, disks come back, and whatever was acknowledged is there.
 
 use bytes::Bytes;
-use escapement_raft::{ProposeError, ReadError};
+use escapement_raft::{MemoryNetwork, Options, ProposeError, ReadError};
 
 use crate::cluster::{Cluster, eventually, options};
 use crate::in_memory::InMemory;
@@ -102,6 +102,47 @@ async fn a_leader_that_is_cut_off_acknowledges_nothing() {
     assert!(matches!(refused, Err(ProposeError::Storage(_))), "{refused:?}");
     let others: Vec<usize> = (0..3).filter(|at| *at != broken).collect();
     cluster.propose(&others, "four").await;
+    for (group, _) in &cluster.nodes {
+        group.shutdown().await;
+    }
+}
+
+/// A snapshot whose sync fails ends its node as any other failed sync does, whether it was made or received.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_cannot_be_synced_ends_its_node() {
+    let small = Options { snapshot_entries: 50, log_entries_kept: 10, ..options() };
+    let mut cluster = InMemory::form_with(MemoryNetwork::new(), small).await;
+    cluster.propose(&[0, 1, 2], "first").await;
+    let leader = cluster.leader(&[0, 1, 2]).unwrap();
+    let late = (leader + 1) % 3;
+    let others: Vec<usize> = (0..3).filter(|at| *at != late).collect();
+    cluster.nodes[late].0.shutdown().await;
+    for i in 0..200 {
+        cluster.propose(&others, &i.to_string()).await;
+    }
+    let leads = &cluster.nodes[cluster.leader(&others).unwrap()].0;
+    leads.trigger_snapshot().await.unwrap();
+    eventually("the log is purged", || leads.status().purged.is_some_and(|purged| purged > 50)).await;
+    cluster.disks[late].crash(0);
+    cluster.disks[late].fail_snapshot_syncs();
+    let (group, ledger, transport) = cluster.start(late as u64 + 1).await;
+    let failure = group.failed().await.to_string();
+    assert!(failure.starts_with("snapshot failed"), "it was received: {failure}");
+    assert_eq!(ledger.restored(), 0, "what is not synced is not taken");
+    group.shutdown().await;
+    cluster.disks[late].crash(0);
+    drop(transport);
+    let (group, ledger, _transport) = cluster.start(late as u64 + 1).await;
+    eventually("it holds everything", || ledger.len() == 201).await;
+    cluster.nodes[late] = (group, ledger);
+
+    let broken = cluster.leader(&others).unwrap();
+    cluster.disks[broken].fail_snapshot_syncs();
+    cluster.propose(&others, "one more").await;
+    // The node ends before it can answer, or just after.
+    drop(cluster.nodes[broken].0.trigger_snapshot().await);
+    let failure = cluster.nodes[broken].0.failed().await.to_string();
+    assert!(failure.starts_with("snapshot failed"), "it was made: {failure}");
     for (group, _) in &cluster.nodes {
         group.shutdown().await;
     }

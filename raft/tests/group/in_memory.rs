@@ -16,19 +16,17 @@ pub(crate) struct InMemory {
     pub(crate) network: MemoryNetwork,
     pub(crate) disks: Vec<MemoryDisk>,
     pub(crate) nodes: Vec<(Group, Arc<Ledger>)>,
+    options: Options,
 }
 
 impl InMemory {
-    fn options() -> Options {
-        options()
-    }
-
     pub(crate) async fn start(&self, id: u64) -> (Group, Arc<Ledger>, Arc<dyn Transport>) {
-        let local = Local { cluster: Self::options().cluster, node: id, disk: id.into() };
+        let local = Local { cluster: self.options.cluster.clone(), node: id, disk: id.into() };
         let transport: Arc<dyn Transport> = Arc::new(self.network.connect(local, format!("node-{id}")));
         let (disk, ledger) = (&self.disks[id as usize - 1], Ledger::new());
-        let group =
-            Group::start(Self::options(), disk.clone(), ledger.clone(), transport.clone()).await.unwrap();
+        let group = Group::start(self.options.clone(), disk.clone(), ledger.clone(), transport.clone())
+            .await
+            .unwrap();
         (group, ledger, transport)
     }
 
@@ -41,8 +39,12 @@ impl InMemory {
     }
 
     pub(crate) async fn form_on(network: MemoryNetwork) -> Self {
+        Self::form_with(network, options()).await
+    }
+
+    pub(crate) async fn form_with(network: MemoryNetwork, options: Options) -> Self {
         let disks = (0..3).map(|_| MemoryDisk::new()).collect();
-        let mut cluster = Self { network, disks, nodes: Vec::new() };
+        let mut cluster = Self { network, disks, nodes: Vec::new(), options };
         let mut transports = Vec::new();
         for id in 1..=3 {
             let (group, ledger, transport) = cluster.start(id).await;
