@@ -247,6 +247,26 @@ fn an_attempt_whose_node_died_is_made_elsewhere_and_its_token_is_void() {
 }
 
 #[test]
+fn a_target_that_reports_later_says_what_sort_of_failure_it_was_and_when_to_call_again() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let retry = json!({ "max_attempts": 3, "initial_delay": "50ms", "jitter": 0, "retry_on": { "exit_codes": ["75"] } });
+    let id = run(&api, &api.create_id(&with(later(&target, 202), json!({ "retry": retry }))));
+    let fail = |call: &Call, code: u32, more: Value| {
+        let failure = json!({ "outcome": "failed", "failure": { "class": "exit_code", "code": code } });
+        report(call, "complete", with(failure, more)).expect(200);
+    };
+    let (first, said_at) = (called(&target, &id, 1), now_ms());
+    fail(&first, 75, json!({ "retry_after": "2s" }));
+    let second = called(&target, &id, 2);
+    assert!(second.at_ms - said_at >= 2_000, "it is left alone for so long");
+    fail(&second, 1, json!({}));
+    let ended = await_status(&api, &id, "failed");
+    assert_eq!(ended["attempts"][1]["failure"], json!({ "class": "exit_code", "code": 1 }));
+    assert!(text(&ended, "reason").contains("retry.retry_on"), "{ended}");
+}
+
+#[test]
 fn a_cancel_reaches_a_target_with_its_next_sign_of_life() {
     let (development, target) = (Development::start(), Target::start());
     let api = development.api();

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::api::{items, text};
 use crate::harness::definitions::{await_status, call, manual, run, script, with};
 use crate::harness::development::Development;
+use crate::harness::outside::{lease, path, queued};
 use crate::harness::raw_target::RawTarget;
 use crate::harness::target::Target;
 use crate::harness::wait::{millis, now_ms};
@@ -53,6 +54,30 @@ fn a_failure_is_made_again_only_if_the_task_lists_its_class() {
 }
 
 #[test]
+fn a_worker_says_what_sort_of_failure_it_was_and_when_to_come_again() {
+    let development = Development::start();
+    let api = development.api();
+    let retry = json!({ "retry": quick(json!({ "retry_on": { "http_status": ["5xx"] } })) });
+    let id = run(&api, &api.create_id(&with(queued("suite", "suites"), retry)));
+    let next = || lease(&api, "suites", &json!({ "worker": "w", "wait": "20s" })).remove(0);
+    let fail = |mine: &Value, said: Value| {
+        let body = with(json!({ "lease_token": mine["lease_token"], "outcome": "failed" }), said);
+        api.post(&path(mine, "complete"), &body).expect(200);
+    };
+    let (first, said_at) = (next(), now_ms());
+    let busy = json!({ "class": "http_status", "code": 503 });
+    fail(&first, json!({ "failure": busy, "retry_after": "2s" }));
+    let second = next();
+    assert!(now_ms() - said_at >= 2_000, "the target is left alone for so long");
+    let wrong = json!({ "class": "exit_code", "code": 2 });
+    fail(&second, json!({ "failure": wrong }));
+    let ended = await_status(&api, &id, "failed");
+    let failures = [0, 1].map(|attempt| ended["attempts"][attempt]["failure"].clone());
+    assert_eq!(failures, [busy, wrong]);
+    assert!(text(&ended, "reason").contains("retry.retry_on"), "{ended}");
+}
+
+#[test]
 fn waits_grow_until_max_delay_cuts_them() {
     let (development, target) = (Development::start(), Target::start());
     let api = development.api();
@@ -67,6 +92,26 @@ fn waits_grow_until_max_delay_cuts_them() {
     for (gap, least) in gaps.iter().zip([100, 1_000, 2_000]) {
         assert!((least..least + 5_000).contains(gap), "{gaps:?}");
     }
+}
+
+#[test]
+fn jitter_spreads_the_waits_of_many_that_failed_together() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let retry = json!({ "max_attempts": 2, "initial_delay": "1s", "jitter": 0.5 });
+    let fields = json!({ "retry": retry, "overlap": "allow" });
+    let task = api.create_id(&with(call("many", &manual(), &target.url("/status/503")), fields));
+    let ids: Vec<String> = (0..12).map(|_| run(&api, &task)).collect();
+    let wait = |id: &String| {
+        let ended = await_status(&api, id, "failed");
+        let [first, second] = [0, 1].map(|attempt| ended["attempts"][attempt].clone());
+        millis(&second["started_at"]) - millis(&first["finished_at"])
+    };
+    let waits: Vec<i64> = ids.iter().map(wait).collect();
+    // The wait begins when the failure is in the log, a moment after the attempt's end.
+    assert!(waits.iter().all(|wait| (450..5_000).contains(wait)), "{waits:?}");
+    let (least, most) = (waits.iter().min().expect("some"), waits.iter().max().expect("some"));
+    assert!(most - least > 300, "they come back together: {waits:?}");
 }
 
 /// At most once: what the target may still be at is not called again, and what is known to have failed is.

@@ -92,10 +92,40 @@ pub(in crate::http) struct Completion {
     /// Why it failed.
     #[serde(default)]
     error: Option<String>,
+    /// What sort of failure it was, for the task's `retry_on`; `other` if it is left out.
+    #[serde(default)]
+    failure: Option<ReportedFailure>,
+    /// How long the next attempt is to wait at least: a duration such as `90s`, up to a day.
+    #[serde(default)]
+    retry_after: Option<String>,
     /// The items that failed, of which the next attempt is told as `retry_items`.
     #[serde(default)]
     #[schema(value_type = Option<Vec<serde_json::Value>>)]
     failed_items: Option<Vec<Box<RawValue>>>,
+}
+
+/// What sort of failure it was, by whoever made the attempt.
+#[derive(Debug, Serialize, ToSchema)]
+#[allow(dead_code, reason = "the shape of a schema")]
+pub(in crate::http) struct ReportedFailure {
+    /// The sort.
+    class: ReportedClass,
+    /// The status, the exit code or the signal: required with these classes, and with no other.
+    #[serde(default)]
+    code: Option<u16>,
+}
+
+/// Sorts of failures that can be reported.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[allow(dead_code, reason = "the words of a schema")]
+pub(in crate::http) enum ReportedClass {
+    HttpStatus,
+    ExitCode,
+    Signal,
+    Timeout,
+    Connection,
+    Other,
 }
 
 /// How an attempt ended, by its worker.

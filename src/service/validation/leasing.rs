@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use escapement_domain::command::AttemptOutcome;
-use escapement_domain::execution::failure::Failure;
+use escapement_domain::execution::failure::{Failure, FailureClass};
 use escapement_domain::limits::{
     ERROR_BYTES_MAX, FAILED_ITEMS_BYTES_MAX, LEASE_MAX, LEASE_MIN, LEASES_PER_COMMAND_MAX,
-    PROGRESS_BYTES_MAX, RESULT_BYTES_MAX, WORKER_NAME_BYTES_MAX,
+    PROGRESS_BYTES_MAX, RESULT_BYTES_MAX, RETRY_AFTER_MAX, WORKER_NAME_BYTES_MAX,
 };
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::timestamp::Span;
@@ -25,6 +25,16 @@ const WAIT_MAX: Span = Span::minutes(1);
 const LEASE_TOKEN: &str = "lease_token";
 /// A token that no attempt has: it is refused as a stale one is.
 const NO_TOKEN: u64 = 0;
+
+/// What sort of failure a worker may say it was; some have a code beside it.
+const CLASSES: [(&str, FailureClass); 6] = [
+    ("http_status", FailureClass::HttpStatus(0)),
+    ("exit_code", FailureClass::ExitCode(0)),
+    ("signal", FailureClass::Signal(0)),
+    ("timeout", FailureClass::TimedOut),
+    ("connection", FailureClass::Connection),
+    ("other", FailureClass::Other),
+];
 
 /// The end of an attempt, as a worker tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,24 +111,72 @@ pub fn completion(node: Node<'_>) -> Result<Completion, Vec<Fault>> {
         let token = token(fields, faults);
         let outcomes = [("succeeded", true), ("failed", false)];
         let succeeded = fields.required("outcome", faults).and_then(|field| field.choice(&outcomes, faults));
-        let result = fields.read("result", faults, result);
-        let error = fields.take("error");
-        let said = error.as_ref().and_then(|field| field.text(1..=ERROR_BYTES_MAX, |_| true, "", faults));
-        if let (Some(field), Some(true)) = (&error, succeeded) {
-            faults.add(&field.pointer, "`error` goes with the outcome `failed` only");
-        }
-        let failed_items = fields.take("failed_items");
-        let items = failed_items.as_ref().and_then(|field| list(field, faults));
-        if let (Some(field), Some(true)) = (&failed_items, succeeded) {
-            faults.add(&field.pointer, "`failed_items` goes with the outcome `failed` only");
+        let kept = fields.take("result");
+        let result = kept.as_ref().and_then(|field| result(field, faults));
+        let failure = failure(fields, succeeded == Some(true), faults);
+        if let (Some(kept), FailureClass::TimedOut) = (&kept, failure.class) {
+            faults.add(&kept.pointer, "of an attempt that ended by a `timeout` no result is kept");
         }
         let outcome = if succeeded? {
             AttemptOutcome::Succeeded(result)
         } else {
-            let error = said.unwrap_or_else(|| "its worker says that it failed".into());
-            AttemptOutcome::Failed(Failure { result, failed_items: items, ..Failure::new(error) })
+            AttemptOutcome::Failed(Failure { result, ..failure })
         };
         Some(Completion { token: token?, outcome })
+    })
+}
+
+/// Reads what goes with the outcome `failed`, and only with it.
+fn failure(fields: &mut Fields<'_>, succeeded: bool, faults: &mut Faults) -> Failure {
+    let mut take = |name, faults: &mut Faults| {
+        let field = fields.take(name)?;
+        if succeeded {
+            faults.add(&field.pointer, format!("`{name}` goes with the outcome `failed` only"));
+        }
+        Some(field)
+    };
+    let error = take("error", faults);
+    let error = error.and_then(|field| field.text(1..=ERROR_BYTES_MAX, |_| true, "", faults));
+    let class = take("failure", faults).and_then(|field| class(&field, faults));
+    let retry_after = take("retry_after", faults);
+    let retry_after = retry_after.and_then(|field| field.span(Span::ZERO..=RETRY_AFTER_MAX, faults));
+    let failed_items = take("failed_items", faults).and_then(|field| list(&field, faults));
+    Failure {
+        error: error.map_or_else(|| "its worker says that it failed".into(), Arc::from),
+        result: None,
+        class: class.unwrap_or(FailureClass::Other),
+        retry_after,
+        failed_items,
+    }
+}
+
+/// Reads what sort of failure it was, as executions tell it.
+fn class(field: &Field<'_>, faults: &mut Faults) -> Option<FailureClass> {
+    let mut fields = field.object(faults)?;
+    let class = fields.required("class", faults).and_then(|field| field.choice(&CLASSES, faults));
+    let codes = match class {
+        Some(FailureClass::HttpStatus(_)) => Some(100..=599),
+        Some(FailureClass::ExitCode(_)) => Some(1..=255),
+        Some(FailureClass::Signal(_)) => Some(1..=64),
+        _ => None,
+    };
+    let code = match codes {
+        Some(codes) => fields.required("code", faults).and_then(|field| field.integer(codes, faults)),
+        None => {
+            if let Some(code) = fields.take("code").filter(|_| class.is_some()) {
+                let allowed = "`code` goes with the classes `http_status`, `exit_code` and `signal` only";
+                faults.add(&code.pointer, allowed);
+            }
+            None
+        }
+    };
+    fields.finish("a failure", faults);
+    let code = code.and_then(|code| u16::try_from(code).ok());
+    Some(match class? {
+        FailureClass::HttpStatus(_) => FailureClass::HttpStatus(code?),
+        FailureClass::ExitCode(_) => FailureClass::ExitCode(code?.into()),
+        FailureClass::Signal(_) => FailureClass::Signal(code?.into()),
+        without => without,
     })
 }
 
@@ -173,4 +231,58 @@ pub(super) fn read<T>(
         found
     });
     found.filter(|_| faults.is_empty()).ok_or_else(|| faults.into_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json;
+
+    fn read(fields: &str) -> Result<AttemptOutcome, Vec<String>> {
+        let text = format!(r#"{{"lease_token": "7", {fields}}}"#);
+        let node = json::parse(text.as_bytes()).expect("JSON");
+        let completion = completion(node).map(|completion| completion.outcome);
+        completion.map_err(|faults| faults.into_iter().map(|fault| fault.pointer).collect())
+    }
+
+    #[track_caller]
+    fn check_class(failure: &str, class: FailureClass) {
+        let outcome = read(&format!(r#""outcome": "failed", "failure": {failure}, "retry_after": "5m""#));
+        let Ok(AttemptOutcome::Failed(failure)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((failure.class, failure.retry_after), (class, Some(Span::minutes(5))));
+    }
+
+    #[test]
+    fn a_worker_says_what_sort_of_failure_it_was() {
+        check_class(r#"{"class": "http_status", "code": 503}"#, FailureClass::HttpStatus(503));
+        check_class(r#"{"class": "exit_code", "code": 75}"#, FailureClass::ExitCode(75));
+        check_class(r#"{"class": "signal", "code": 9}"#, FailureClass::Signal(9));
+        check_class(r#"{"class": "timeout"}"#, FailureClass::TimedOut);
+        check_class(r#"{"class": "connection", "code": null}"#, FailureClass::Connection);
+        let said_nothing = read(r#""outcome": "failed""#);
+        let Ok(AttemptOutcome::Failed(failure)) = said_nothing else { panic!("{said_nothing:?}") };
+        assert_eq!((failure.class, failure.retry_after), (FailureClass::Other, None));
+    }
+
+    #[test]
+    fn what_makes_no_sense_of_a_failure_is_named() {
+        for (fields, place) in [
+            (r#""outcome": "failed", "failure": "timeout""#, "/failure"),
+            (r#""outcome": "failed", "failure": {"class": "tired"}"#, "/failure/class"),
+            (r#""outcome": "failed", "failure": {"code": 5}"#, "/failure/class"),
+            (r#""outcome": "failed", "failure": {"class": "exit_code"}"#, "/failure/code"),
+            (r#""outcome": "failed", "failure": {"class": "exit_code", "code": 0}"#, "/failure/code"),
+            (r#""outcome": "failed", "failure": {"class": "http_status", "code": 600}"#, "/failure/code"),
+            (r#""outcome": "failed", "failure": {"class": "timeout", "code": 5}"#, "/failure/code"),
+            (r#""outcome": "failed", "failure": {"class": "other", "why": 5}"#, "/failure/why"),
+            (r#""outcome": "failed", "failure": {"class": "timeout"}, "result": 5"#, "/result"),
+            (r#""outcome": "failed", "retry_after": "25h""#, "/retry_after"),
+            (r#""outcome": "succeeded", "failure": {"class": "other"}"#, "/failure"),
+            (r#""outcome": "succeeded", "retry_after": "1s""#, "/retry_after"),
+            (r#""outcome": "succeeded", "error": "no""#, "/error"),
+            (r#""outcome": "succeeded", "failed_items": ["a"]"#, "/failed_items"),
+        ] {
+            assert_eq!(read(fields), Err(vec![place.to_owned()]), "{fields}");
+        }
+    }
 }
