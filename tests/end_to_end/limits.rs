@@ -464,3 +464,29 @@ fn what_is_changed_by_hand_is_in_the_audit_log_with_its_author() {
     let changed = events.iter().find(|event| event["type"] == "TaskPriorityChanged").expect("it is there");
     assert_eq!((&changed["data"]["execution_id"], &changed["data"]["priority"]), (&json!(waits), &json!(9)));
 }
+
+#[test]
+fn a_low_priority_gets_a_node_s_slot_after_a_hundred_that_passed_it_over() {
+    const PASS_BY: usize = 100;
+    let cluster = Cluster::start_with(1, Settings { slots: Some(1), ..Settings::default() });
+    let api = cluster.any();
+    let of = |priority: u8| {
+        api.create_id(&with(noop("n", &manual()), json!({ "priority": priority, "overlap": "allow" })))
+    };
+    let (low, high) = (of(0), of(9));
+    let blocker = run(&api, &api.create_id(&long("blocker", json!({ "priority": 9 }))));
+    await_status(&api, &blocker, "running");
+    let waits = run(&api, &low);
+    let ids: Vec<String> = (0..PASS_BY + 5).map(|_| run(&api, &high)).collect();
+    cancel(&api, &blocker);
+    ids.iter().chain([&waits]).for_each(|id| drop(await_status(&api, id, "succeeded")));
+    let events = api.all("/api/audit/events?limit=1000");
+    let mut started: Vec<(i64, &Value)> = events
+        .iter()
+        .filter(|event| event["type"] == "TaskStarted")
+        .map(|event| (event["seq"].as_i64().expect("a number"), &event["data"]["execution_id"]))
+        .collect();
+    started.sort_unstable_by_key(|(sequence, _)| *sequence);
+    // After the blocker and the hundred it is its turn.
+    assert_eq!(started.iter().position(|(_, id)| **id == json!(waits)), Some(1 + PASS_BY));
+}

@@ -96,6 +96,30 @@ fn a_cancel_stops_a_program_with_its_children_soon() {
 }
 
 #[test]
+fn a_cancel_by_way_of_another_node_stops_a_program_within_a_second() {
+    let cluster = Cluster::start(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let mut quickest = i64::MAX;
+    for asked in [leader, follower, leader] {
+        let place = tempfile::tempdir().expect("a directory");
+        let api = cluster.api(asked);
+        let id = run(&api, &api.create_id(&script("long", &manual(), &family(place.path()))));
+        let pids = pids(place.path());
+        let running = await_status(&api, &id, "running");
+        let worker = text(&running["attempts"][0], "worker");
+        let elsewhere = cluster.running().into_iter().find(|id| worker != format!("node-{id}"));
+        let start = now_ms();
+        let path = format!("/api/executions/{id}/cancel");
+        cluster.api(elsewhere.expect("two of them")).post(&path, &Value::Null).expect(202);
+        until("all of it is gone", || !pids.iter().any(|&pid| lives(pid)));
+        quickest = quickest.min(now_ms() - start);
+        await_status(&api, &id, "cancelled");
+    }
+    // Other tests run beside this one: how long it takes at best is how long it takes.
+    assert!(quickest < 1_000, "{quickest} ms");
+}
+
+#[test]
 fn a_timeout_kills_the_whole_process_group() {
     let development = Development::start();
     let api = development.api();
