@@ -43,6 +43,7 @@ pub(crate) struct Campaign {
     last_due: i64,
     began: Instant,
     disturbances: Vec<(i64, i64)>,
+    without_quorum: Vec<(i64, i64)>,
 }
 
 impl Campaign {
@@ -57,13 +58,25 @@ impl Campaign {
     pub(crate) fn begin(name: &'static str, cluster: Cluster, target: Target, seconds: i64) -> Self {
         // The cluster has formed within the minute before.
         let (epoch, began) = (now_ms() - 60_000, Instant::now());
-        let load = Load::new(apis(&cluster));
+        let load = Load::new(apis(&cluster), epoch);
         let beats = load.create_beats(&target, BEATS);
         let last_due = load.create_due(&target, TASKS, LEAD_MS, seconds * 1_000);
-        let (disturbances, frozen) = (Vec::new(), Vec::new());
-        let mut campaign =
-            Self { cluster, target, name, load, beats, epoch, last_due, began, disturbances, frozen };
+        let (disturbances, without_quorum, frozen) = (Vec::new(), Vec::new(), Vec::new());
+        let mut campaign = Self {
+            cluster,
+            target,
+            frozen,
+            name,
+            load,
+            beats,
+            epoch,
+            last_due,
+            began,
+            disturbances,
+            without_quorum,
+        };
         campaign.load.start_clients(&campaign.target, Duration::from_millis(300));
+        campaign.load.start_editors(&campaign.target);
         campaign
     }
 
@@ -72,7 +85,8 @@ impl Campaign {
         now_ms() < self.last_due
     }
 
-    /// Breaks something, and mends it: what is late meanwhile, or shortly after, is excused.
+    /// Breaks something of one node, and mends it: what is a little late meanwhile, or shortly after, is excused. The other
+    /// nodes are a majority, so that nothing may be very late.
     pub(crate) fn disturb<T>(&mut self, fault: impl FnOnce(&mut Cluster, &Target) -> T) -> T {
         let from = now_ms();
         let value = fault(&mut self.cluster, &self.target);
@@ -81,9 +95,16 @@ impl Campaign {
         value
     }
 
-    /// What breaks is broken from the beginning to the end.
+    /// As [`Campaign::disturb`]; who is the majority meanwhile, nobody can say.
+    pub(crate) fn disturb_the_majority(&mut self, fault: impl FnOnce(&mut Cluster, &Target)) {
+        self.disturb(fault);
+        self.without_quorum.extend(self.disturbances.last());
+    }
+
+    /// What breaks is broken from the beginning to the end, on every node.
     pub(crate) fn disturb_throughout(&mut self) {
         self.disturbances.push((self.epoch, i64::MAX));
+        self.without_quorum.push((self.epoch, i64::MAX));
     }
 
     /// The clients ask the nodes that are members now.
@@ -101,7 +122,7 @@ impl Campaign {
     #[track_caller]
     pub(crate) fn finish(mut self) {
         self.cluster.await_ready();
-        let wishes = self.load.stop();
+        let operations = self.load.stop();
         let api = self.cluster.any();
         await_settled(&api, self.beats.len());
         let quiesced = now_ms() - 1;
@@ -118,9 +139,10 @@ impl Campaign {
             quiesced,
             drained,
             data: nodes.iter().map(|&id| self.cluster.data(id)).collect(),
-            wishes,
+            operations,
             calls: self.target.calls(),
             disturbances: std::mem::take(&mut self.disturbances),
+            without_quorum: std::mem::take(&mut self.without_quorum),
             frozen: self.stood_still(),
         }
         .judge();

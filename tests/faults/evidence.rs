@@ -15,7 +15,6 @@ use escapement_domain::execution::state::Holder;
 use escapement_domain::identifier::{ExecutionId, NodeId, TaskId};
 use escapement_domain::record::Record;
 use escapement_domain::replica::Replica;
-use escapement_domain::task::definition::Definition;
 use escapement_domain::task::trigger::Trigger;
 use escapement_domain::timestamp::Timestamp;
 use escapement_simulation::evidence::{Attempt, Counts, Done, Ended, Evidence, Knowledge, Operation};
@@ -26,7 +25,6 @@ use crate::harness::notice::notice;
 use crate::harness::program::escapement;
 use crate::harness::target::Call;
 use crate::harness::wait::{millis, now_ms};
-use crate::load::Wish;
 
 /// Violations of each kind that a failing test shows.
 const VIOLATIONS_SHOWN: usize = 5;
@@ -42,12 +40,14 @@ pub(crate) struct Case {
     pub(crate) drained: i64,
     /// The directories of the nodes that hold all of it.
     pub(crate) data: Vec<PathBuf>,
-    /// What clients wished for.
-    pub(crate) wishes: Vec<Wish>,
+    /// What clients did, by the clock of the world.
+    pub(crate) operations: Vec<Operation>,
     /// What the target saw.
     pub(crate) calls: Vec<Call>,
     /// Spans in which something was broken, in ms since 1970.
     pub(crate) disturbances: Vec<(i64, i64)>,
+    /// Spans in which no majority of the nodes was well and connected, in ms since 1970.
+    pub(crate) without_quorum: Vec<(i64, i64)>,
     /// Spans in which a node was frozen, or its process was no more, in ms since 1970.
     pub(crate) frozen: Vec<(u64, i64, i64)>,
 }
@@ -175,9 +175,12 @@ impl Case {
                 _ => {}
             }
         }
-        let acknowledged = self.wishes.iter().filter_map(|wish| wish.answered.as_ref());
+        let acknowledged = self.operations.iter().filter_map(|operation| match &operation.knowledge {
+            Knowledge::Done(Done::Tasks(tasks)) => Some(tasks),
+            _ => None,
+        });
         acknowledged
-            .flat_map(|(tasks, _)| tasks)
+            .flatten()
             .filter(|task| due.contains(task))
             .map(|task| (task, fires.get(task).copied().unwrap_or(0), called.contains(&*task.to_string())))
             .filter(|(_, fires, called)| *fires != 1 || !called)
@@ -193,6 +196,7 @@ impl Case {
 
     fn evidence(&self, records: Vec<Record>, last: Replica) -> Evidence {
         let attempts = self.attempts(&records);
+        let committed = self.committed(&records, &attempts);
         let span = |(from, to): &(i64, i64)| (self.world(*from), self.world(*to));
         let frozen = |(node, from, to): &(u64, i64, i64)| (NodeId(*node), self.world(*from), self.world(*to));
         Evidence {
@@ -201,21 +205,20 @@ impl Case {
             epoch: self.epoch,
             healed: self.world(self.quiesced),
             quiesced: self.world(self.quiesced),
-            committed: self.committed(&records, &attempts),
-            operations: self.operations(&records),
+            operations: self.operations(&records, &attempts, &committed),
+            committed,
             records,
             last,
             attempts,
             disturbances: self.disturbances.iter().map(span).collect(),
-            // Who was connected with whom at which time is not known well enough here.
-            without_quorum: vec![(0, u64::MAX >> 1)],
+            without_quorum: self.without_quorum.iter().map(span).collect(),
             frozen: self.frozen.iter().map(frozen).collect(),
             seen: Vec::new(),
             counts: Counts::default(),
         }
     }
 
-    /// When each entry was committed: when the leader stamped it, and not later than what followed was seen.
+    /// When each entry was committed, at the earliest: when a leader stamped it, and not later than what followed was seen.
     fn committed(&self, records: &[Record], attempts: &[Attempt]) -> BTreeMap<u64, u64> {
         let seen: BTreeMap<_, _> =
             attempts.iter().map(|attempt| ((attempt.execution, attempt.token), attempt.started)).collect();
@@ -270,36 +273,56 @@ impl Case {
         self.calls.iter().map(attempt).collect()
     }
 
-    /// The wishes as the checker knows them: of what was asked for, it judges how many; the rest is believed.
-    fn operations(&self, records: &[Record]) -> Vec<Operation> {
-        let mut created: BTreeMap<&str, Vec<Definition>> = BTreeMap::new();
-        for record in records {
-            if let Event::TaskCreated { definition, .. } = &record.event {
-                let definition = definition.open_definition().expect("not sealed");
-                created.entry(&record.header.correlation_id).or_default().push(definition);
-            }
+    /// What clients did, as the checker takes it.
+    ///
+    /// A stamp says when a leader took an entry up, not when it was committed. So a read is held to what was known to be
+    /// committed when it was asked for: what had been acknowledged until then, and what the target had seen begin.
+    fn operations(
+        &self,
+        records: &[Record],
+        attempts: &[Attempt],
+        committed: &BTreeMap<u64, u64>,
+    ) -> Vec<Operation> {
+        let known = known(&self.operations, records, attempts);
+        let mut operations = self.operations.clone();
+        for operation in operations.iter_mut().filter(|operation| !operation.wish.writes()) {
+            let last = known.range(..operation.issued).next_back();
+            let stamped = |index: &u64| committed.get(index).copied();
+            let at = last.and_then(|(_, index)| stamped(index)).unwrap_or(0);
+            // Of several entries of one instant the last ones may not be known.
+            let next = last.and_then(|(_, index)| committed.range(index + 1..).next());
+            let is_last = next.is_none_or(|(_, next_at)| *next_at > at);
+            operation.issued = operation.issued.min(at + u64::from(is_last));
         }
-        let some = created.values().flatten().next().expect("something was created").clone();
-        let asked = |wish: &Wish| {
-            let mut asked = created.get(&*wish.number.to_string()).cloned().unwrap_or_default();
-            asked.resize(wish.asked, some.clone());
-            asked
-        };
-        let operation = |wish: &Wish| Operation {
-            number: wish.number,
-            tenant: "acme",
-            wish: escapement_simulation::evidence::Wish::Create(asked(wish)),
-            // Each has one of its own: nothing earlier can have been done under it.
-            key: None,
-            issued: self.world(wish.issued),
-            knowledge: match &wish.answered {
-                Some((tasks, _)) => Knowledge::Done(Done::Tasks(tasks.clone())),
-                None => Knowledge::Unknown,
-            },
-            answered: wish.answered.as_ref().map_or(u64::MAX, |(_, at)| self.world(*at)),
-        };
-        self.wishes.iter().map(operation).collect()
+        operations
     }
+}
+
+/// The last entry that somebody outside knew to be committed, by the ms of the world from when on.
+fn known(operations: &[Operation], records: &[Record], attempts: &[Attempt]) -> BTreeMap<u64, u64> {
+    let done = operations.iter().filter(|operation| matches!(operation.knowledge, Knowledge::Done(_)));
+    let answered: BTreeMap<String, u64> =
+        done.map(|operation| (operation.number.to_string(), operation.answered)).collect();
+    let begun: BTreeMap<_, _> =
+        attempts.iter().map(|attempt| ((attempt.execution, attempt.token), attempt.started)).collect();
+    let mut known = BTreeMap::new();
+    for Record { header, event, .. } in records {
+        let seen = match event {
+            Event::TaskStarted { execution, .. } => begun.get(&(*execution, header.sequence)),
+            _ if header.command.is_some() => answered.get(&*header.correlation_id),
+            _ => None,
+        };
+        if let Some(seen) = seen {
+            let index: &mut u64 = known.entry(*seen).or_default();
+            *index = header.log_index.max(*index);
+        }
+    }
+    let mut last = 0;
+    for index in known.values_mut() {
+        last = last.max(*index);
+        *index = last;
+    }
+    known
 }
 
 /// The records of a stopped node.

@@ -1,59 +1,59 @@
-//! A thousand tasks that fall due, and clients that go on writing while things break.
+//! A thousand tasks that fall due, and clients that go on working while things break.
 //!
-//! Every wish has a number, which is its correlation id and the end of its key; it is repeated under both until somebody
-//! answers, so that it must happen once. Absent on purpose: knowledge of who leads.
+//! Every operation has a number, which is its correlation id. That of new tasks is the end of their key, too: they are asked
+//! for under both until somebody answers, and must be made once. Absent on purpose: knowledge of who leads.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use escapement::json;
+use escapement::service::validation::{self, ProgramsOffered, Purpose, Surroundings};
 use escapement_domain::identifier::TaskId;
+use escapement_domain::task::definition::Definition;
+use escapement_domain::timestamp::Timestamp;
+use escapement_simulation::evidence::{Done, Knowledge, Operation, Wish};
 use serde_json::{Value, json};
 
-use crate::harness::api::Api;
+use crate::editor::Editor;
+use crate::harness::api::{Api, Reply};
 use crate::harness::definitions::{call, every_second, with};
 use crate::harness::target::Target;
 use crate::harness::wait::{instant_in, now_ms};
 
 /// Clients that write at the same time.
 const CLIENTS: usize = 3;
+/// Clients that change what they created.
+const EDITORS: u64 = 2;
 /// The pause between two questions of one client that got no answer.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a client that is told to stop still repeats its wish, in ms.
-const GIVES_UP_MS: i64 = 10_000;
+pub(crate) const GIVES_UP_MS: u64 = 10_000;
 /// Tasks that are created at once, all of them in one entry of the log.
 const BULK: usize = 50;
-/// Where tasks are created.
-const TASKS: &str = "/api/scheduled-tasks/";
-/// Where many are.
+/// Where tasks are.
+pub(crate) const TASKS: &str = "/api/scheduled-tasks/";
+/// Where many are created.
 const BULKS: &str = "/api/scheduled-tasks/bulk";
 /// How long an attempt takes at the target, in ms: some take long enough to be caught in the middle.
 const TAKES_MS: [u64; 4] = [0, 0, 30, 150];
+/// Whose all tasks are.
+const TENANT: &str = "acme";
 
-/// One wish for new tasks, as its client saw it.
-#[derive(Clone, Debug)]
-pub(crate) struct Wish {
-    /// Its number.
-    pub(crate) number: usize,
-    /// How many tasks.
-    pub(crate) asked: usize,
-    /// When it was first sent, in ms since 1970.
-    pub(crate) issued: i64,
-    /// The tasks that were acknowledged, and when.
-    pub(crate) answered: Option<(Vec<TaskId>, i64)>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
+/// What the clients of one load have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// The zero of the world, in ms since 1970.
+    epoch: i64,
     apis: Mutex<Vec<Api>>,
-    wishes: Mutex<Vec<Wish>>,
+    operations: Mutex<Vec<Operation>>,
     acknowledged: Mutex<Vec<TaskId>>,
     next: AtomicUsize,
     stop: AtomicBool,
 }
 
-/// Clients and what they wished for.
+/// Clients and what they did.
 #[derive(Debug)]
 pub(crate) struct Load {
     shared: Arc<Shared>,
@@ -61,9 +61,16 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// A load on these nodes, without any client yet.
-    pub(crate) fn new(apis: Vec<Api>) -> Self {
-        let shared = Shared { apis: Mutex::new(apis), ..Shared::default() };
+    /// A load on these nodes, without any client yet, in a world that began at `epoch`, in ms since 1970.
+    pub(crate) fn new(apis: Vec<Api>, epoch: i64) -> Self {
+        let shared = Shared {
+            epoch,
+            apis: Mutex::new(apis),
+            operations: Mutex::default(),
+            acknowledged: Mutex::default(),
+            next: AtomicUsize::default(),
+            stop: AtomicBool::default(),
+        };
         Self { shared: Arc::new(shared), clients: Vec::new() }
     }
 
@@ -78,7 +85,7 @@ impl Load {
         let (begin, step) = (now_ms() + from_ms, span_ms / i64::try_from(tasks).expect("few"));
         for first in (0..tasks).step_by(BULK) {
             let places = first..tasks.min(first + BULK);
-            let created = self.shared.wish(BULKS, 200, |number| {
+            let created = self.shared.keep(BULKS, 200, |number| {
                 let due = |place| begin + step * i64::try_from(place).expect("few") - now_ms();
                 places
                     .clone()
@@ -97,7 +104,7 @@ impl Load {
             let beat = call(&format!("beat-{number}"), &every_second(), &target.url("/slow/0"));
             with(beat, json!({ "overlap": "allow", "timeout": "20s" }))
         };
-        let created: Vec<TaskId> = (0..beats).flat_map(|_| self.shared.wish(TASKS, 201, beat)).collect();
+        let created: Vec<TaskId> = (0..beats).flat_map(|_| self.shared.keep(TASKS, 201, beat)).collect();
         assert_eq!(created.len(), beats, "a beat is created in quiet times");
         created
     }
@@ -117,31 +124,40 @@ impl Load {
         for _ in 0..CLIENTS {
             let (shared, task) = (self.shared.clone(), task.clone());
             self.clients.push(std::thread::spawn(move || {
-                while !shared.stop.load(Ordering::Relaxed) {
-                    shared.wish(TASKS, 201, &task);
+                while !shared.is_over() {
+                    shared.keep(TASKS, 201, &task);
                     std::thread::sleep(pause);
                 }
             }));
         }
     }
 
-    /// How many wishes were acknowledged.
+    /// Starts clients that read, change, pause, resume and delete tasks of their own, until [`Load::stop`]; then they delete
+    /// what they have left.
+    pub(crate) fn start_editors(&mut self, target: &Target) {
+        for number in 0..EDITORS {
+            let editor = Editor::new(self.shared.clone(), number, target);
+            self.clients.push(std::thread::spawn(move || editor.live()));
+        }
+    }
+
+    /// How many tasks that are to stay were acknowledged.
     pub(crate) fn acknowledged(&self) -> usize {
         lock(&self.shared.acknowledged).len()
     }
 
-    /// The tasks that were acknowledged, in that order.
+    /// These tasks, in the order of their acknowledgements.
     pub(crate) fn acknowledged_tasks(&self) -> Vec<TaskId> {
         lock(&self.shared.acknowledged).clone()
     }
 
-    /// Lets the clients end what they do; returns every wish by its number.
-    pub(crate) fn stop(&mut self) -> Vec<Wish> {
+    /// Lets the clients end what they do; returns every operation, each in the place of its number.
+    pub(crate) fn stop(&mut self) -> Vec<Operation> {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.clients.drain(..).for_each(|client| client.join().expect("a client ends"));
-        let mut wishes = lock(&self.shared.wishes).clone();
-        wishes.sort_by_key(|wish| wish.number);
-        wishes
+        let mut operations = lock(&self.shared.operations).clone();
+        operations.sort_by_key(|operation| operation.number);
+        operations
     }
 }
 
@@ -152,41 +168,102 @@ impl Drop for Load {
 }
 
 impl Shared {
-    /// Wishes for something new until it is acknowledged, or the clients are told to stop and nobody answers; returns
-    /// the tasks that were created.
-    fn wish(&self, path: &str, created: u16, tasks: impl FnOnce(usize) -> Value) -> Vec<TaskId> {
+    /// Whether the clients are to stop.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// As [`Shared::create`], of tasks that are to stay.
+    fn keep(&self, path: &str, created: u16, tasks: impl FnOnce(usize) -> Value) -> Vec<TaskId> {
+        let tasks = self.create(path, created, tasks);
+        lock(&self.acknowledged).extend(&tasks);
+        tasks
+    }
+
+    /// Asks for new tasks until they are acknowledged, or the clients are told to stop and nobody answers; returns those that
+    /// were created.
+    pub(crate) fn create(&self, path: &str, created: u16, tasks: impl FnOnce(usize) -> Value) -> Vec<TaskId> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let tasks = tasks(number);
-        let (asked, body) = (tasks.as_array().map_or(1, Vec::len), tasks.to_string());
-        let (name, key) = (number.to_string(), format!("key-{number}"));
-        let headers = [("X-Correlation-Id", name.as_str()), ("Idempotency-Key", key.as_str())];
-        let issued = now_ms();
-        let mut answered = None;
+        let (body, key) = (tasks.to_string(), format!("key-{number}"));
+        let issued = self.world_ms();
+        let mut made = None;
         for turn in number.. {
-            let api = {
-                let apis = lock(&self.apis);
-                apis[turn % apis.len()].clone()
-            };
-            match api.try_send("POST", path, &headers, Some(&body)) {
+            match self.ask(number, turn, ("POST", path), &[("Idempotency-Key", &key)], Some(&body)) {
                 Ok(reply) if reply.status == created => {
-                    answered = Some((ids(&reply.json()), now_ms()));
+                    made = Some(ids(&reply.json()));
                     break;
                 }
                 Ok(reply) if reply.status < 500 => {
-                    eprintln!("wish {number}: {} {}", reply.status, reply.body)
+                    eprintln!("operation {number}: {} {}", reply.status, reply.body)
                 }
                 Ok(_) | Err(_) => {}
             }
-            if self.stop.load(Ordering::Relaxed) && now_ms() > issued + GIVES_UP_MS {
+            if self.is_over() && self.world_ms() > issued + GIVES_UP_MS {
                 break;
             }
             std::thread::sleep(PAUSE);
         }
-        let tasks = answered.as_ref().map(|(tasks, _)| tasks.clone()).unwrap_or_default();
-        lock(&self.acknowledged).extend(&tasks);
-        lock(&self.wishes).push(Wish { number, asked, issued, answered });
-        tasks
+        let asked = tasks.as_array().map_or(vec![&tasks], |several| several.iter().collect());
+        let wish = Wish::Create(asked.into_iter().map(definition).collect());
+        let knowledge = made.clone().map_or(Knowledge::Unknown, |made| Knowledge::Done(Done::Tasks(made)));
+        self.note(number, wish, Some(number as u64), issued, knowledge);
+        made.unwrap_or_default()
     }
+
+    /// Asks once for something that has no key; returns what is known of it then.
+    pub(crate) fn once(
+        &self,
+        request: (&str, &str),
+        body: Option<&str>,
+        wish: Wish,
+        known: impl FnOnce(&Reply) -> Knowledge,
+    ) -> Knowledge {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let issued = self.world_ms();
+        let reply = self.ask(number, number, request, &[], body);
+        let knowledge = reply.map_or(Knowledge::Unknown, |reply| known(&reply));
+        self.note(number, wish, None, issued, knowledge.clone());
+        knowledge
+    }
+
+    fn ask(
+        &self,
+        number: usize,
+        turn: usize,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> std::io::Result<Reply> {
+        let api = {
+            let apis = lock(&self.apis);
+            apis[turn % apis.len()].clone()
+        };
+        let name = number.to_string();
+        let headers: Vec<_> = headers.iter().copied().chain([("X-Correlation-Id", &*name)]).collect();
+        api.try_send(method, path, &headers, body)
+    }
+
+    fn note(&self, number: usize, wish: Wish, key: Option<u64>, issued: u64, knowledge: Knowledge) {
+        let is_known = !matches!(knowledge, Knowledge::Unknown);
+        let answered = if is_known { self.world_ms() } else { u64::MAX };
+        let operation = Operation { number, tenant: TENANT, wish, key, issued, knowledge, answered };
+        lock(&self.operations).push(operation);
+    }
+
+    /// Now, by the clock of the world.
+    pub(crate) fn world_ms(&self) -> u64 {
+        u64::try_from(now_ms() - self.epoch).expect("the world has begun")
+    }
+}
+
+/// What a task means, by the check that the API makes, too.
+pub(crate) fn definition(task: &Value) -> Definition {
+    let text = task.to_string();
+    let surroundings =
+        Surroundings { now: Timestamp(now_ms()), purpose: Purpose::Create, programs: &ProgramsOffered::Any };
+    let node = json::parse(text.as_bytes()).expect("JSON");
+    validation::check(node, "", &surroundings).expect("a sound task").definition
 }
 
 /// The tasks in an answer, to one or to a bulk.

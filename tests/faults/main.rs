@@ -14,6 +14,7 @@ mod checker;
 mod clocks;
 mod delays;
 mod disks;
+mod editor;
 mod evidence;
 #[allow(dead_code, reason = "what only the end-to-end tests use")]
 #[path = "../end_to_end/harness/mod.rs"]

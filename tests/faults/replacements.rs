@@ -23,7 +23,7 @@ fn command(cluster: &Cluster, arguments: &[&str]) {
 fn a_follower_and_the_leader_are_replaced_by_new_nodes() {
     let mut campaign = Campaign::start("nodes replaced under load", Settings::default(), 25);
     for (new, leads) in [(4, false), (5, true)] {
-        campaign.disturb(|cluster, _| {
+        campaign.disturb_the_majority(|cluster, _| {
             let old = if leads { cluster.leader() } else { cluster.follower() };
             cluster.kill(old);
             command(cluster, &["remove-node", &old.to_string()]);

@@ -35,10 +35,11 @@ fn a_node_killed_200_times_while_clients_write_forgets_nothing() {
     let raft = format!("snapshot_entries = {SNAPSHOT_ENTRIES}\n");
     let mut cluster = Cluster::start_with(1, Settings { raft, ..Settings::default() });
     let target = Target::start();
-    let mut load = Load::new(vec![cluster.api(1)]);
+    let mut load = Load::new(vec![cluster.api(1)], epoch);
     let mut chance = Chance::new(epoch.unsigned_abs());
     let beats = load.create_beats(&target, BEATS);
     load.start_writing(PAUSE, |number| noop(&format!("written-{number}"), &manual()));
+    load.start_editors(&target);
     let mut checked = 0;
     for _ in 0..ROUNDS {
         let goal = load.acknowledged() + ACKNOWLEDGED;
@@ -54,7 +55,7 @@ fn a_node_killed_200_times_while_clients_write_forgets_nothing() {
         cluster.await_ready();
         checked = check_there(&cluster.api(1), &load, checked);
     }
-    let wishes = load.stop();
+    let operations = load.stop();
     let api = cluster.api(1);
     check_there(&api, &load, 0);
     let quiesced = now_ms() - 1;
@@ -67,9 +68,10 @@ fn a_node_killed_200_times_while_clients_write_forgets_nothing() {
         quiesced,
         drained,
         data: vec![cluster.data(1)],
-        wishes,
+        operations,
         calls: target.calls(),
         disturbances: vec![(epoch, quiesced)],
+        without_quorum: vec![(epoch, quiesced)],
         frozen: Vec::new(),
     }
     .judge();

@@ -290,7 +290,8 @@ impl Cluster {
         })
     }
 
-    fn said_by(&self, id: u64) -> Option<u64> {
+    /// Who leads, as a node believes.
+    pub(crate) fn said_by(&self, id: u64) -> Option<u64> {
         let path = "/api/cluster/status?consistency=local";
         let reply = self.api(id).try_send("GET", path, &[], None).ok()?;
         if reply.status == 200 { reply.json()["leader"].as_u64() } else { None }
