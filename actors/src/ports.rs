@@ -127,6 +127,17 @@ impl Tree {
         Self::Output,
     ];
 
+    /// The trees that are made from the event log alone.
+    pub const DERIVED: [Self; 7] = [
+        Self::TaskStreams,
+        Self::Executions,
+        Self::TaskExecutions,
+        Self::ExecutionStatuses,
+        Self::RunExecutions,
+        Self::Statistics,
+        Self::Checkpoints,
+    ];
+
     /// The name under which a storage keeps the tree.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -17,4 +17,5 @@ pub mod profile;
 pub mod progress;
 pub mod run;
 pub mod trace;
+pub mod watchdog;
 pub mod world;

@@ -4,13 +4,14 @@ use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use escapement_simulation::plants::{Plant, Planted};
 use escapement_simulation::profile::Profile;
 use escapement_simulation::progress::{Progress, Summary};
 use escapement_simulation::run::{Order, run};
+use escapement_simulation::watchdog::Watchdog;
 use tracing_subscriber::EnvFilter;
 
 /// Runs a whole cluster under seeded faults in virtual time, and judges what was seen from outside.
@@ -129,6 +130,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// How long a seed may take of real time: it takes a second or two, and an unoptimised build a minute.
+const SEED_ENDS_WITHIN: Duration = Duration::from_secs(600);
+
 /// Panics so far, on any thread: one in a task of a node goes no further than the task.
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
@@ -156,6 +160,10 @@ fn play(arguments: &Arguments) -> Result<Summary, String> {
         }
     };
     let all = arguments.asked()?;
+    let watchdog = Watchdog::start(SEED_ENDS_WITHIN, |told| {
+        println!("{told}");
+        std::process::exit(1);
+    });
     let mut progress = Progress::new(all.len() as u64);
     let mut summary = Summary::default();
     for asked in all {
@@ -163,8 +171,10 @@ fn play(arguments: &Arguments) -> Result<Summary, String> {
         let active_ms = active.map(|seconds| seconds * 1_000);
         let order = Order { seed, profile, active_ms, planted, spoken: arguments.trace };
         let replay = arguments.replay(asked);
+        watchdog.begin(&format!("seed {seed} ({profile}) does not end; replay: {replay}"));
         let before = PANICS.load(Ordering::Relaxed);
         let played = catch_unwind(AssertUnwindSafe(|| run(order)));
+        watchdog.end();
         let verdict = match played {
             Ok(verdict) if PANICS.load(Ordering::Relaxed) == before => verdict,
             _ => {

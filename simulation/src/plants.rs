@@ -17,13 +17,15 @@ pub enum Plant {
     EarlyAcknowledgement,
     /// A disk answers for votes that it never wrote.
     ForgottenVotes,
+    /// A node goes on after its disk failed a sync.
+    IgnoredSync,
     /// A leader that restarts goes on in its old term, as openraft's defaults have it.
     LeaderRestore,
 }
 
 impl Plant {
     /// Every bug, with the name by which it is asked for.
-    pub const ALL: [(&str, Self); 14] = [
+    pub const ALL: [(&str, Self); 17] = [
         ("repeated-occurrence", Self::Program(Bug::RepeatedOccurrence)),
         ("early-acknowledgement", Self::EarlyAcknowledgement),
         ("deposed-leader", Self::Program(Bug::DeposedLeader)),
@@ -38,6 +40,9 @@ impl Plant {
         ("leader-restore", Self::LeaderRestore),
         ("wild-clock", Self::Program(Bug::WildClock)),
         ("forgotten-step", Self::Program(Bug::ForgottenStep)),
+        ("stale-read", Self::Program(Bug::StaleRead)),
+        ("unchecked-checksum", Self::Program(Bug::UncheckedChecksum)),
+        ("ignored-sync", Self::IgnoredSync),
     ];
 }
 
@@ -87,11 +92,14 @@ impl Planted {
     /// Puts a bug of the disk in.
     #[cfg(feature = "planted")]
     pub(crate) fn plant_in_disk(self, disk: &escapement_raft::MemoryDisk) {
-        match self.0 {
-            Some(Plant::EarlyAcknowledgement) => disk.plant(escapement_raft::DiskBug::EarlyAcknowledgement),
-            Some(Plant::ForgottenVotes) => disk.plant(escapement_raft::DiskBug::ForgottenVotes),
-            _ => {}
-        }
+        use escapement_raft::DiskBug;
+        let bug = match self.0 {
+            Some(Plant::EarlyAcknowledgement) => DiskBug::EarlyAcknowledgement,
+            Some(Plant::ForgottenVotes) => DiskBug::ForgottenVotes,
+            Some(Plant::IgnoredSync) => DiskBug::IgnoredSync,
+            _ => return,
+        };
+        disk.plant(bug);
     }
 
     /// Puts a bug of the log's options in.

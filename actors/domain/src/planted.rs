@@ -28,6 +28,10 @@ pub enum Bug {
     WildClock,
     /// Some steps of chains are never decided.
     ForgottenStep,
+    /// A read is answered from what the asked node has, however far behind it is.
+    StaleRead,
+    /// What the disk gives back is taken for what was written.
+    UncheckedChecksum,
 }
 
 #[cfg(feature = "planted")]

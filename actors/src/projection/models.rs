@@ -21,16 +21,6 @@ use crate::ports::{Storage, Tree, Write};
 
 /// The format of the read models. Another one makes them be built again from the event log.
 const FORMAT: u8 = 2;
-/// The trees that are made from the event log alone.
-const DERIVED: [Tree; 7] = [
-    Tree::TaskStreams,
-    Tree::Executions,
-    Tree::TaskExecutions,
-    Tree::ExecutionStatuses,
-    Tree::RunExecutions,
-    Tree::Statistics,
-    Tree::Checkpoints,
-];
 /// Pairs that one look at a tree takes.
 const SCAN: usize = 1_024;
 
@@ -66,7 +56,7 @@ impl Models {
     /// Loads the models, or clears what is there if some of it is missing or of another format; then all is folded again.
     pub(super) fn load(storage: &dyn Storage) -> Result<Self, Failure> {
         let mut models = Self::default();
-        for tree in DERIVED {
+        for tree in Tree::DERIVED {
             if storage.get(tree, keys::MARKER)?.as_deref() != Some(&[FORMAT]) {
                 rebuild(storage)?;
                 return Ok(models);
@@ -172,11 +162,11 @@ pub fn checkpoints(storage: &dyn Storage) -> Result<BTreeMap<TenantId, Checkpoin
 }
 
 fn rebuild(storage: &dyn Storage) -> Result<(), Failure> {
-    for tree in DERIVED {
+    for tree in Tree::DERIVED {
         storage.clear(tree)?;
     }
     let marker = |tree| Write { tree, key: keys::MARKER.to_vec(), value: Some(vec![FORMAT]) };
-    storage.write(DERIVED.map(marker).to_vec())?;
+    storage.write(Tree::DERIVED.map(marker).to_vec())?;
     Ok(())
 }
 

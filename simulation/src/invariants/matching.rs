@@ -14,8 +14,8 @@ use escapement_domain::timestamp::Timestamp;
 
 use super::story::{Life, Lives};
 use crate::definitions::{is_plain, makes_good};
-use crate::evidence::{Ended, Evidence, Wish};
-use crate::profile::SKEW_MS;
+use crate::evidence::{Attempt, Ended, Evidence, Wish};
+use crate::profile::{LEASE_MS, SKEW_MS};
 
 /// How long after its instant a run may begin when workers have a few others to run first, in ms.
 const WINDOW_MS: i64 = 30_000;
@@ -47,7 +47,12 @@ fn judge(evidence: &Evidence, lives: &Lives) -> (Vec<String>, (u64, u64)) {
         let runs: Vec<_> = of_task.filter(|attempt| attempt.how == Ended::Succeeded).collect();
         let mut starts: Vec<i64> = runs.iter().map(|attempt| attempt.started.cast_signed()).collect();
         starts.sort_unstable();
-        let unheard = runs.iter().filter(|run| unreported.contains(&(run.execution, run.token))).count();
+        // A worker is lost only when something was broken, and that is known from outside.
+        let excused = |run: &&&Attempt| {
+            let (from, to) = (run.started.cast_signed(), (run.ended + LEASE_MS).cast_signed());
+            unreported.contains(&(run.execution, run.token)) && evidence.disturbed(from, to)
+        };
+        let unheard = runs.iter().filter(excused).count();
         // The operator pauses it when everything is to come to rest, and it may go on until that is heard.
         let paused = life.phases.iter().find(|(_, paused)| *paused).map_or(evidence.quiesced, |(at, _)| *at);
         let instants = instants(evidence, (*task, life), paused.max(evidence.quiesced));

@@ -2,7 +2,9 @@
 //!
 //! What others say of the same alteration is not asked. An invariant for which nothing is altered here fails the test.
 
-use escapement_domain::event::{Event, GiveUpCause, PauseCause, Placing, SkipReason};
+use std::collections::BTreeSet;
+
+use escapement_domain::event::{Event, GiveUpCause, PauseCause, Placing, RequeueCause, SkipReason};
 use escapement_domain::execution::state::Occurrence;
 use escapement_domain::identifier::TaskId;
 use escapement_domain::record::{Hash, Record};
@@ -19,7 +21,7 @@ use crate::world;
 type Tamper = fn(&mut Evidence) -> bool;
 
 /// What is altered, and which invariant must notice.
-const ALTERATIONS: [(&str, &str, Tamper); 56] = [
+const ALTERATIONS: [(&str, &str, Tamper); 59] = [
     ("lost", "an occurrence is not settled", |seen| drop_where(seen, is_due)),
     ("lost", "one that was skipped is not told", |seen| {
         drop_where(seen, |event| {
@@ -236,6 +238,26 @@ const ALTERATIONS: [(&str, &str, Tamper); 56] = [
             },
         )
     }),
+    ("linearizable", "what a client has a key for is committed after its answer", |seen| {
+        operations(
+            seen,
+            |wish| matches!(wish, Wish::Create(_)),
+            |operation| {
+                if operation.key.is_some() {
+                    operation.answered = operation.issued;
+                }
+            },
+        )
+    }),
+    ("linearizable", "a bulk is committed after its answer", |seen| {
+        operations(
+            seen,
+            |wish| matches!(wish, Wish::CreateAll(_)),
+            |operation| {
+                operation.answered = operation.issued;
+            },
+        )
+    }),
     ("capacity", "a pool is too small for what was granted", |seen| {
         alter(seen, |record| set_capacity(record, 0))
     }),
@@ -254,6 +276,24 @@ const ALTERATIONS: [(&str, &str, Tamper); 56] = [
             seen.attempts.iter().filter(|attempt| attempt.how == Ended::Succeeded).cloned().collect();
         seen.attempts.extend(again.clone());
         !again.is_empty()
+    }),
+    ("matching", "what is told to have been taken back when nothing was broken ran twice", |seen| {
+        let again: Vec<_> =
+            seen.attempts.iter().filter(|attempt| attempt.how == Ended::Succeeded).cloned().collect();
+        let tokens: BTreeSet<u64> = again.iter().map(|attempt| attempt.token).collect();
+        let with_its_end = |record: Record| {
+            let taken_back = match record.event {
+                Event::TaskStarted { task, execution, .. } if tokens.contains(&record.header.sequence) => {
+                    let cause = RequeueCause::WorkerLost { token: record.header.sequence };
+                    Some(Record { event: Event::TaskRequeued { task, execution, cause }, ..record.clone() })
+                }
+                _ => None,
+            };
+            [Some(record), taken_back].into_iter().flatten()
+        };
+        seen.records = std::mem::take(&mut seen.records).into_iter().flat_map(with_its_end).collect();
+        seen.attempts.extend(again);
+        !tokens.is_empty()
     }),
     ("matching", "nothing ran", |seen| {
         seen.attempts.clear();

@@ -303,9 +303,7 @@ impl World {
     fn stall(self: &Rc<Self>, host: NodeId) {
         let (sync, span) =
             self.nature.draw(|chance| (chance.pick(&SLOW_SYNCS_MS), chance.pick(&[1_000, 4_000, 10_000])));
-        // What was begun in the last moment of it takes its time.
-        let span = span + sync;
-        self.disturb(span);
+        self.disturb(span + sync);
         self.counts.borrow_mut().stalls += 1;
         self.nature.note(&[15, host.0, sync], || {
             format!("the disk of node {host} takes {sync} ms for a sync, for {span} ms")
@@ -313,11 +311,13 @@ impl World {
         let until = self.nature.now() + span;
         self.with_host(host, |host| {
             host.set_sync(Duration::from_millis(sync));
-            host.slow_until = until.max(host.slow_until);
+            host.stalled_until = until.max(host.stalled_until);
+            // What is begun in the last moment takes its time.
+            host.slow_until = (until + sync).max(host.slow_until);
         });
-        self.later(span - sync, move |world| {
+        self.later(span, move |world| {
             world.with_host(host, |host| {
-                if host.slow_until <= until {
+                if host.stalled_until <= until {
                     host.set_sync(QUICK_SYNC);
                 }
             });
@@ -326,15 +326,19 @@ impl World {
 
     fn fail_sync(self: &Rc<Self>, host: NodeId) {
         self.disturb(6_000);
-        let which = self.nature.draw(|chance| chance.below(3));
+        let which = self.nature.draw(|chance| chance.below(4));
         self.nature.note(&[16, host.0, which], || format!("the disk of node {host} fails its next sync"));
         self.with_host(host, |host| {
             host.excused = true;
-            if which != 0 {
+            // Alone or together: what fails first ends the node.
+            if matches!(which, 1 | 2) {
                 host.log.fail_syncs();
             }
-            if which != 1 {
+            if matches!(which, 0 | 2) {
                 host.read_models.fail_syncs();
+            }
+            if which == 3 {
+                host.log.fail_snapshot_syncs();
             }
         });
     }

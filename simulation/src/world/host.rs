@@ -70,7 +70,9 @@ pub(super) struct Host {
     full: bool,
     /// Since when it has run on although a sync of its disk failed.
     runs_on_since: Option<u64>,
-    /// Until when its disk is slow.
+    /// Until when its disk takes up syncs that are slow.
+    pub(super) stalled_until: u64,
+    /// Until when such a sync may be under way.
     pub(super) slow_until: u64,
     /// Whether a bit of its disk was flipped.
     pub(super) damaged: bool,
@@ -142,6 +144,7 @@ impl Host {
             excused: false,
             full: false,
             runs_on_since: None,
+            stalled_until: 0,
             slow_until: 0,
             damaged: false,
             lost: false,

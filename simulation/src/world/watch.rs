@@ -1,11 +1,12 @@
 //! What is judged while nodes run: that they agree, and that a healed world settles and drains within a bound.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use escapement_actors::ports::{Storage, Tree};
-use escapement_actors::projection::{ExecutionQuery, Failure, Projections};
+use escapement_actors::projection::{ExecutionQuery, Failure, Projections, dump};
 use escapement_domain::execution::state::{Execution, Stage};
 use escapement_domain::identifier::{NodeId, TaskId, TenantId};
 use escapement_domain::schedule::jitter_of;
@@ -190,13 +191,24 @@ impl World {
             if !sound {
                 continue;
             }
-            let told = match self.told(&projections) {
+            let mut told = match self.told(&projections) {
                 Ok(told) => told,
                 Err(fault) => {
                     self.judge_fault(id, &format!("the read models of node {id} cannot be read: {fault}"));
                     continue;
                 }
             };
+            if let Err(error) = projections.stop().await {
+                self.judge_fault(id, &format!("node {id} cannot write its read models: {error}"));
+                continue;
+            }
+            match self.kept(id) {
+                Ok(kept) => told.extend(kept),
+                Err(fault) => {
+                    self.judge_fault(id, &format!("the read models of node {id} cannot be read: {fault}"));
+                    continue;
+                }
+            }
             match &first {
                 None => first = Some((id, told.clone())),
                 Some((other, expected)) if *expected != told => {
@@ -207,10 +219,6 @@ impl World {
                     );
                 }
                 Some(_) => {}
-            }
-            if let Err(error) = projections.stop().await {
-                self.judge_fault(id, &format!("node {id} cannot write its read models: {error}"));
-                continue;
             }
             let folded = self.fold_anew(id).await;
             if folded.as_ref() != Some(&told) {
@@ -264,6 +272,12 @@ impl World {
         Ok(told)
     }
 
+    /// Every record of a node's read models, as it lies on its disk.
+    fn kept(&self, id: NodeId) -> io::Result<BTreeMap<String, String>> {
+        let disk = self.with_host(id, |host| host.read_models.copy()).unwrap_or_default();
+        kept(&disk.open())
+    }
+
     /// What a node's read models would be if only its event log were left.
     async fn fold_anew(&self, id: NodeId) -> Option<BTreeMap<String, String>> {
         let copy = self.with_host(id, |host| host.read_models.copy())?;
@@ -271,12 +285,25 @@ impl World {
         for tree in Tree::ALL.into_iter().filter(|tree| *tree != Tree::EventBlocks) {
             storage.clear(tree).ok()?;
         }
-        let projections = Projections::start(Arc::default(), storage).ok()?;
+        let projections = Projections::start(Arc::default(), storage.clone()).ok()?;
         projections.wait_complete().await.ok()?;
-        let told = self.told(&projections).ok()?;
+        let mut told = self.told(&projections).ok()?;
         projections.stop().await.ok()?;
+        told.extend(kept(&*storage).ok()?);
         Some(told)
     }
+}
+
+/// Every record that is a fold of the event log; how far each model has come is none.
+fn kept(storage: &dyn Storage) -> io::Result<BTreeMap<String, String>> {
+    let mut kept = BTreeMap::new();
+    for tree in Tree::DERIVED.into_iter().filter(|tree| *tree != Tree::Checkpoints) {
+        let records = dump(storage, tree)?.into_iter();
+        kept.extend(
+            records.map(|(key, value)| (format!("{} {key:02x?}", tree.name()), format!("{value:02x?}"))),
+        );
+    }
+    Ok(kept)
 }
 
 fn difference(expected: &BTreeMap<String, String>, found: &BTreeMap<String, String>) -> String {
