@@ -186,6 +186,8 @@ impl Shared {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let tasks = tasks(number);
         let (body, key) = (tasks.to_string(), format!("key-{number}"));
+        let asked = tasks.as_array().map_or(vec![&tasks], |several| several.iter().collect());
+        let wish = Wish::Create(asked.into_iter().map(definition).collect());
         let issued = self.world_ms();
         let mut made = None;
         for turn in number.. {
@@ -204,8 +206,6 @@ impl Shared {
             }
             std::thread::sleep(PAUSE);
         }
-        let asked = tasks.as_array().map_or(vec![&tasks], |several| several.iter().collect());
-        let wish = Wish::Create(asked.into_iter().map(definition).collect());
         let knowledge = made.clone().map_or(Knowledge::Unknown, |made| Knowledge::Done(Done::Tasks(made)));
         self.note(number, wish, Some(number as u64), issued, knowledge);
         made.unwrap_or_default()

@@ -85,6 +85,11 @@ impl MemoryDisk {
         self.snapshots.fail_syncs();
     }
 
+    /// Lets syncs of snapshots succeed again, unless one has failed.
+    pub fn mend_snapshot_syncs(&self) {
+        self.snapshots.mend_syncs();
+    }
+
     /// Whether a sync failed since the last crash.
     #[must_use]
     pub fn sync_failed(&self) -> bool {

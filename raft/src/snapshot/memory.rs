@@ -39,6 +39,12 @@ impl MemorySnapshots {
         self.held.lock().failing = true;
     }
 
+    /// Lets syncs succeed again, unless one has failed.
+    pub(crate) fn mend_syncs(&self) {
+        let mut held = self.held.lock();
+        held.failing = held.failed;
+    }
+
     /// Whether a sync failed since the last crash.
     pub(crate) fn sync_failed(&self) -> bool {
         self.held.lock().failed

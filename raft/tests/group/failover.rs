@@ -1,7 +1,9 @@
 //! Leaders die, disks come back, and whatever was acknowledged is there.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use escapement_raft::{MemoryNetwork, Options, ProposeError, ReadError};
+use escapement_raft::{Group, MemoryNetwork, Options, ProposeError, ReadError};
 
 use crate::cluster::{Cluster, eventually, options};
 use crate::in_memory::InMemory;
@@ -120,13 +122,15 @@ async fn a_snapshot_that_cannot_be_synced_ends_its_node() {
     for i in 0..200 {
         cluster.propose(&others, &i.to_string()).await;
     }
-    let leads = &cluster.nodes[cluster.leader(&others).unwrap()].0;
-    leads.trigger_snapshot().await.unwrap();
-    eventually("the log is purged", || leads.status().purged.is_some_and(|purged| purged > 50)).await;
+    for at in &others {
+        let group = &cluster.nodes[*at].0;
+        group.trigger_snapshot().await.unwrap();
+        eventually("the log is purged", || group.status().purged.is_some_and(|purged| purged > 50)).await;
+    }
     cluster.disks[late].crash(0);
     cluster.disks[late].fail_snapshot_syncs();
     let (group, ledger, transport) = cluster.start(late as u64 + 1).await;
-    let failure = group.failed().await.to_string();
+    let failure = failure_of(&group).await;
     assert!(failure.starts_with("snapshot failed"), "it was received: {failure}");
     assert_eq!(ledger.restored(), 0, "what is not synced is not taken");
     group.shutdown().await;
@@ -136,16 +140,23 @@ async fn a_snapshot_that_cannot_be_synced_ends_its_node() {
     eventually("it holds everything", || ledger.len() == 201).await;
     cluster.nodes[late] = (group, ledger);
 
-    let broken = cluster.leader(&others).unwrap();
+    let broken = others[0];
     cluster.disks[broken].fail_snapshot_syncs();
-    cluster.propose(&others, "one more").await;
+    cluster.propose(&[0, 1, 2], "one more").await;
+    eventually("it is there", || cluster.nodes[broken].1.contains("one more")).await;
     // The node ends before it can answer, or just after.
     drop(cluster.nodes[broken].0.trigger_snapshot().await);
-    let failure = cluster.nodes[broken].0.failed().await.to_string();
+    let failure = failure_of(&cluster.nodes[broken].0).await;
     assert!(failure.starts_with("snapshot failed"), "it was made: {failure}");
     for (group, _) in &cluster.nodes {
         group.shutdown().await;
     }
+}
+
+/// Waits until a node ends by itself, and returns what it says.
+async fn failure_of(group: &Group) -> String {
+    let failed = tokio::time::timeout(Duration::from_secs(60), group.failed()).await;
+    failed.expect("it ends").to_string()
 }
 
 /// A disk that forgets what was not synced keeps what was acknowledged.

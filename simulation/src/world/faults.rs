@@ -329,7 +329,8 @@ impl World {
         let which = self.nature.draw(|chance| chance.below(4));
         self.nature.note(&[16, host.0, which], || format!("the disk of node {host} fails its next sync"));
         self.with_host(host, |host| {
-            host.excused = true;
+            // A snapshot is synced some time, and until then the disk is well.
+            host.excused |= which != 3;
             // Alone or together: what fails first ends the node.
             if matches!(which, 1 | 2) {
                 host.log.fail_syncs();

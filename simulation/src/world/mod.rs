@@ -180,6 +180,7 @@ impl World {
             self.with_host(id, |host| {
                 host.clock.set_right();
                 host.set_full(false);
+                host.log.mend_snapshot_syncs();
                 host.set_sync(QUICK_SYNC);
                 if host.restart_at.is_some() {
                     host.restart_at = Some(0);

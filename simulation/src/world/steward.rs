@@ -88,6 +88,7 @@ impl World {
     fn it_ended(self: &Rc<Self>, id: NodeId) {
         let running = self.with_host(id, |host| host.running.take()).flatten();
         let reason = running.and_then(|running| running.inside.borrow_mut().ended.take());
+        let failed = self.with_host(id, |host| host.sync_failed()) == Some(true);
         self.lose_unsynced(id);
         let orderly = reason.as_ref().is_some_and(String::is_empty);
         let reason = reason.unwrap_or_else(|| "its main task died".into());
@@ -102,7 +103,7 @@ impl World {
             let named = ["damaged", "corrupt", "checksum"].iter().any(|word| reason.contains(word));
             host.lost |= host.damaged && named;
             host.restart_at = (!host.lost && !host.retired).then_some(now + pause);
-            host.excused || host.damaged
+            host.excused || host.damaged || failed
         });
         if !orderly && excused == Some(false) {
             self.violate(
