@@ -36,7 +36,7 @@ pub(super) async fn create(call: Call, body: Content) -> Result<HttpResponse, Pr
     let outcomes = if atomic {
         let (mut checked, mut faults) = (Vec::with_capacity(items.len()), Vec::new());
         for (index, item) in items.into_iter().enumerate() {
-            match call.service.check_new(item, &format!("{place}/{index}")) {
+            match call.service.check_new(&caller, item, &format!("{place}/{index}")) {
                 Ok(task) => checked.push(task),
                 Err(found) => faults.extend(found),
             }
@@ -49,7 +49,7 @@ pub(super) async fn create(call: Call, body: Content) -> Result<HttpResponse, Pr
         let created = created.map_err(|error| Problem::from(error).below(place))?;
         created.into_iter().map(BulkOutcome::Created).collect()
     } else {
-        let items = items.into_iter().map(|item| call.service.check_new(item, "")).collect();
+        let items = items.into_iter().map(|item| call.service.check_new(&caller, item, "")).collect();
         call.service.create_tasks(&caller, items).await?
     };
     Ok(HttpResponse::Ok().json(BulkResult::of(outcomes)))

@@ -44,7 +44,7 @@ pub(super) async fn create(call: Call, body: Content) -> Answer {
     call.parameters()?.finish()?;
     let node = call.required_content(&body)?;
     let caller = call.writer(Some(node))?;
-    let checked = call.service.check_new(node, "").map_err(Problem::invalid)?;
+    let checked = call.service.check_new(&caller, node, "").map_err(Problem::invalid)?;
     let task = call.service.create_task(&caller, checked).await?;
     let mut response = HttpResponse::Created();
     response.insert_header((LOCATION, format!("/api/scheduled-tasks/{}", task.id)));

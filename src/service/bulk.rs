@@ -19,7 +19,7 @@ use super::consistency::PATIENCE;
 use super::failure::ServiceError;
 use super::naming::{Named, refused_among};
 use super::submitting::Carried;
-use super::validation::{Checked, Fault, WantedState};
+use super::validation::{self, Checked, Fault, WantedState};
 use crate::security::Permission;
 
 /// Names made from a key carry the beginning of a time slot of this length, in milliseconds.
@@ -92,7 +92,8 @@ impl Service {
         Ok(outcomes)
     }
 
-    /// Creates one part. The leader refuses a part for one task that cannot be scheduled any more: that one is left out.
+    /// Creates one part. The leader refuses a part for one task that cannot be scheduled any more: that one is left out, and
+    /// so is at once what has no instant to come by this node's clock.
     async fn create_part(
         &self,
         caller: &Caller,
@@ -103,10 +104,13 @@ impl Service {
         let mut left: Vec<(usize, Draft)> = part.into_iter().enumerate().collect();
         while !left.is_empty() {
             let drafts = left.iter().map(|(_, draft)| draft.clone()).collect();
-            let places = left.iter().map(|(place, _)| *place);
-            let key = key.as_ref().map(|key| key_of(key, places, outcomes.len()));
+            let key = key.as_ref().map(|key| key_of(key, left.len() == outcomes.len()));
             match self.carry_out_under(caller, key, Intent::CreateTasks(drafts)).await {
                 Ok(Carried { accepted: Accepted::Tasks(answers), .. }) => {
+                    if answers.len() != left.len() {
+                        // What was left the first time is not what is left now: more of it has passed.
+                        return Err(Rejection::KeyReused.into());
+                    }
                     for ((place, draft), answer) in left.drain(..).zip(answers) {
                         let outcome =
                             answer.map_or_else(|rejection| failed(rejection, &draft), BulkOutcome::Created);
@@ -118,6 +122,13 @@ impl Service {
                     let (index, faults) = refused_draft(faults, left.len())?;
                     let (place, _) = left.remove(index);
                     outcomes[place] = Some(BulkOutcome::Invalid(faults));
+                    let now = self.now();
+                    left.retain(|(place, draft)| {
+                        let fault = validation::without_instant(&draft.definition, "", now);
+                        let is_left = fault.is_none();
+                        outcomes[*place] = fault.map(|fault| BulkOutcome::Invalid(vec![fault]));
+                        is_left
+                    });
                 }
                 Err(error) => return Err(error),
             }
@@ -228,14 +239,13 @@ fn part_key(key: &Idempotency, first: usize) -> Idempotency {
     Idempotency { key: format!("{}\u{1f}{first}", key.key).into(), digest: key.digest }
 }
 
-/// The key of what is left of a part: another one than the whole part's, since a part that is sent again is refused for the
-/// same tasks first, and must then get the answers of the rest.
-fn key_of(key: &Idempotency, left: impl ExactSizeIterator<Item = usize>, of: usize) -> Idempotency {
-    if left.len() == of {
+/// The key of a whole part, or of what is left of it: a part that is sent again is refused for the same tasks first, and must
+/// then get the answers of the rest. It is the same whatever is left, so that the rest is never created twice.
+fn key_of(key: &Idempotency, whole: bool) -> Idempotency {
+    if whole {
         return key.clone();
     }
-    let places: Vec<u8> = left.flat_map(|place| (place as u64).to_be_bytes()).collect();
-    Idempotency { key: format!("{}\u{1f}{}", key.key, Hash::of(&places)).into(), digest: key.digest }
+    Idempotency { key: format!("{}\u{1f}rest", key.key).into(), digest: key.digest }
 }
 
 fn failed(rejection: Rejection, draft: &Draft) -> BulkOutcome {

@@ -22,13 +22,15 @@ use crate::json::Node;
 use crate::security::Permission;
 
 impl Service {
-    /// Checks what a client wrote about a new task; `pointer` is where it is in the document.
+    /// Checks what a client wrote about a new task; `pointer` is where it is in the document. What is sent under a key may have
+    /// been carried out before its time passed, and is not held to be late here.
     ///
     /// # Errors
     /// Every fault, at least one.
-    pub fn check_new(&self, node: Node<'_>, pointer: &str) -> Result<Checked, Vec<Fault>> {
+    pub fn check_new(&self, caller: &Caller, node: Node<'_>, pointer: &str) -> Result<Checked, Vec<Fault>> {
         let programs = self.programs_offered();
-        let surroundings = Surroundings { now: self.now(), purpose: Purpose::Create, programs: &programs };
+        let purpose = if caller.idempotency.is_some() { Purpose::CreateUnderKey } else { Purpose::Create };
+        let surroundings = Surroundings { now: self.now(), purpose, programs: &programs };
         validation::check(node, pointer, &surroundings)
     }
 

@@ -1,5 +1,6 @@
 //! What a client that calls without HTTP may rely on.
 
+use escapement_domain::answer::Rejection;
 use escapement_domain::command::{Idempotency, Programs};
 use escapement_domain::execution::state::Status;
 use escapement_domain::identifier::TaskId;
@@ -18,7 +19,8 @@ use crate::security::Role;
 fn noop(service: &Service) -> Checked {
     let text = r#"{"name":"n","trigger":{"type":"manual"},"action":{"type":"builtin","operation":"noop"}}"#;
     let node = json::parse(text.as_bytes()).expect("JSON");
-    let checked = service.check_new(node, "").expect("sound");
+    let ada = caller("ada", "acme", &[Role::Editor]);
+    let checked = service.check_new(&ada, node, "").expect("sound");
     let Definition { action: Action::Builtin { operation: Operation::Noop, .. }, .. } = checked.definition
     else {
         panic!("a no-op")
@@ -111,4 +113,13 @@ async fn a_bulk_that_is_repeated_under_its_key_keeps_its_answers_though_the_lead
     assert_eq!(first.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
     let again = names(node.service.create_tasks(&ada, bulk()).await.expect("tried"));
     assert_eq!(again, first);
+    // Its first task has passed, too: what is left is not what was created, and nobody is told of another's task.
+    let mut fewer: Vec<BulkItem> = bulk();
+    let Ok(task) = &mut fewer[0] else { panic!("it is sound") };
+    task.definition.trigger = Trigger::Once { at: Timestamp(0), if_past: IfPast::Refuse };
+    let count = || node.machine.read(|replica| replica.tasks().len());
+    let before = count();
+    let refused = node.service.create_tasks(&ada, fewer).await.expect_err("it is not what it was");
+    assert!(matches!(refused, ServiceError::Rejected(Rejection::KeyReused)), "{refused}");
+    assert_eq!(count(), before, "nothing is created twice");
 }

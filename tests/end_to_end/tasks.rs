@@ -7,7 +7,7 @@ use crate::harness::definitions::{
     await_count, await_status, every_second, executions, manual, noop, once_in, run, with,
 };
 use crate::harness::development::Development;
-use crate::harness::wait::{eventually, instant_in, millis, now_ms};
+use crate::harness::wait::{eventually, instant_in, millis, now_ms, until};
 
 fn names(list: &Value) -> Vec<String> {
     items(list).iter().map(|task| text(task, "name")).collect()
@@ -84,6 +84,37 @@ fn a_request_repeated_under_its_key_happens_once() {
     assert_eq!(runs[0]["id"], runs[1]["id"]);
     await_status(&api, &text(&runs[0], "id"), "succeeded");
     assert_eq!(executions(&api, &task).len(), 1);
+}
+
+#[test]
+fn a_create_repeated_under_its_key_gets_its_first_answer_though_its_time_has_passed() {
+    let development = Development::start();
+    let api = development.api();
+    let (soon, tasks) = (once_in(1_000), "/api/scheduled-tasks/");
+    let bodies = [
+        (tasks.to_owned(), 201, noop("once", &soon)),
+        (format!("{tasks}bulk"), 200, json!([noop("once", &soon), noop("manual", &manual())])),
+        (format!("{tasks}bulk?atomic=true"), 200, json!([noop("all", &soon), noop("or none", &manual())])),
+    ];
+    let create = |which: usize| {
+        let (path, created, body) = &bodies[which];
+        let key = format!("key-{which}");
+        api.send("POST", path, &[("Idempotency-Key", &key)], Some(&body.to_string())).expect(*created)
+    };
+    let first = [0, 1, 2].map(create);
+    let passed = text(&soon, "at");
+    until("its time has passed", || now_ms() > millis(&json!(passed)) + 100);
+    let again = [0, 1, 2].map(create);
+    let ids = |answer: &Value| match answer["items"].as_array() {
+        Some(items) => items.iter().map(|item| item["id"].clone()).collect(),
+        None => vec![answer["id"].clone()],
+    };
+    assert_eq!(again.each_ref().map(ids), first.each_ref().map(ids));
+    assert_eq!(items(&api.get(tasks)).len(), 5, "nothing was created twice");
+    // Under a key that nobody has heard of, what has passed is refused as ever.
+    let late = bodies[0].2.to_string();
+    let refused = api.send("POST", tasks, &[("Idempotency-Key", "new")], Some(&late)).expect(422);
+    assert_eq!(refused["errors"][0]["pointer"], "/trigger/at", "{refused}");
 }
 
 #[test]

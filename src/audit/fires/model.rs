@@ -57,7 +57,11 @@ fn definition(choices: &mut Choices, now: Timestamp) -> String {
 /// Some task, checked, which may name calendars that are there.
 fn checked(node: &TestNode, choices: &mut Choices) -> Checked {
     let written = definition(choices, node.service.now());
-    let mut checked = match node.service.check_new(text::parse(written.as_bytes()).expect("JSON"), "") {
+    let mut checked = match node.service.check_new(
+        &caller("ada", "acme", &[Role::Admin]),
+        text::parse(written.as_bytes()).expect("JSON"),
+        "",
+    ) {
         Ok(checked) => checked,
         Err(faults) => panic!("{faults:?} in {written}"),
     };

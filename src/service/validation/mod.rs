@@ -89,6 +89,9 @@ pub struct Surroundings<'a> {
 pub enum Purpose {
     /// To create it.
     Create,
+    /// To create it, unless a request under the same key did before: whether its time has passed is for the leader to say, who
+    /// knows the key.
+    CreateUnderKey,
     /// To replace the definition of one that exists.
     Replace {
         /// The instant of its `once` trigger so far: it may have passed.
@@ -175,7 +178,8 @@ fn read(field: &Field<'_>, surroundings: &Surroundings<'_>, faults: &mut Faults)
     event::fits_trigger(&definition, field, faults);
     action::fits_timeout(&definition, field, faults);
     if faults.is_empty() && surroundings.purpose == Purpose::Create {
-        has_instant(&definition, field, surroundings.now, faults);
+        let fault = without_instant(&definition, &field.pointer, surroundings.now);
+        fault.into_iter().for_each(|Fault { pointer, detail }| faults.add(pointer, detail));
     }
     Some(Checked { definition, state: state.flatten() })
 }
@@ -188,22 +192,23 @@ fn fits(definition: &Definition, field: &Field<'_>, faults: &mut Faults) {
     }
 }
 
-/// A task that will never be due is refused, but for those that need no instant.
-fn has_instant(definition: &Definition, field: &Field<'_>, now: Timestamp, faults: &mut Faults) {
+/// Says why a task will never be due from now on, if it will not; those that need no instant are always sound. `place` is where
+/// it is in the document.
+#[must_use]
+pub fn without_instant(definition: &Definition, place: &str, now: Timestamp) -> Option<Fault> {
     let timing = Rules::of(definition).timing;
-    let Ok(timetable) = Timetable::compile(definition, TaskId(0), now, Vec::new()) else { return };
+    let timetable = Timetable::compile(definition, TaskId(0), now, Vec::new()).ok()?;
     if timing == Timing::Unscheduled || timetable.first(timing, now).is_some() {
-        return;
+        return None;
     }
-    match definition.end_at {
-        Some(end) => faults.add(
-            format!("{}/end_at", field.pointer),
+    let (field, detail) = match definition.end_at {
+        Some(end) => (
+            "/end_at",
             format!("no instant of the trigger lies between now and {end}; a later one is allowed"),
         ),
-        None => {
-            faults.add(format!("{}/trigger", field.pointer), "the trigger names no instant that is to come")
-        }
-    }
+        None => ("/trigger", "the trigger names no instant that is to come".to_owned()),
+    };
+    Some(Fault { pointer: format!("{place}{field}"), detail })
 }
 
 fn name(field: &Field<'_>, faults: &mut Faults) -> Option<String> {
@@ -336,7 +341,7 @@ fn state(field: &Field<'_>, purpose: Purpose, faults: &mut Faults) -> Option<Opt
     let active = ("active", Some(WantedState::Active));
     let paused = ("paused", Some(WantedState::Paused));
     match purpose {
-        Purpose::Create => field.choice(&[active, paused], faults),
+        Purpose::Create | Purpose::CreateUnderKey => field.choice(&[active, paused], faults),
         Purpose::Replace { .. } => field.choice(&[active, paused, ("finished", None)], faults),
     }
 }

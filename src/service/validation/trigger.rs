@@ -80,11 +80,12 @@ fn once(fields: &mut Fields<'_>, surroundings: &Surroundings<'_>, faults: &mut F
     let if_past = fields.read("if_past", faults, |field, faults| field.choice(&choices, faults));
     let understood = faults.len() == before;
     let (at, if_past) = (at?, if_past.unwrap_or_default());
-    let unchanged = match surroundings.purpose {
+    let may_be_past = match surroundings.purpose {
         Purpose::Create => false,
+        Purpose::CreateUnderKey => true,
         Purpose::Replace { once_at } => once_at == Some(at),
     };
-    if at <= surroundings.now && if_past == IfPast::Refuse && understood && !unchanged {
+    if at <= surroundings.now && if_past == IfPast::Refuse && understood && !may_be_past {
         let pointer = at_field.map_or_else(String::new, |field| field.pointer);
         faults.add(
             pointer,
