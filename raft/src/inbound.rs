@@ -2,8 +2,8 @@
 //!
 //! Invariants: a request is handed to the core at the first poll of its answer, so that the order on a
 //! lane is the order in the core; a snapshot is synced and checked byte by byte before it is offered to the
-//! core, and one under a vote older than this node's is not offered at all; a sync that fails ends the node. Absent on purpose: the calling
-//! half, see `network`.
+//! core, and one under a vote older than this node's is not offered at all; a sync that fails ends the node.
+//! Absent on purpose: the calling half, see `network`.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -12,7 +12,7 @@ use escapement_domain::identifier::TaskId;
 use super::drafting::{Moments, Present, new_task, update};
 use super::front::{InMotion, Submit};
 use super::occurrences::Planned;
-use super::proposing::{Proposer, carry_once, refusal};
+use super::proposing::{Proposer, carry_unless_answered, refusal};
 use crate::intent::{Intent, Submission, SubmitError};
 
 /// Commands of one task that may wait.
@@ -55,7 +55,10 @@ impl Handler<Carry> for TaskActor {
         }
         let (proposer, task) = (self.proposer.clone(), self.task);
         let answer = async move {
-            carry_once(&proposer, submission, |submission| carry(proposer.clone(), task, submission)).await
+            carry_unless_answered(&proposer, submission, |submission| {
+                carry(proposer.clone(), task, submission)
+            })
+            .await
         };
         ctx.wait(wrap_future(answer).map(move |answer, _: &mut Self, _| {
             // Whoever asked may have given up waiting.

@@ -15,7 +15,7 @@ use escapement_domain::identifier::TaskId;
 use tokio::sync::oneshot;
 
 use super::actor::{Carry, TaskActor};
-use super::proposing::{Proposer, carry_once};
+use super::proposing::{Proposer, carry_unless_answered};
 use super::{FrontParts, bulk};
 use crate::intent::{Submission, SubmitError};
 use crate::keeper::Lifeline;
@@ -111,7 +111,10 @@ impl FrontActor {
         // A task of its own, so that a panic in it is not the front's.
         let proposer = self.proposer.clone();
         let carried = tokio::task::spawn_local(async move {
-            carry_once(&proposer, submission, |submission| bulk::carry(proposer.clone(), submission)).await
+            carry_unless_answered(&proposer, submission, |submission| {
+                bulk::carry(proposer.clone(), submission)
+            })
+            .await
         });
         ctx.spawn(wrap_future(carried).map(move |carried, actor: &mut Self, _| {
             actor.bulks -= counted;

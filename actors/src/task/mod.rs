@@ -6,7 +6,8 @@
 //! instant, settling what is overdue under the old definition before a new one.
 //!
 //! Invariants: a command id, or a key, that has an answer gets that answer, also if this leader had taken it up and it was on
-//! its way when it was asked for; a refusal that is not in the log is one that the log would give for ever. Absent on purpose: truth. An actor that is idle is dropped, and one that panicked is built again.
+//! its way when it was asked for; a refusal that is not in the log is one that the log would give for ever. Absent on
+//! purpose: truth. An actor that is idle is dropped, and one that panicked is built again.
 
 mod actor;
 mod bulk;

@@ -107,7 +107,7 @@ impl Proposer {
 /// Carries a submission out. One that is refused before the log under a client's own key is looked at once more when all is
 /// applied that this leader had taken up by then: an earlier try under the key may have been on its way, and who is refused
 /// takes it that nothing was carried out.
-pub(super) async fn carry_once<C: Future<Output = Result<Answer, SubmitError>>>(
+pub(super) async fn carry_unless_answered<C: Future<Output = Result<Answer, SubmitError>>>(
     proposer: &Proposer,
     submission: Submission,
     carry: impl Fn(Submission) -> C,
