@@ -1,6 +1,7 @@
 //! Executions that failed for good: listed with their reasons, and tried again by the same filter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use escapement_actors::intent::Intent;
 use escapement_domain::answer::Accepted;
@@ -12,7 +13,7 @@ use futures::{StreamExt as _, stream};
 use super::Service;
 use super::caller::Caller;
 use super::failure::ServiceError;
-use super::history::{ExecutionPage, ExecutionQuery};
+use super::history::{ExecutionPage, ExecutionQuery, ExecutionRow};
 use crate::security::Permission;
 
 /// Retries of one request that are under way at once.
@@ -79,19 +80,48 @@ impl Service {
         let executions = page.items.iter().map(|row| row.id).collect();
         let Choice { executions, next } =
             self.meant_by_key(caller, Choice { executions, next: page.next }).await?;
-        let retry = |id: ExecutionId| async move {
-            let caller = Caller { idempotency: key_for(caller, id), ..caller.clone() };
-            (id, self.retry_execution(&caller, id).await)
-        };
-        let outcomes = stream::iter(executions).map(retry).buffered(AT_ONCE);
+        let runs = stream::iter(self.by_run(caller, &executions).into_values());
+        let retried = runs.map(|of_run| self.retry_in_turn(caller, of_run)).buffer_unordered(AT_ONCE);
+        let mut outcomes: BTreeMap<ExecutionId, _> = retried.concat().await.into_iter().collect();
         let mut told = Retried { next, ..Retried::default() };
-        for (id, outcome) in outcomes.collect::<Vec<_>>().await {
-            match outcome {
-                Ok(_) => told.retried.push(id),
-                Err(error) => told.refused.push((id, error)),
+        for id in executions {
+            match outcomes.remove(&id) {
+                Some(Ok(_)) => told.retried.push(id),
+                Some(Err(error)) => told.refused.push((id, error)),
+                None => {}
             }
         }
         Ok(told)
+    }
+
+    /// Executions by the runs of chains that they belong to, in each the earlier ones first.
+    fn by_run(
+        &self,
+        caller: &Caller,
+        executions: &[ExecutionId],
+    ) -> BTreeMap<ExecutionId, BTreeSet<ExecutionId>> {
+        let mut by_run: BTreeMap<ExecutionId, BTreeSet<ExecutionId>> = BTreeMap::new();
+        for id in executions {
+            // Of one that is gone the retry says so.
+            let run = self.find_execution(caller, *id).map_or(*id, |row| row.run());
+            by_run.entry(run).or_default().insert(*id);
+        }
+        by_run
+    }
+
+    /// Retries executions of one run, one after the other: with the first the run is taken up, which decides anew what came after
+    /// it, and refuses that of before.
+    async fn retry_in_turn(
+        &self,
+        caller: &Caller,
+        executions: BTreeSet<ExecutionId>,
+    ) -> Vec<(ExecutionId, Result<Arc<ExecutionRow>, ServiceError>)> {
+        let mut outcomes = Vec::with_capacity(executions.len());
+        for id in executions {
+            let caller = Caller { idempotency: key_for(caller, id), ..caller.clone() };
+            outcomes.push((id, self.retry_execution(&caller, id).await));
+        }
+        outcomes
     }
 
     /// The executions that the caller's key stands for, and where to go on after them: those that were found when it was first

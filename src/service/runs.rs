@@ -134,7 +134,11 @@ impl Service {
                 return Err(ServiceError::Rejected(Rejection::NothingToRetry));
             }
         }
-        let recalled = self.recalled(&rows, as_of)?;
+        let mut recalled = self.recalled(&rows, as_of)?;
+        // A first step that is made again takes its inputs from what made it; the others take theirs from the run.
+        if let Some(step) = recalled.steps.iter_mut().find(|step| step.ended.execution == id) {
+            step.ended.cause = self.cause_of(&rows.first)?;
+        }
         let carried = self.carry_out(caller, Intent::RetryRun(Box::new(recalled))).await?;
         let first = self.recorded_execution(caller, carried.index, id).await?;
         self.run_view(first)

@@ -129,6 +129,56 @@ fn a_run_whose_middle_step_failed_goes_on_from_there() {
 }
 
 #[test]
+fn a_run_that_an_event_began_takes_its_values_from_it_when_it_is_retried() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let finished = json!({ "type": "event", "name": "build.finished" });
+    let inputs = json!({ "inputs": { "/commit": "/event/payload/commit" } });
+    let test = api.create_id(&with(call("test", &finished, &target.url("/fail/1")), inputs));
+    api.create_id(&noop("report", &after(&[&test], "all_succeeded")));
+    api.post("/api/events/", &json!({ "name": "build.finished", "payload": { "commit": "4f2a91c" } }))
+        .expect(202);
+    let failed = eventually("it failed", || {
+        executions(&api, &test).into_iter().find(|execution| execution["status"] == "failed")
+    });
+    let id = text(&failed, "id");
+    await_run(&api, &id, "failed");
+    ask(&api, &["run", "retry", &id], None).expect(0);
+    await_run(&api, &id, "succeeded");
+    let bodies: Vec<String> = target.calls_to("/fail/1").into_iter().map(|call| call.body).collect();
+    assert!(bodies.len() == 2 && bodies[1].contains("4f2a91c"), "{bodies:?}");
+    assert_eq!(bodies[0], bodies[1]);
+}
+
+#[test]
+fn of_one_run_the_first_dead_letter_is_retried_and_what_followed_it_is_decided_anew() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let test = api.create_id(&call("test", &manual(), &target.url("/fail/1")));
+    let clean = api.create_id(&call("clean", &after(&[&test], "all_done"), &target.url("/status/500")));
+    let alarm = api.create_id(&call("alarm", &after(&[&test], "any_failed"), &target.url("/status/503")));
+    let id = run(&api, &test);
+    await_run(&api, &id, "failed");
+    until("all three failed", || {
+        [&test, &clean, &alarm].iter().all(|task| executions(&api, task)[0]["status"] == "failed")
+    });
+
+    let told = ask(&api, &["execution", "retry", "--all"], None).expect(0);
+    assert!(
+        told.out.starts_with("1 execution gets another attempt\n2 executions cannot be retried:\n"),
+        "{}",
+        told.out
+    );
+    assert_eq!(told.out.lines().count(), 4, "{}", told.out);
+    let ended = await_run(&api, &id, "failed");
+    let expected = expected(&[("alarm", "skipped"), ("clean", "failed"), ("test", "succeeded")]);
+    assert_eq!(steps(&ended), expected, "what follows a failure is not made for a success");
+    let cleaned = executions(&api, &clean);
+    assert_eq!(cleaned.len(), 2, "once more, by another execution: {cleaned:?}");
+    assert_eq!((target.calls_to("/status/500").len(), target.calls_to("/status/503").len()), (2, 1));
+}
+
+#[test]
 fn a_cancelled_run_stops_what_is_open_and_goes_no_further() {
     let development = Development::start();
     let api = development.api();

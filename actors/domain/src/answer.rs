@@ -268,7 +268,7 @@ pub enum Rejection {
     #[error("there is no such open run")]
     NoSuchRun,
     /// Something of the run is open, or yet to be decided.
-    #[error("the run has not ended")]
+    #[error("the run has not ended: wait for its end, or cancel it")]
     RunOpen,
     /// Nothing of the run failed or was cancelled.
     #[error("nothing of the run failed or was cancelled")]

@@ -122,8 +122,11 @@ impl Step<'_> {
                 return if alone { Ok(false) } else { Err(Rejection::Outdated) };
             }
         };
+        let follows = matches!(reopening.occurrence, Occurrence::After { .. });
         match present {
             Some(execution) if execution != reopening.execution => Err(Rejection::Superseded { execution }),
+            // The run was taken up from before this step, and decides it anew.
+            None if follows && self.replica.chains.runs.contains_key(&id) => Err(Rejection::RunOpen),
             _ => {
                 self.take_up(id, reopening.run.as_deref(), &[reopening]);
                 Ok(true)

@@ -120,6 +120,28 @@ fn what_failed_after_a_failure_is_made_anew_after_its_success() {
 }
 
 #[test]
+fn what_a_run_that_was_taken_up_decides_anew_is_not_retried() {
+    let mut world = chain(&[(1, &[], AllDone), (2, &[1], AllDone)]);
+    let run = world.run(1);
+    world.fail(run, 1);
+    let first = world.open_in(run, 2);
+    world.fail(run, 2);
+    world.is_over();
+    let before = world.recalled(run);
+    world.retry(run, 1, true).expect("reopened");
+    for recalled in [Some(Box::new(before)), None] {
+        let follower = world.recalled(run).steps.into_iter().find(|step| step.ended.task == TaskId(2));
+        let follower = Reopening { run: recalled, ..follower.expect("in the run").ended };
+        assert_eq!(world.client(Request::RetryExecution(Box::new(follower))), Err(Rejection::RunOpen));
+    }
+    assert_eq!(world.only_open().task, TaskId(1));
+    world.succeed(run, 1);
+    assert_ne!(world.open_in(run, 2), first, "it follows, once");
+    world.succeed(run, 2);
+    world.is_over();
+}
+
+#[test]
 fn an_execution_that_is_retried_takes_its_run_up() {
     for known in [true, false] {
         let mut world = chain(&LINE);
