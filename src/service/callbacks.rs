@@ -10,6 +10,7 @@ use std::sync::Arc;
 use escapement_actors::intent::Intent;
 use escapement_domain::answer::Rejection;
 use escapement_domain::command::AttemptOutcome;
+use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::execution::state::Execution;
 use escapement_domain::identifier::{ExecutionId, TaskId, TenantId};
 use futures::future::BoxFuture;
@@ -88,6 +89,7 @@ impl Service {
         token: LeaseToken,
         outcome: AttemptOutcome,
     ) -> Result<(Arc<ExecutionRow>, Caller), ServiceError> {
+        let timed_out = matches!(&outcome, AttemptOutcome::Failed(of) if of.class == FailureClass::TimedOut);
         let (hearing, applied) = self.hear(execution, token, Said::Ended(outcome.clone())).await?;
         let caller = match hearing {
             Hearing::Told(told) => target(told.tenant, correlation_id),
@@ -107,6 +109,7 @@ impl Service {
         // One that was told to stop is cancelled, whatever it says.
         match attempt.and_then(|attempt| attempt.outcome) {
             Some(Outcome::Succeeded | Outcome::Failed | Outcome::Cancelled) => Ok((row, caller)),
+            Some(Outcome::TimedOut) if timed_out => Ok((row, caller)),
             _ => Err(Rejection::StaleLease.into()),
         }
     }

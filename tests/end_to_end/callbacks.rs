@@ -267,6 +267,22 @@ fn a_target_that_reports_later_says_what_sort_of_failure_it_was_and_when_to_call
 }
 
 #[test]
+fn a_target_that_ran_out_of_time_says_so_and_is_heard() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let id = run(&api, &api.create_id(&later(&target, 202)));
+    let call = called(&target, &id, 1);
+    let timed_out = || json!({ "outcome": "failed", "failure": { "class": "timeout" } });
+    for _ in 0..2 {
+        // Said once more, it is answered as the first time.
+        report(&call, "complete", timed_out()).expect(200);
+    }
+    let ended = await_status(&api, &id, "timed_out");
+    assert_eq!(ended["attempts"][0]["outcome"], "timed_out", "{ended}");
+    assert!(refused_tokens(&api, &id).is_empty());
+}
+
+#[test]
 fn a_cancel_reaches_a_target_with_its_next_sign_of_life() {
     let (development, target) = (Development::start(), Target::start());
     let api = development.api();
