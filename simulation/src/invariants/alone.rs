@@ -1,12 +1,14 @@
 //! A task whose runs may not overlap runs once at a time: its author wrote it for that, and two would tread on each other.
 //!
 //! Which of two began too early is told by the records; whether they met is told by the witness too. An attempt by hand and a
-//! backfill wait for nobody, and what was opened while overlaps were allowed is not called back.
+//! backfill wait for nobody, what was opened while overlaps were allowed is not called back, and what waits when they are allowed
+//! goes at once.
 
 use std::collections::BTreeMap;
 
 use escapement_domain::event::Event;
 use escapement_domain::identifier::{ExecutionId, TaskId};
+use escapement_domain::task::definition::Overlap;
 
 use super::overlap::ran_until;
 use super::standing::{Open, Standings};
@@ -36,7 +38,8 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
                 let standing = standings.of(record);
                 let under_way =
                     |(other, open): (&ExecutionId, &Open)| other != execution && !open.held && !open.backfill;
-                if standing.is_some_and(|standing| standing.open.iter().any(under_way)) {
+                let excluded = standing.filter(|standing| standing.rules.overlap != Overlap::Allow);
+                if excluded.is_some_and(|standing| standing.open.iter().any(under_way)) {
                     found.push(format!("execution {execution} of task {task} was let go too early"));
                 }
             }

@@ -132,6 +132,7 @@ impl Standing {
             Event::TaskReleased { execution, .. } => {
                 if let Some(open) = self.open.get_mut(execution) {
                     open.held = false;
+                    open.alone &= self.rules.overlap != Overlap::Allow;
                 }
             }
             Event::TaskCancelRequested { execution, cause, .. } => {

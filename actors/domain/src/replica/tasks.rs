@@ -140,7 +140,17 @@ impl Step<'_> {
         for event in events {
             self.record(self.tenant, event);
         }
+        if let Request::UpdateTask { task, .. } = request {
+            self.by_itself(|step| step.release_by_change(*task));
+        }
         Ok(answer)
+    }
+
+    fn release_by_change(&mut self, task: TaskId) {
+        let Ok(current) = self.own_task(task) else { return };
+        for event in task_rules::release_by_change(current, &self.replica.executions) {
+            self.record(self.tenant, event);
+        }
     }
 
     fn run(&mut self, task: TaskId) -> Result<Accepted, Rejection> {

@@ -378,6 +378,17 @@ pub fn release(task: &Task, open: &OpenExecutions) -> Option<Event> {
     waiting.map(|other| Event::TaskReleased { task: task.id, execution: other.id })
 }
 
+/// Decides which executions of the task may stop waiting, now that it was changed: all of them if they may overlap from now on,
+/// since those that follow would keep the task busy for ever.
+#[must_use]
+pub fn release_by_change(task: &Task, open: &OpenExecutions) -> Vec<Event> {
+    if task.rules.overlap != Overlap::Allow {
+        return Vec::new();
+    }
+    let waiting = rivals(task, open).filter(|other| other.stage == Stage::Held);
+    waiting.map(|other| Event::TaskReleased { task: task.id, execution: other.id }).collect()
+}
+
 /// Decides whether a task pauses itself: too many of its executions in a row have failed for good. What was due before is
 /// settled first.
 #[must_use]

@@ -59,6 +59,30 @@ fn an_execution_that_waited_goes_on_when_the_earlier_one_ends() {
 }
 
 #[test]
+fn executions_that_wait_go_on_when_they_may_overlap_by_now() {
+    let mut world = World::with_worker(8);
+    let queueing = Definition { overlap: Overlap::QueueAll, ..definition() };
+    let task = world.create(1, &queueing, Some(1_000_100));
+    world.now = 1_000_300;
+    for instant in [1_000_100, 1_000_200, 1_000_300] {
+        world.fire(task, instant, Some(instant + 100));
+    }
+    let update = |definition: &Definition| Request::UpdateTask {
+        task,
+        expected_version: None,
+        rules: Box::new(Rules::of(definition)),
+        definition: Sealed::definition(definition),
+        next: Some(Timestamp(1_000_400)),
+    };
+    world.client(update(&queueing)).expect("updated");
+    assert_eq!(world.names(), ["TaskUpdated"], "they wait in turn as before");
+    world.client(update(&definition())).expect("updated");
+    // Those that follow would keep the task busy for ever.
+    assert_eq!(world.names(), ["TaskUpdated", "TaskReleased", "TaskReleased", "TaskStarted", "TaskStarted"]);
+    assert!(world.open().iter().all(|open| open.grant().is_some()));
+}
+
+#[test]
 fn cancel_running_waits_for_the_attempt_to_stop() {
     let mut world = World::with_worker(8);
     let task =
