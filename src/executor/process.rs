@@ -187,6 +187,7 @@ impl Executor for ProcessExecutor {
             }
             let attempt = format!("{}-{}-{}", order.execution, order.attempt, order.fencing_token);
             let directory = inner.work.join(attempt);
+            let asked = inner.clock.monotonic();
             let place = tokio::select! {
                 biased;
                 () = cancel.cancelled() => {
@@ -199,8 +200,11 @@ impl Executor for ProcessExecutor {
                     return AttemptEnd::TimedOut.into();
                 }
             };
-            let end = match Attempt::begin(&inner, &order, action, &directory, place).await {
-                Ok(attempt) => attempt.attend(order.timeout, cancel, &transcript).await,
+            // Its wait for a place is a part of its time.
+            let waited = inner.clock.monotonic().saturating_sub(asked);
+            let left = Duration::from(order.timeout).saturating_sub(waited);
+            let end = match Attempt::begin(&inner, &order, action, &directory, place, left).await {
+                Ok(attempt) => attempt.attend(left, order.timeout, cancel, &transcript).await,
                 Err(error) => {
                     let error = format!("the program's guardian cannot be started: {error}");
                     refuse(FailureClass::Other, error).into()
@@ -251,6 +255,7 @@ impl Attempt {
         action: &ProcessAction,
         directory: &Path,
         place: Option<OwnedSemaphorePermit>,
+        left: Duration,
     ) -> io::Result<Self> {
         let mut prepared = Prepared(Some(directory));
         let run = Launch::working_directory(directory);
@@ -288,7 +293,7 @@ impl Attempt {
             open_files: descriptors::given(),
             run_as: inner.run_as,
             directory: directory.to_path_buf(),
-            last_resort_ms: order.timeout.0.saturating_add(millis(GRACE_AT_TIMEOUT + GUARDIAN_MARGIN)),
+            last_resort_ms: millis(left.saturating_add(GRACE_AT_TIMEOUT + GUARDIAN_MARGIN)),
         };
         let mut line = serde_json::to_vec(&launch)?;
         line.push(b'\n');
@@ -298,8 +303,14 @@ impl Attempt {
         Ok(Self { guardian, tell, told: BufReader::new(told).lines(), group: None, place })
     }
 
-    /// Stays until the program has ended and nothing of it is left.
-    async fn attend(mut self, timeout: Span, cancel: CancellationToken, transcript: &Transcript) -> Finished {
+    /// Stays until the program has ended and nothing of it is left. `left` is what is left of its timeout.
+    async fn attend(
+        mut self,
+        left: Duration,
+        timeout: Span,
+        cancel: CancellationToken,
+        transcript: &Transcript,
+    ) -> Finished {
         let pipes = (self.guardian.stdout.take(), self.guardian.stderr.take());
         let (Some(stdout), Some(stderr)) = pipes else {
             return failed("the program's output is not piped").into();
@@ -311,7 +322,7 @@ impl Attempt {
         let mut copied = false;
         let mut stopped = None;
         let (mut failed_items, mut usage) = (None, None);
-        let mut alarm = Box::pin(tokio::time::sleep(timeout.into()));
+        let mut alarm = Box::pin(tokio::time::sleep(left));
         let last = loop {
             tokio::select! {
                 biased;

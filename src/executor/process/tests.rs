@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use escapement_domain::execution::usage::Usage;
 use escapement_domain::task::action::ProcessLimits;
+use escapement_domain::timestamp::Timestamp;
 use tempfile::TempDir;
 
 use super::super::fixtures::{Lines as Captured, as_nobody, clock, order};
@@ -279,6 +280,41 @@ async fn what_a_program_used_is_told() {
     assert!(more.peak_memory_bytes > 70_000_000, "{more:?}");
     let idle = run(shell("sleep 0.3")).await.usage.expect("it was counted");
     assert!(idle.cpu_ms < 300 && idle.peak_memory_bytes < more.peak_memory_bytes, "{idle:?}");
+}
+
+/// A clock that goes on, unlike that of the other tests.
+struct Ticking(tokio::time::Instant);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp(0)
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+/// Its wait for a place among those that are being started is a part of its time.
+#[tokio::test]
+async fn a_program_that_was_started_late_ends_at_its_timeout_all_the_same() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let launcher = LauncherCommand { arguments: AS_LAUNCHER.map(Into::into).into() };
+    let (clock, work) = (Arc::new(Ticking(tokio::time::Instant::now())), directory.path().join("work"));
+    let executor = ProcessExecutor::new(ProcessPolicy::Any, None, work, 10_000, launcher, clock.clone());
+    let executor = executor.expect("work directory");
+    let places = executor.0.starting.available_permits();
+    let all = u32::try_from(places).expect("few");
+    let taken = executor.0.starting.clone().acquire_many_owned(all).await.expect("nobody else starts");
+    let (timeout, waits) = (Span::seconds(4), Duration::from_secs(3));
+    let order = AttemptOrder { timeout, ..order(Action::Process(shell("sleep 60"))) };
+    let begun = clock.monotonic();
+    let running = tokio::spawn(executor.run(order, Captured::new(), CancellationToken::new()));
+    tokio::time::sleep(waits).await;
+    drop(taken);
+    assert_eq!(running.await.expect("no panic").end, AttemptEnd::TimedOut);
+    let took = clock.monotonic() - begun;
+    assert!(took < waits + Duration::from(timeout), "{took:?}");
 }
 
 #[tokio::test]

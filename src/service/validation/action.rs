@@ -57,8 +57,13 @@ const PATH_BYTES_MAX: usize = 4_096;
 pub(super) const PROGRAMS_ALLOWED: &str = "an absolute path without `..` is expected, such as /usr/bin/true";
 /// Arguments, or variables, of a program.
 const ARGUMENTS_MAX: usize = 1_024;
-/// Bytes of one argument, or variable, or of what is written to a program.
-const ARGUMENT_BYTES_MAX: usize = 128 * 1024;
+/// Bytes that are written to a program.
+const STDIN_BYTES_MAX: usize = 128 * 1024;
+/// Bytes of one argument: what Linux takes (execve(2), `MAX_ARG_STRLEN`), less the NUL at its end.
+const ARGUMENT_BYTES_MAX: usize = 128 * 1024 - 1;
+/// Bytes of the name and the value of a variable: the same, less the `=` between them, and a mark before the name with which the
+/// guardian is handed it.
+const VARIABLE_BYTES_MAX: usize = ARGUMENT_BYTES_MAX - 2;
 
 /// Which programs the workers that are there run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,8 +248,8 @@ fn process(
     let program = fields.required("program", faults).and_then(|field| program(&field, surroundings, faults));
     let args = fields.read("args", faults, arguments);
     let env = fields.read("env", faults, environment);
-    let stdin = fields
-        .read("stdin", faults, |field, faults| field.text(0..=ARGUMENT_BYTES_MAX, |_| true, "", faults));
+    let stdin =
+        fields.read("stdin", faults, |field, faults| field.text(0..=STDIN_BYTES_MAX, |_| true, "", faults));
     let limits = fields.read("limits", faults, limits);
     Some(ProcessAction {
         program: program?,
@@ -316,6 +321,11 @@ fn environment(field: &Field<'_>, faults: &mut Faults) -> Option<BTreeMap<String
             faults.add(&value.pointer, format!("the scheduler sets `{}` itself; leave it out", shown(&name)));
         }
         if let Some(text) = value.text(0..=ARGUMENT_BYTES_MAX, no_nul, " without NUL", faults) {
+            let length = name.len() + text.len();
+            if length > VARIABLE_BYTES_MAX {
+                let detail = format!("name and value take {VARIABLE_BYTES_MAX} bytes at most, not {length}");
+                faults.add(&value.pointer, detail);
+            }
             environment.insert(name, text);
         }
     }

@@ -288,6 +288,16 @@ fn programs_are_checked() {
         "/action/env/ESCAPEMENT_TASK_ID",
         "itself",
     );
+    // What Linux takes, to the byte.
+    let long = |bytes: usize| "a".repeat(bytes);
+    accepted(&action(json!({ "args": [long(131_071)] })));
+    accepted(&action(json!({ "env": { "AB": long(131_067) } })));
+    refused(&action(json!({ "args": [long(131_072)] })), "/action/args/0", "131071");
+    refused(
+        &action(json!({ "env": { "AB": long(131_068) } })),
+        "/action/env/AB",
+        "take 131069 bytes at most",
+    );
     refused(&action(json!({ "limits": { "memory": 1 } })), "/action/limits/memory", "from 1048576");
     refused(&action(json!({ "limits": { "memory": "lots" } })), "/action/limits/memory", "`512MiB`");
     refused(&action(json!({ "limits": { "files": 1 } })), "/action/limits/files", "not a field of limits");
