@@ -1,5 +1,6 @@
 //! The simulator's command line: runs seeds, shows how far it is, and says how to replay what failed.
 
+use std::io::{Write, stdout};
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::process::ExitCode;
@@ -14,11 +15,14 @@ use escapement_simulation::run::{Order, run};
 use escapement_simulation::watchdog::Watchdog;
 use tracing_subscriber::EnvFilter;
 
+/// The longest that clients and faults may be asked to go on, in seconds: a day.
+const ACTIVE_MAX: u64 = 86_400;
+
 /// Runs a whole cluster under seeded faults in virtual time, and judges what was seen from outside.
 #[derive(Debug, Parser)]
 #[command(name = "escapement-simulation", version)]
 struct Arguments {
-    /// Which seeds: one (7), or a range with both ends (1..1000).
+    /// Which seeds: one (7), or a range with both ends (1..1000); 1..100 if absent.
     #[arg(long, value_parser = seeds)]
     seeds: Option<RangeInclusive<u64>>,
     /// How rough: calm, storm, disk, clock, membership or herd; each seed its own if absent.
@@ -33,8 +37,8 @@ struct Arguments {
     /// Lists the bugs that can be put in.
     #[arg(long)]
     plants: bool,
-    /// How many seconds of the world clients and faults go on.
-    #[arg(long)]
+    /// How many seconds of the world clients and faults go on; 120 if absent.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=ACTIVE_MAX))]
     active: Option<u64>,
     /// Runs the seeds that ever failed.
     #[arg(long, conflicts_with_all = ["seeds", "profile", "active"])]
@@ -69,13 +73,17 @@ fn failed() -> Result<Vec<Asked>, String> {
 }
 
 impl Arguments {
-    fn asked(&self) -> Result<Vec<Asked>, String> {
+    /// The runs to make, and how many they are.
+    fn asked(&self) -> Result<(u64, Box<dyn Iterator<Item = Asked>>), String> {
         if self.failed {
-            return failed();
+            let all = failed()?;
+            return Ok((all.len() as u64, Box::new(all.into_iter())));
         }
         let seeds = self.seeds.clone().unwrap_or(1..=100);
-        let profile = |seed| self.profile.unwrap_or_else(|| Profile::of_seed(seed));
-        Ok(seeds.map(|seed| Asked { seed, profile: profile(seed), active: self.active }).collect())
+        let count = (seeds.end() - seeds.start()).saturating_add(1);
+        let (profile, active) = (self.profile, self.active);
+        let of = move |seed| profile.unwrap_or_else(|| Profile::of_seed(seed));
+        Ok((count, Box::new(seeds.map(move |seed| Asked { seed, profile: of(seed), active }))))
     }
 
     fn replay(&self, asked: Asked) -> String {
@@ -117,7 +125,8 @@ fn main() -> ExitCode {
     let began = now();
     match play(&arguments) {
         Ok(summary) => {
-            println!("{summary}");
+            // Nobody may listen any more; the exit code tells all the same.
+            let _ = writeln!(stdout(), "{summary}");
             // Two runs of the same seeds are to say the same on the standard output.
             let speed = u128::from(summary.world_ms()) / began.elapsed().as_millis().max(1);
             eprintln!("{speed} simulated seconds a second, on one core");
@@ -159,12 +168,12 @@ fn play(arguments: &Arguments) -> Result<Summary, String> {
             return Err("this build has no bugs to plant: build it with `--features planted`".into());
         }
     };
-    let all = arguments.asked()?;
+    let (count, all) = arguments.asked()?;
     let watchdog = Watchdog::start(SEED_ENDS_WITHIN, |told| {
         println!("{told}");
         std::process::exit(1);
     });
-    let mut progress = Progress::new(all.len() as u64);
+    let mut progress = Progress::new(count);
     let mut summary = Summary::default();
     for asked in all {
         let Asked { seed, profile, active } = asked;
@@ -190,7 +199,7 @@ fn play(arguments: &Arguments) -> Result<Summary, String> {
             let more = verdict.violations.len() - 1;
             progress.line(&format!("seed {seed} ({profile}) {first} (and {more} more); replay: {replay}"));
             if arguments.trace {
-                verdict.violations.iter().for_each(|violation| println!("{violation}"));
+                verdict.violations.iter().for_each(|violation| progress.line(&violation.to_string()));
             }
         } else if !verdict.shortfalls.is_empty() {
             let why = verdict.shortfalls.join(", ");

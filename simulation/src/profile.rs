@@ -134,6 +134,20 @@ impl Profile {
     }
 }
 
+impl Settings {
+    /// Whether any clock jumps.
+    #[must_use]
+    pub fn clocks_jump(&self) -> bool {
+        self.fault_gap_ms > 0 && self.faults.clock > 0
+    }
+
+    /// How far a stamp may be from the true time, in ms.
+    #[must_use]
+    pub fn skew_ms(&self) -> i64 {
+        if self.clocks_jump() { SKEW_MS } else { KEPT_SKEW_MS }
+    }
+}
+
 impl fmt::Display for Profile {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.name())
@@ -196,11 +210,15 @@ pub struct Faults {
 pub const LEASE_MS: u64 = escapement_actors::worker::LEASE.as_millis() as u64;
 /// How far a stamp may be from the true time, in ms: a leader's own tolerance twice (its start, and a jump), and drift.
 pub const SKEW_MS: i64 = 2_500;
+/// The same where no clock jumps, in ms: what a time service leaves, and drift.
+const KEPT_SKEW_MS: i64 = 200;
 /// In quiet times an occurrence is settled so long after it was due, in ms.
 pub const LATENESS_MS: i64 = 2_500;
 /// While a majority is well and connected an occurrence is settled so long after it was due, whatever happens to the rest,
 /// in ms.
 pub const LATENESS_WITH_QUORUM_MS: i64 = 15_000;
+/// In quiet times an attempt that is told to stop has stopped within, in ms.
+pub const STOPPED_WITHIN_MS: u64 = 1_000;
 /// How long after the last fault the world is quiet again, in ms: an election, a full lease, and catching up.
 pub const RECOVERY_MS: u64 = 9_000;
 /// After healing, everything that is due must be settled within, in ms.

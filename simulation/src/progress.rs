@@ -4,7 +4,7 @@
 //! script stays readable and a long run shows that it lives.
 
 use std::fmt;
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, Write, stderr, stdout};
 
 use crate::evidence::Counts;
 use crate::run::Verdict;
@@ -50,7 +50,8 @@ impl Progress {
         if self.shown {
             let _ = write!(stderr(), "\r\x1b[K");
         }
-        println!("{text}");
+        // Nobody may listen any more.
+        let _ = writeln!(stdout(), "{text}");
     }
 
     /// The end of the bar.

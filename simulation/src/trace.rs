@@ -3,6 +3,7 @@
 //! Every happening is absorbed in its order. Its text is made only when somebody wants to read it.
 
 use std::fmt;
+use std::io::{Write, stdout};
 
 /// The trace of a run.
 #[derive(Clone, Debug)]
@@ -26,7 +27,8 @@ impl Trace {
             self.state = mix(self.state ^ *number);
         }
         if self.spoken {
-            println!("{now:>9} ms  {}", text());
+            // Whoever stops listening, such as `head`, wants no more of it.
+            self.spoken = writeln!(stdout(), "{now:>9} ms  {}", text()).is_ok();
         }
     }
 

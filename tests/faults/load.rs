@@ -32,6 +32,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) const GIVES_UP_MS: u64 = 10_000;
 /// Tasks that are created at once, all of them in one entry of the log.
 const BULK: usize = 50;
+/// The status of an answer that asks to come again later.
+const TOO_MANY: u16 = 429;
 /// Where tasks are.
 pub(crate) const TASKS: &str = "/api/scheduled-tasks/";
 /// Where many are created.
@@ -189,15 +191,17 @@ impl Shared {
         let asked = tasks.as_array().map_or(vec![&tasks], |several| several.iter().collect());
         let wish = Wish::Create(asked.into_iter().map(definition).collect());
         let issued = self.world_ms();
-        let mut made = None;
+        let (mut made, mut refused) = (None, None);
         for turn in number.. {
             match self.ask(number, turn, ("POST", path), &[("Idempotency-Key", &key)], Some(&body)) {
                 Ok(reply) if reply.status == created => {
                     made = Some(ids(&reply.json()));
                     break;
                 }
-                Ok(reply) if reply.status < 500 => {
-                    eprintln!("operation {number}: {} {}", reply.status, reply.body)
+                // What is asked for is sound, and nobody has it already: who says no is wrong.
+                Ok(reply) if reply.status < 500 && reply.status != TOO_MANY => {
+                    refused = Some(format!("unexpected: {} {}", reply.status, reply.body));
+                    break;
                 }
                 Ok(_) | Err(_) => {}
             }
@@ -206,7 +210,11 @@ impl Shared {
             }
             std::thread::sleep(PAUSE);
         }
-        let knowledge = made.clone().map_or(Knowledge::Unknown, |made| Knowledge::Done(Done::Tasks(made)));
+        let knowledge = match (&made, refused) {
+            (Some(made), _) => Knowledge::Done(Done::Tasks(made.clone())),
+            (None, Some(refused)) => Knowledge::Refused(refused),
+            (None, None) => Knowledge::Unknown,
+        };
         self.note(number, wish, Some(number as u64), issued, knowledge);
         made.unwrap_or_default()
     }

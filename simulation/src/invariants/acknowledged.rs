@@ -59,6 +59,12 @@ impl Judged<'_> {
         if wanted(&operation.wish).is_some_and(|most| created > most) {
             found.push(format!("operation {number} created {created} tasks, more than were asked for"));
         }
+        if let Wish::CreateAll(definitions) = &operation.wish
+            && created > 0
+            && created < definitions.len()
+        {
+            found.push(format!("operation {number} created {created} tasks, and was to create all or none"));
+        }
         let of_another = |record: &&&Record| {
             let tenant = self.evidence.last.tenant_name(record.header.tenant);
             tenant.is_none_or(|tenant| **tenant != *operation.tenant)

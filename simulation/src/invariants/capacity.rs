@@ -1,19 +1,35 @@
 //! What is held of a pool never grows beyond its capacity, no task runs more often at once than it may, and a target whose
-//! breaker is open is called by nobody, one that is half open by one at a time.
+//! breaker is open is called by nobody, one that is half open by one at a time. A breaker opens when its target failed as often in a
+//! row as the task bears, and then only, and follows the attempt that tries it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use escapement_domain::event::{Event, Placing};
+use escapement_domain::event::{AttemptEnded, Event, GiveUpCause, Placing};
+use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::identifier::{ExecutionId, TaskId, TenantId};
+use escapement_domain::record::Record;
 use escapement_domain::replica::placement::Gate;
 use escapement_domain::task::claims::Claims;
+use escapement_domain::timestamp::Timestamp;
 
 use super::story::Lives;
 use crate::evidence::Evidence;
 
 /// Whose it is, of which task, and what it claims.
 type Claimant = (TenantId, TaskId, Option<Arc<Claims>>);
+/// A tenant's target.
+type Target = (TenantId, Arc<str>);
+
+/// A target that is not called by everybody.
+#[derive(Debug)]
+struct Shut {
+    /// When somebody may try it.
+    until: Option<Timestamp>,
+    half_open: bool,
+    /// Who tries it.
+    probe: Option<ExecutionId>,
+}
 
 /// What the records say so far.
 #[derive(Default)]
@@ -22,21 +38,57 @@ struct Books {
     open: BTreeMap<ExecutionId, Claimant>,
     running: BTreeMap<ExecutionId, Claimant>,
     pools: BTreeMap<(TenantId, Arc<str>), u32>,
-    /// By target: whether it is half open, and who tries it; one that is not here is called.
-    closed_to: BTreeMap<(TenantId, Arc<str>), (bool, Option<ExecutionId>)>,
+    /// Targets that are not called by everybody.
+    shut: BTreeMap<Target, Shut>,
+    /// Attempts that failed in a row at a target that is called.
+    failures: BTreeMap<Target, u32>,
+    /// Whether a breaker must open or close in the entry that is read.
+    due: BTreeMap<Target, bool>,
+    entry: u64,
+    found: Vec<String>,
 }
 
 pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
-    let (mut books, mut found) = (Books::default(), Vec::new());
+    let mut books = Books::default();
     for record in &evidence.records {
-        books.read(record.header.tenant, &record.event, &mut found);
+        books.turn_to(record.header.log_index);
+        books.read(record);
     }
-    found
+    books.turn_to(u64::MAX);
+    books.found
+}
+
+/// Whether an end of an attempt says that its target did what it was asked, or failed; none if it says neither.
+fn answered(event: &Event) -> Option<bool> {
+    let unsent =
+        |ended: &AttemptEnded| matches!(ended.failure, Some(FailureClass::Inputs | FailureClass::NotAllowed));
+    match event {
+        Event::TaskCompleted { .. } => Some(true),
+        Event::TaskFailed { ended, .. } | Event::TaskRetry { ended, .. } => (!unsent(ended)).then_some(false),
+        Event::TaskTimedOut { ended: Some(ended), cause, .. } => {
+            (ended.failure.is_some() && *cause != GiveUpCause::ExecutionTimeout).then_some(false)
+        }
+        _ => None,
+    }
 }
 
 impl Books {
-    fn read(&mut self, tenant: TenantId, event: &Event, found: &mut Vec<String>) {
-        match event {
+    /// The records of another entry follow: what was due in this one is there.
+    fn turn_to(&mut self, entry: u64) {
+        if entry == self.entry {
+            return;
+        }
+        let missing = std::mem::take(&mut self.due).into_iter();
+        self.found.extend(missing.map(|((_, target), open)| {
+            let what = if open { "open" } else { "close" };
+            format!("the breaker of {target} did not {what} in entry {}", self.entry)
+        }));
+        self.entry = entry;
+    }
+
+    fn read(&mut self, record: &Record) {
+        let tenant = record.header.tenant;
+        match &record.event {
             Event::TaskCreated { task, rules, .. } | Event::TaskUpdated { task, rules, .. } => {
                 self.tasks.insert((tenant, *task), rules.claims.clone());
             }
@@ -47,19 +99,11 @@ impl Books {
             Event::Placement(Placing::GatePut { gate: Gate::Pool(name), capacity, .. }) => {
                 self.pools.insert((tenant, name.clone()), *capacity);
             }
-            Event::Placement(Placing::BreakerOpened { target, .. }) => {
-                self.closed_to.insert((tenant, target.clone()), (false, None));
-            }
-            Event::Placement(Placing::BreakerHalfOpened { target }) => {
-                self.closed_to.insert((tenant, target.clone()), (true, None));
-            }
-            Event::Placement(Placing::BreakerClosed { target, .. }) => {
-                self.closed_to.remove(&(tenant, target.clone()));
-            }
+            Event::Placement(placing) => self.turn_breaker(tenant, placing, record.header.at),
             Event::TaskStarted { execution, .. } => {
                 let Some(claimant) = self.open.get(execution).cloned() else { return };
                 self.running.insert(*execution, claimant.clone());
-                self.judge(*execution, &claimant, found);
+                self.judge(*execution, &claimant);
             }
             Event::TaskRetry { execution, .. }
             | Event::TaskRequeued { execution, .. }
@@ -69,43 +113,92 @@ impl Books {
             | Event::TaskCancelled { execution, .. }
             | Event::TaskLost { execution, .. } => {
                 self.running.remove(execution);
-                for (_, probe) in self.closed_to.values_mut().filter(|(_, probe)| *probe == Some(*execution))
-                {
-                    *probe = None;
-                }
+                self.hear(*execution, answered(&record.event));
             }
             _ => {}
         }
     }
 
-    fn judge(&mut self, execution: ExecutionId, (tenant, task, claims): &Claimant, found: &mut Vec<String>) {
+    fn turn_breaker(&mut self, tenant: TenantId, placing: &Placing, now: Timestamp) {
+        match placing {
+            Placing::BreakerOpened { target, until, execution, .. } => {
+                let target = (tenant, target.clone());
+                if self.due.remove(&target) != Some(true) && execution.is_some() {
+                    self.found.push(format!("the breaker of {} opened for no reason", target.1));
+                }
+                self.shut.insert(target, Shut { until: *until, half_open: false, probe: None });
+            }
+            Placing::BreakerHalfOpened { target } => {
+                let shut = self.shut.get_mut(&(tenant, target.clone()));
+                let Some(shut) = shut.filter(|shut| shut.until.is_some_and(|until| until <= now)) else {
+                    self.found.push(format!("{target} is tried too early, or was called"));
+                    return;
+                };
+                (shut.half_open, shut.probe) = (true, None);
+            }
+            Placing::BreakerClosed { target, execution } => {
+                let target = (tenant, target.clone());
+                if self.due.remove(&target) != Some(false) && execution.is_some() {
+                    self.found.push(format!("the breaker of {} closed for no reason", target.1));
+                }
+                self.failures.remove(&target);
+                self.shut.remove(&target);
+            }
+            _ => {}
+        }
+    }
+
+    /// Hears how an attempt ended, if that says anything of its target.
+    fn hear(&mut self, execution: ExecutionId, answered: Option<bool>) {
+        let Some((tenant, _, Some(claims))) = self.open.get(&execution) else { return };
+        let Some(guard) = &claims.guard else { return };
+        let target = (*tenant, guard.target.clone());
+        if let Some(shut) = self.shut.get_mut(&target) {
+            if shut.probe == Some(execution) {
+                shut.probe = None;
+                answered.map(|answered| self.due.insert(target, !answered));
+            }
+            return;
+        }
+        let failures = self.failures.entry(target.clone()).or_default();
+        match answered {
+            Some(true) => *failures = 0,
+            Some(false) => {
+                *failures += 1;
+                if *failures >= guard.breaker.failure_threshold {
+                    self.due.insert(target, true);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn judge(&mut self, execution: ExecutionId, (tenant, task, claims): &Claimant) {
         let Some(claims) = claims else { return };
         for name in claims.resources.keys() {
             let of_pool = self.running.values().filter(|(owner, ..)| owner == tenant);
             let shares = of_pool.filter_map(|(_, _, claims)| claims.as_ref()?.resources.get(name));
             let (held, capacity) = (shares.sum::<u32>(), self.pools.get(&(*tenant, name.clone())));
             if capacity.is_some_and(|capacity| held > *capacity) {
-                found.push(format!(
-                    "with execution {execution}, {held} of pool {name} are held: {capacity:?}"
-                ));
+                let text =
+                    format!("with execution {execution}, {held} of pool {name} are held: {capacity:?}");
+                self.found.push(text);
             }
         }
         if let Some(most) = claims.max_concurrent {
             let beside = self.running.values().filter(|(owner, other, _)| (owner, other) == (tenant, task));
             let running = beside.count();
             if running > most as usize {
-                found.push(format!("with execution {execution}, {running} of task {task} run: {most}"));
+                self.found.push(format!("with execution {execution}, {running} of task {task} run: {most}"));
             }
         }
         let Some(guard) = &claims.guard else { return };
-        match self.closed_to.get_mut(&(*tenant, guard.target.clone())) {
+        match self.shut.get_mut(&(*tenant, guard.target.clone())) {
             None => {}
-            Some((true, probe @ None)) => *probe = Some(execution),
-            Some(state) => {
-                found.push(format!(
-                    "execution {execution} calls {}, whose breaker is {state:?}",
-                    guard.target
-                ));
+            Some(Shut { half_open: true, probe: probe @ None, .. }) => *probe = Some(execution),
+            Some(shut) => {
+                let text = format!("execution {execution} calls {}, which is {shut:?}", guard.target);
+                self.found.push(text);
             }
         }
     }

@@ -7,6 +7,7 @@
 
 mod acknowledged;
 mod alone;
+mod cancelled;
 mod capacity;
 mod chain;
 mod duplicate;
@@ -38,7 +39,7 @@ use crate::evidence::{Evidence, Violation};
 type Check = fn(&Evidence, &Lives) -> Vec<String>;
 
 /// Every invariant that is judged at the end, by name.
-const CHECKS: [(&str, Check); 19] = [
+const CHECKS: [(&str, Check); 20] = [
     ("lost", lost::check),
     ("duplicate", duplicate::check),
     ("early", early::check),
@@ -58,6 +59,7 @@ const CHECKS: [(&str, Check); 19] = [
     ("justified", justified::check),
     ("alone", alone::check),
     ("retried", retried::check),
+    ("cancelled", cancelled::check),
 ];
 
 /// What came of judging a run.

@@ -1,12 +1,12 @@
-//! An execution is tried again as often as its task says, when its time has come, and is not given up before: whoever sets the
-//! retries of a task knows how often it is done at most, and that it is done so often.
+//! An execution is tried again as often as its task says, after the waits that it asks for, and is not given up before: whoever
+//! sets the retries of a task knows how often it is done at most, that it is done so often, and that its target is spared.
 
 use std::collections::BTreeMap;
 
 use escapement_domain::event::{AttemptEnded, Event, GiveUpCause, RequeueCause};
 use escapement_domain::execution::failure::FailureClass;
 use escapement_domain::identifier::{ExecutionId, TaskId, TenantId};
-use escapement_domain::task::definition::Delivery;
+use escapement_domain::task::definition::{Delivery, Retry};
 use escapement_domain::task::rules::{Requirement, Rules};
 use escapement_domain::timestamp::Timestamp;
 
@@ -88,15 +88,21 @@ impl Course<'_> {
                     .then_some(())
                     .ok_or_else(|| format!("is attempt {attempt}, not {number}"))
             }
-            Event::TaskRetry { until, ended, .. } => {
+            Event::TaskRetry { until, ended, retry_after, .. } => {
                 self.failures += 1;
                 self.until = Some(*until);
                 let worth_it = self.is_worth_it(ended) && !self.may_have_been_done(ended);
-                let retried = self.failures < most && *until >= now && worth_it;
                 let failures = self.failures;
-                retried.then_some(()).ok_or_else(|| {
-                    format!("until {until} is failure {failures} of {most}: {:?}", ended.failure)
-                })
+                if failures >= most || !worth_it {
+                    return Err(format!("is failure {failures} of {most}: {:?}", ended.failure));
+                }
+                let (shortest, longest) = waits(&self.rules.retry, failures);
+                let (shortest, longest) = retry_after.map_or((shortest, longest), |asked| (asked.0, asked.0));
+                let waited = until.0 - now.0;
+                (shortest.cast_signed()..=longest.cast_signed())
+                    .contains(&waited)
+                    .then_some(())
+                    .ok_or_else(|| format!("waits {waited} ms, not {shortest} to {longest}"))
             }
             Event::TaskRequeued { cause: RequeueCause::RetryDue, .. } => {
                 let until = self.until.take();
@@ -143,4 +149,13 @@ impl Course<'_> {
             (_, class) => class != Some(FailureClass::Inputs),
         }
     }
+}
+
+/// The shortest and the longest wait after so many failures, in ms.
+fn waits(retry: &Retry, failures: u32) -> (u64, u64) {
+    let most = retry.max_delay.0;
+    let grown = |wait: u64, _| (wait * u64::from(retry.multiplier_per_mille) / 1_000).min(most);
+    let wait = (1..failures).fold(retry.initial_delay.0.min(most), grown);
+    let reach = wait * u64::from(retry.jitter_per_mille) / 1_000;
+    (wait - reach, (wait + reach).min(most))
 }

@@ -41,6 +41,8 @@ pub(super) struct Settled {
     pub(super) next: Option<Timestamp>,
     /// When, in ms of the world.
     pub(super) at: u64,
+    /// When, by the record.
+    pub(super) stamp: Timestamp,
     /// When the task last changed before that, in ms of the world.
     pub(super) changed: u64,
     /// What became of them.
@@ -120,14 +122,15 @@ impl Life {
         last: Timestamp,
         count: u32,
         next: Option<Timestamp>,
-        at: u64,
+        (record, at): (&Record, u64),
         fate: Fate,
     ) {
         self.runs += u32::from(fate != Fate::PassedOver);
         self.let_moved_fall_away();
         let changed = self.phases.last().map_or(0, |(at, _)| *at);
         let segment = self.segments.len().saturating_sub(1);
-        self.settled.push(Settled { segment, first, last, count, next, at, changed, fate });
+        let stamp = record.header.at;
+        self.settled.push(Settled { segment, first, last, count, next, at, stamp, changed, fate });
     }
 }
 
@@ -188,7 +191,7 @@ fn tell(life: &mut Life, record: &Record, at: u64) {
         Event::TaskResumed { .. } => life.phases.push((at, false)),
         Event::TaskDeleted { .. } => life.deleted = Some(at),
         Event::TaskScheduled { occurrence: Occurrence::Scheduled(instant), next, .. } => {
-            life.settle(*instant, *instant, 1, *next, at, Fate::Fired);
+            life.settle(*instant, *instant, 1, *next, (record, at), Fate::Fired);
         }
         Event::TaskScheduled {
             occurrence: Occurrence::Event(_) | Occurrence::After { .. } | Occurrence::Joined { .. },
@@ -199,18 +202,18 @@ fn tell(life: &mut Life, record: &Record, at: u64) {
             life.let_moved_fall_away();
         }
         Event::TaskSkipped { occurrence: Occurrence::Scheduled(instant), next, .. } => {
-            life.settle(*instant, *instant, 1, *next, at, Fate::PassedOver);
+            life.settle(*instant, *instant, 1, *next, (record, at), Fate::PassedOver);
         }
         Event::TaskMissed { first, last, count, next, .. }
         | Event::TaskSuppressed { first, last, count, next, .. } => {
-            life.settle(*first, *last, *count, *next, at, Fate::PassedOver);
+            life.settle(*first, *last, *count, *next, (record, at), Fate::PassedOver);
         }
         Event::TaskMoved { at: instant, next, .. } => {
-            life.settle(*instant, *instant, 1, *next, at, Fate::PassedOver);
+            life.settle(*instant, *instant, 1, *next, (record, at), Fate::PassedOver);
         }
         Event::TaskScheduled { occurrence: Occurrence::Moved(instant), scheduled_at, next, .. } => {
             life.moved.remove(instant);
-            life.settle(*scheduled_at, *scheduled_at, 0, *next, at, Fate::Moved);
+            life.settle(*scheduled_at, *scheduled_at, 0, *next, (record, at), Fate::Moved);
         }
         Event::TaskSkipped { occurrence: Occurrence::Moved(instant), .. } => {
             life.moved.remove(instant);

@@ -2,26 +2,33 @@
 //!
 //! What others say of the same alteration is not asked. An invariant for which nothing is altered here fails the test.
 
+mod hands;
+
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use escapement_domain::event::{Event, GiveUpCause, PauseCause, Placing, RequeueCause, SkipReason};
 use escapement_domain::execution::state::Occurrence;
 use escapement_domain::identifier::TaskId;
 use escapement_domain::record::{Hash, Record};
 use escapement_domain::task::sealed::Sealed;
-use escapement_domain::timestamp::{Span, Timestamp};
+use escapement_domain::timestamp::Span;
 
+use self::hands::{
+    alter, another, create_in_part, double_where, drop_all, drop_where, grant_after, is_due, is_pool,
+    is_step, later, operations, places, read_events, set_capacity, stopped, unbegin,
+};
 use super::{CHECKS, judge, story};
-use crate::evidence::{Done, Ended, Evidence, Knowledge, Missing, Operation, Wish};
+use crate::evidence::{Done, Ended, Evidence, Knowledge, Missing, Wish};
 use crate::plants::Planted;
-use crate::profile::Profile;
+use crate::profile::{LEASE_MS, Profile, STOPPED_WITHIN_MS};
 use crate::world;
 
 /// Something to alter; says whether there was anything of the sort.
 type Tamper = fn(&mut Evidence) -> bool;
 
 /// What is altered, and which invariant must notice.
-const ALTERATIONS: [(&str, &str, Tamper); 59] = [
+const ALTERATIONS: [(&str, &str, Tamper); 73] = [
     ("lost", "an occurrence is not settled", |seen| drop_where(seen, is_due)),
     ("lost", "one that was skipped is not told", |seen| {
         drop_where(seen, |event| {
@@ -60,6 +67,30 @@ const ALTERATIONS: [(&str, &str, Tamper); 59] = [
         let again = seen.attempts.first().cloned();
         seen.attempts.extend(again.clone());
         again.is_some()
+    }),
+    ("duplicate", "one that was cancelled is granted", |seen| {
+        grant_after(seen, |event| matches!(event, Event::TaskCancelled { .. }))
+    }),
+    ("duplicate", "one that failed for good is granted", |seen| {
+        grant_after(seen, |event| matches!(event, Event::TaskFailed { .. }))
+    }),
+    ("duplicate", "one that waits for its next attempt is granted", |seen| {
+        grant_after(seen, |event| matches!(event, Event::TaskRetry { .. }))
+    }),
+    ("duplicate", "one that waits for an earlier one is granted", |seen| {
+        grant_after(seen, |event| matches!(event, Event::TaskScheduled { held: true, .. }))
+    }),
+    ("duplicate", "one that ran is said not to have begun", unbegin),
+    ("early", "the jitter of a task is ignored", |seen| {
+        alter(seen, |record| match &mut record.event {
+            Event::TaskCreated { definition, .. } => {
+                let mut spread = definition.open_definition().expect("a definition");
+                spread.jitter = Span::seconds(2);
+                *definition = Sealed::definition(&spread);
+                true
+            }
+            _ => false,
+        })
     }),
     ("early", "an attempt begins before its instant", |seen| {
         let attempt = seen.attempts.first_mut();
@@ -218,6 +249,7 @@ const ALTERATIONS: [(&str, &str, Tamper); 59] = [
             })
             .is_some()
     }),
+    ("acknowledged", "a bulk is created in part", create_in_part),
     ("linearizable", "a read tells of a version that never was", |seen| {
         operations(
             seen,
@@ -260,6 +292,35 @@ const ALTERATIONS: [(&str, &str, Tamper); 59] = [
     }),
     ("capacity", "a pool is too small for what was granted", |seen| {
         alter(seen, |record| set_capacity(record, 0))
+    }),
+    ("capacity", "a task may not run at all", |seen| {
+        alter(seen, |record| match &mut record.event {
+            Event::TaskCreated { rules, .. } => match &mut rules.claims {
+                Some(claims) if claims.max_concurrent.is_some() => {
+                    Arc::make_mut(claims).max_concurrent = Some(0);
+                    true
+                }
+                _ => false,
+            },
+            _ => false,
+        })
+    }),
+    ("capacity", "a target is called though it was not called again", |seen| {
+        drop_all(seen, |event| {
+            matches!(
+                event,
+                Event::Placement(Placing::BreakerHalfOpened { .. } | Placing::BreakerClosed { .. })
+            )
+        })
+    }),
+    ("capacity", "a breaker does not open", |seen| {
+        drop_all(seen, |event| matches!(event, Event::Placement(Placing::BreakerOpened { .. })))
+    }),
+    ("capacity", "a target is tried too early", |seen| {
+        alter(seen, |record| match &mut record.event {
+            Event::Placement(Placing::BreakerOpened { until: Some(until), .. }) => later(until),
+            _ => false,
+        })
     }),
     ("chain", "a hash is another", |seen| {
         alter(seen, |record| {
@@ -361,6 +422,15 @@ const ALTERATIONS: [(&str, &str, Tamper); 59] = [
             _ => false,
         })
     }),
+    ("retried", "a target is not spared between two attempts", |seen| {
+        alter(seen, |record| match &mut record.event {
+            Event::TaskRetry { until, .. } => {
+                *until = record.header.at;
+                true
+            }
+            _ => false,
+        })
+    }),
     ("retried", "one is given up too early", |seen| {
         alter(seen, |record| match &mut record.event {
             Event::TaskRetry { task, execution, ended, .. } => {
@@ -376,91 +446,16 @@ const ALTERATIONS: [(&str, &str, Tamper); 59] = [
             _ => false,
         })
     }),
+    ("cancelled", "one runs on for a while when it was told to stop", |seen| {
+        stopped(seen, |attempt| attempt.ended += STOPPED_WITHIN_MS + 1)
+    }),
+    ("cancelled", "one begins long after it was told to stop", |seen| {
+        stopped(seen, |attempt| attempt.started = attempt.ended + LEASE_MS + 1)
+    }),
 ];
 
-/// Whether an event is an occurrence of a schedule that ran.
-fn is_due(event: &Event) -> bool {
-    matches!(event, Event::TaskScheduled { occurrence: Occurrence::Scheduled(_), .. })
-}
-
-fn is_step(event: &Event) -> bool {
-    matches!(event, Event::TaskScheduled { occurrence: Occurrence::After { .. }, .. })
-}
-
-fn is_pool(event: &Event) -> bool {
-    matches!(event, Event::Placement(Placing::GatePut { .. }))
-}
-
-fn set_capacity(record: &mut Record, wanted: u32) -> bool {
-    match &mut record.event {
-        Event::Placement(Placing::GatePut { capacity, .. }) => {
-            *capacity = wanted;
-            true
-        }
-        _ => false,
-    }
-}
-
-fn later(instant: &mut Timestamp) -> bool {
-    *instant = instant.plus(Span::minutes(10));
-    true
-}
-
-/// Another definition than the one in the envelope.
-fn another(sealed: &mut Sealed) -> bool {
-    let mut definition = sealed.open_definition().expect("a definition");
-    definition.description = "another".into();
-    *sealed = Sealed::definition(&definition);
-    true
-}
-
-/// Where the records of such events are.
-fn places(seen: &Evidence, of: impl Fn(&Event) -> bool) -> Vec<usize> {
-    let records = seen.records.iter().enumerate();
-    records.filter(|(_, record)| of(&record.event)).map(|(place, _)| place).collect()
-}
-
-/// Takes one record away, from the middle of those that fit.
-fn drop_where(seen: &mut Evidence, of: impl Fn(&Event) -> bool) -> bool {
-    let fitting = places(seen, of);
-    fitting.get(fitting.len() / 2).map(|place| seen.records.remove(*place)).is_some()
-}
-
-fn drop_all(seen: &mut Evidence, of: impl Fn(&Event) -> bool) -> bool {
-    let before = seen.records.len();
-    seen.records.retain(|record| !of(&record.event));
-    seen.records.len() < before
-}
-
-/// Tells one record twice.
-fn double_where(seen: &mut Evidence, of: impl Fn(&Event) -> bool) -> bool {
-    let fitting = places(seen, of);
-    let place = fitting.get(fitting.len() / 2);
-    place.map(|place| seen.records.insert(*place, seen.records[*place].clone())).is_some()
-}
-
-/// Alters every record that it can.
-fn alter(seen: &mut Evidence, mut how: impl FnMut(&mut Record) -> bool) -> bool {
-    seen.records.iter_mut().filter_map(|record| how(record).then_some(())).count() > 0
-}
-
-/// Alters every operation of a sort that was done.
-fn operations(seen: &mut Evidence, of: fn(&Wish) -> bool, how: fn(&mut Operation)) -> bool {
-    let done = |one: &&mut Operation| matches!(one.knowledge, Knowledge::Done(_)) && of(&one.wish);
-    seen.operations.iter_mut().filter(done).map(how).count() > 0
-}
-
-/// Alters what those were told who read what happened to a task.
-fn read_events(seen: &mut Evidence, how: fn(&mut Vec<(u64, Hash)>) -> bool) -> bool {
-    let told = seen.operations.iter_mut().filter_map(|one| match &mut one.knowledge {
-        Knowledge::Done(Done::Events(served)) => Some(how(served)),
-        _ => None,
-    });
-    told.filter(|altered| *altered).count() > 0
-}
-
 /// Good runs, in which together everything happens that is altered; the later ones are played only for what is left.
-const GOOD_RUNS: [u64; 3] = [2, 1, 3];
+const GOOD_RUNS: [u64; 4] = [2, 1, 3, 4];
 
 #[test]
 fn every_invariant_notices_what_breaks_it_and_is_silent_when_nothing_does() {

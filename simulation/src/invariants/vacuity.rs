@@ -16,7 +16,7 @@ pub fn shortfalls(evidence: &Evidence, matched: u64) -> Vec<String> {
         ("fires", fires(evidence), 200),
         ("instants matched", matched, 50),
         ("successes", count(evidence, |event| matches!(event, Event::TaskCompleted { .. })), 100),
-        ("acknowledged operations", answered(evidence), 60),
+        ("acknowledged writes", acknowledged(evidence), 60),
         ("elections", counts.elections, 1),
     ];
     if evidence.settings.fault_gap_ms > 0 {
@@ -36,8 +36,9 @@ pub fn fires(evidence: &Evidence) -> u64 {
     count(evidence, |event| matches!(event, Event::TaskScheduled { .. }))
 }
 
-fn answered(evidence: &Evidence) -> u64 {
-    evidence.operations.iter().filter(|one| matches!(one.knowledge, Knowledge::Done(_))).count() as u64
+fn acknowledged(evidence: &Evidence) -> u64 {
+    let writes = evidence.operations.iter().filter(|one| one.wish.writes());
+    writes.filter(|one| matches!(one.knowledge, Knowledge::Done(_))).count() as u64
 }
 
 fn count(evidence: &Evidence, matches: impl Fn(&Event) -> bool) -> u64 {

@@ -119,15 +119,19 @@ impl World {
 
     /// A node dies in the middle of what it does, and comes back later.
     pub(super) fn crash(self: &Rc<Self>, host: NodeId, back_ms: u64) {
+        self.counts.borrow_mut().crashes += u64::from(self.kill(host, back_ms));
+    }
+
+    /// Ends a node's process, to start it again later; says whether it ran.
+    pub(super) fn kill(self: &Rc<Self>, host: NodeId, back_ms: u64) -> bool {
         let now = self.nature.now();
         let running = self.with_host(host, |host| {
             let running = host.running.take()?;
             host.restart_at = (!host.retired && !host.lost).then_some(now + back_ms);
             Some(running)
         });
-        let Some(Some(running)) = running else { return };
+        let Some(Some(running)) = running else { return false };
         self.nature.note(&[6, host.0, back_ms], || format!("node {host} crashes for {back_ms} ms"));
-        self.counts.borrow_mut().crashes += 1;
         self.target.set_dying(host, true);
         if let Some(since) = running.frozen_since {
             self.frozen.borrow_mut().push((host, since, now));
@@ -138,6 +142,7 @@ impl World {
             running.process.kill().await;
             world.lose_unsynced(host);
         });
+        true
     }
 
     /// What a crash leaves on a disk: all that was synced, and a part of the rest.
@@ -221,18 +226,23 @@ impl World {
                 cut.extend(pairs.filter(|(from, to)| side(*from) != side(*to)));
             }
         }
-        let one_way = cut.iter().any(|(from, to)| !cut.contains(&(*to, *from)));
-        {
-            let mut counts = self.counts.borrow_mut();
-            let kind = if one_way { &mut counts.cuts_one_way } else { &mut counts.cuts_both_ways };
-            *kind += u64::from(!cut.is_empty());
-        }
+        self.count_cut(&cut);
         self.nature.note(&[10, host.0, way, span], || format!("cut for {span} ms: {cut:?}"));
         self.weather.cut(&cut);
         self.later(span, move |world| {
             world.nature.note(&[11], || format!("these links are mended: {cut:?}"));
             world.weather.mend(&cut);
         });
+    }
+
+    /// Counts a cut between members that run: nobody misses another link.
+    fn count_cut(&self, cut: &[(u64, u64)]) {
+        let felt = |(from, to): &&(u64, u64)| [from, to].iter().all(|id| self.is_member_awake(NodeId(**id)));
+        let one_way = cut.iter().filter(felt).any(|(from, to)| !cut.contains(&(*to, *from)));
+        let is_felt = cut.iter().any(|link| felt(&link));
+        let mut counts = self.counts.borrow_mut();
+        let kind = if one_way { &mut counts.cuts_one_way } else { &mut counts.cuts_both_ways };
+        *kind += u64::from(is_felt);
     }
 
     fn bad_weather(self: &Rc<Self>, _: NodeId) {

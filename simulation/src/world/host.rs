@@ -78,6 +78,8 @@ pub(super) struct Host {
     pub(super) damaged: bool,
     /// Whether its disk cannot be used any more: it must be replaced.
     pub(super) lost: bool,
+    /// Whether it was ever said to be a member.
+    pub(super) was_added: bool,
     /// Whether it is no member any more.
     pub(super) retired: bool,
 }
@@ -135,6 +137,7 @@ impl Host {
             log,
             read_models: ReadModelDisk::default(),
             clock: Arc::new(MachineClock::new(nature)),
+            was_added: matches!(formation, Formation::Together(_)),
             formation,
             slots,
             lacks_program: id.0.is_multiple_of(3) && !world.someone_lacks_program(),

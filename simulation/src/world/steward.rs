@@ -144,13 +144,14 @@ impl World {
             };
             if gone {
                 self.nature.note(&[24, id.0], || format!("node {id} is removed"));
-                self.counts.borrow_mut().removed += 1;
                 self.disturb(0);
-                self.with_host(id, |host| {
+                let was_member = self.with_host(id, |host| {
                     host.retired = true;
                     host.restart_at = None;
+                    host.was_added
                 });
-                self.crash(id, 0);
+                self.counts.borrow_mut().removed += u64::from(was_member == Some(true));
+                self.kill(id, 0);
                 return true;
             }
             self.pause(PAUSE_MS).await;
@@ -185,6 +186,7 @@ impl World {
             self.remove(id).await;
             return false;
         }
+        self.with_host(id, |host| host.was_added = true);
         let promoted = self.persist(move |service| {
             async move { service.promote_node(&caller(None), id).await.map(drop) }.boxed_local()
         });
