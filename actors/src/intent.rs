@@ -219,6 +219,13 @@ pub enum Intent {
     },
     /// The client's key stands for these executions.
     ChooseExecutions(Choice),
+    /// Nothing is carried out under the client's key any more: what was asked for cannot be scheduled.
+    Refuse {
+        /// A JSON Pointer to the field within what was asked for.
+        pointer: Arc<str>,
+        /// What is wrong and what is allowed.
+        detail: Arc<str>,
+    },
 }
 
 impl Intent {
@@ -247,7 +254,8 @@ impl Intent {
             | Self::CancelRun { .. }
             | Self::RetryRun(_)
             | Self::DrainNode { .. }
-            | Self::ChooseExecutions(_) => None,
+            | Self::ChooseExecutions(_)
+            | Self::Refuse { .. } => None,
             Self::UpdateTask { task, .. }
             | Self::PauseTask { task }
             | Self::ResumeTask { task }

@@ -329,6 +329,7 @@ impl From<Rejection> for Problem {
             Rejection::RunOpen => conflict("run_open", "Run open"),
             Rejection::NothingToRetry => conflict("nothing_to_retry", "Nothing to retry"),
             Rejection::Superseded { .. } => conflict("superseded", "Superseded"),
+            Rejection::Unschedulable { .. } => unprocessable("unschedulable", "Unschedulable"),
             Rejection::WrongPhase { .. } => conflict("wrong_state", "Wrong state"),
             Rejection::WrongStatus { .. } => conflict("wrong_status", "Wrong status"),
             Rejection::TaskExists => conflict("task_exists", "Task exists"),

@@ -2,7 +2,8 @@
 //!
 //! A bulk is cut into parts that fit into commands. Each for itself, a part is a command of its own, under a key made from
 //! the client's, so that a bulk that is sent again gets the first answer of every part. All or none, parts are staged and
-//! one command commits them; under a key the tasks have names made from it, so that a bulk that is sent again finds them.
+//! one command commits them; under a key the tasks have names made from it, so that a bulk that is sent again finds them, and
+//! a bulk that is refused uses the key up.
 
 use escapement_actors::intent::{Draft, Intent};
 use escapement_actors::task::parts;
@@ -167,8 +168,15 @@ impl Service {
         for tasks in parts::split(drafts) {
             let count = tasks.len();
             let stage = Intent::StageTasks { bulk, part: parts, tasks };
-            let staged = self.carry_out_under(caller, None, stage).await;
-            staged.map_err(|error| moved(error, first))?;
+            match self.carry_out_under(caller, None, stage).await.map_err(|error| moved(error, first)) {
+                Ok(_) => {}
+                Err(ServiceError::Invalid { faults }) => {
+                    self.refuse(caller, faults).await?;
+                    let names = self.earlier_names(caller, names.len()).await?;
+                    return names.ok_or_else(|| ServiceError::broken("a bulk that was created is not there"));
+                }
+                Err(error) => return Err(error),
+            }
             first += count;
             parts += 1;
         }

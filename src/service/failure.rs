@@ -82,6 +82,10 @@ impl ServiceError {
     pub(super) fn broken(detail: impl Into<String>) -> Self {
         Self::Broken { detail: detail.into() }
     }
+
+    fn unschedulable(pointer: &str, detail: &str) -> Self {
+        Self::Invalid { faults: vec![Fault { pointer: pointer.to_owned(), detail: detail.to_owned() }] }
+    }
 }
 
 impl From<TimetableError> for ServiceError {
@@ -103,6 +107,7 @@ impl From<Rejection> for ServiceError {
             Rejection::NoSuchExecution => Self::NoSuchExecution,
             Rejection::NoSuchCalendar { name } => Self::NoSuchCalendar { name },
             Rejection::Overdue { .. } => Self::Busy,
+            Rejection::Unschedulable { pointer, detail } => Self::unschedulable(&pointer, &detail),
             other => Self::Rejected(other),
         }
     }
@@ -114,10 +119,7 @@ impl From<SubmitError> for ServiceError {
             SubmitError::NotLeader { .. } => Self::NoLeader,
             SubmitError::Busy => Self::Busy,
             SubmitError::Unknown => Self::Unknown,
-            SubmitError::Unschedulable { pointer, detail } => {
-                let fault = Fault { pointer: pointer.to_string(), detail: detail.to_string() };
-                Self::Invalid { faults: vec![fault] }
-            }
+            SubmitError::Unschedulable { pointer, detail } => Self::unschedulable(&pointer, &detail),
             SubmitError::Stopped { reason } => Self::Stopped { reason },
         }
     }

@@ -8,6 +8,7 @@ use escapement_domain::identifier::{CommandId, TaskId};
 use super::Service;
 use super::caller::Caller;
 use super::failure::ServiceError;
+use super::validation::Fault;
 
 /// What came of a change, and where it is in the log.
 pub(super) struct Carried {
@@ -21,7 +22,26 @@ impl Service {
     /// # Errors
     /// [`ServiceError`]: refused, or without an answer.
     pub(super) async fn carry_out(&self, caller: &Caller, intent: Intent) -> Result<Carried, ServiceError> {
-        self.carry_out_under(caller, caller.idempotency.clone(), intent).await
+        match self.carry_out_under(caller, caller.idempotency.clone(), intent).await {
+            Err(ServiceError::Invalid { faults }) => self.refuse(caller, faults).await,
+            carried => carried,
+        }
+    }
+
+    /// Refuses what was asked for before it is in the log. Who is refused takes it that nothing was carried out, and an earlier try
+    /// under the caller's own key may be on its way, held up in another node even: so the refusal is put into the log under the
+    /// key, and whichever comes first is the answer to both.
+    pub(super) async fn refuse(&self, caller: &Caller, faults: Vec<Fault>) -> Result<Carried, ServiceError> {
+        let (Some(key), Some(first)) = (&caller.idempotency, faults.first()) else {
+            return Err(ServiceError::Invalid { faults });
+        };
+        let (pointer, detail) = (first.pointer.as_str().into(), first.detail.as_str().into());
+        let refusal = Intent::Refuse { pointer, detail };
+        match self.carry_out_under(caller, Some(key.clone()), refusal).await {
+            // The log tells of the first fault, and here all of them are known.
+            Err(ServiceError::Invalid { .. }) => Err(ServiceError::Invalid { faults }),
+            earlier => earlier,
+        }
     }
 
     /// As [`Service::carry_out`], under another key or none.

@@ -1,5 +1,6 @@
 //! What a client that calls without HTTP may rely on.
 
+use escapement_actors::intent::{Draft, Intent};
 use escapement_domain::answer::Rejection;
 use escapement_domain::command::{Idempotency, Programs};
 use escapement_domain::execution::state::Status;
@@ -122,4 +123,49 @@ async fn a_bulk_that_is_repeated_under_its_key_keeps_its_answers_though_the_lead
     let refused = node.service.create_tasks(&ada, fewer).await.expect_err("it is not what it was");
     assert!(matches!(refused, ServiceError::Rejected(Rejection::KeyReused)), "{refused}");
     assert_eq!(count(), before, "nothing is created twice");
+}
+
+/// The first try was held up between its parts and its commit; its repetition was refused meanwhile.
+#[actix_web::test]
+async fn a_bulk_that_was_refused_under_its_key_is_not_created_when_an_earlier_try_of_it_comes() {
+    let node = TestNode::start();
+    let mut ada = caller("ada", "acme", &[Role::Editor]);
+    let digest = fingerprint("ada", &["POST", "the bulk"]);
+    let bulk = node.service.fresh_command();
+    let tasks = vec![Draft { task: TaskId(7), definition: noop(&node.service).definition, paused: false }];
+    let staged = node.service.carry_out(&ada, Intent::StageTasks { bulk, part: 0, tasks }).await;
+    assert!(staged.is_ok());
+    ada.idempotency = Some(Idempotency { key: "k".into(), digest });
+    let passed = || {
+        let mut tasks = vec![noop(&node.service), noop(&node.service)];
+        tasks[1].definition.trigger = Trigger::Once { at: Timestamp(0), if_past: IfPast::Refuse };
+        tasks
+    };
+    for _ in 0..2 {
+        let refused = node.service.create_tasks_atomically(&ada, passed()).await.expect_err("it has passed");
+        let ServiceError::Invalid { faults } = refused else { panic!("{refused}") };
+        assert!(faults[0].pointer.starts_with("/1/"), "{faults:?}");
+    }
+    let late = node.service.carry_out(&ada, Intent::CommitStaged { bulk, parts: 1 }).await;
+    assert!(matches!(late, Err(ServiceError::Invalid { .. })));
+    assert_eq!(node.machine.read(|replica| replica.tasks().len()), 0);
+}
+
+#[actix_web::test]
+async fn a_create_that_was_refused_under_its_key_is_refused_to_whoever_comes_later() {
+    let node = TestNode::start();
+    let mut ada = caller("ada", "acme", &[Role::Editor]);
+    let digest = fingerprint("ada", &["POST", "the task"]);
+    ada.idempotency = Some(Idempotency { key: "k".into(), digest });
+    let mut passed = noop(&node.service);
+    passed.definition.trigger = Trigger::Once { at: Timestamp(0), if_past: IfPast::Refuse };
+    let refused = node.service.create_task(&ada, passed).await.expect_err("it has passed");
+    assert!(matches!(refused, ServiceError::Invalid { .. }), "{refused}");
+    // As it was when its time had not passed.
+    let late = node.service.create_task(&ada, noop(&node.service)).await.expect_err("it was refused");
+    assert!(matches!(late, ServiceError::Invalid { .. }), "{late}");
+    // Mended, it is another request, and it may have the same key.
+    let digest = fingerprint("ada", &["POST", "the mended task"]);
+    ada.idempotency = Some(Idempotency { key: "k".into(), digest });
+    node.service.create_task(&ada, noop(&node.service)).await.expect("created");
 }

@@ -279,6 +279,14 @@ pub enum Rejection {
         /// That execution.
         execution: ExecutionId,
     },
+    /// It cannot be scheduled.
+    #[error("{detail}")]
+    Unschedulable {
+        /// A JSON Pointer to the field within what was asked for.
+        pointer: Arc<str>,
+        /// What is wrong and what is allowed.
+        detail: Arc<str>,
+    },
 }
 
 fn in_a_row(tasks: &[TaskId], between: &str) -> String {

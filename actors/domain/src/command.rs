@@ -340,6 +340,14 @@ pub enum Request {
     ChooseExecutions(Choice),
     /// Nobody was heard to wait at queues for long enough: whose, which, and until when they counted as attended.
     AttendanceOver(Vec<(TenantId, Arc<str>, Timestamp)>),
+    /// Nothing is carried out under the client's key: what was asked for cannot be scheduled. An earlier try under the key that
+    /// comes later is refused with it; one that came before keeps its answer.
+    Refuse {
+        /// A JSON Pointer to the field within what was asked for.
+        pointer: Arc<str>,
+        /// What is wrong and what is allowed.
+        detail: Arc<str>,
+    },
 }
 
 /// Executions for which a client's key stands.

@@ -66,6 +66,9 @@ pub(super) async fn carry(proposer: Proposer, submission: Submission) -> Result<
         Intent::DrainNode { node, drained } => {
             put_once(&proposer, client, Request::DrainNode { node, drained }).await
         }
+        Intent::Refuse { pointer, detail } => {
+            put_once(&proposer, client, Request::Refuse { pointer, detail }).await
+        }
         Intent::RetryRun(recalled) => put_once(&proposer, client, Request::RetryRun(recalled)).await,
         other => {
             debug_assert!(other.task().is_none(), "what is about one task goes to its actor");

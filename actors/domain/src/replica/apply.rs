@@ -235,6 +235,9 @@ impl<'a> Step<'a> {
                 Ok(Accepted::Chosen(choice.clone()))
             }
             Request::DrainNode { node, drained } => self.drain_node(*node, *drained),
+            Request::Refuse { pointer, detail } => {
+                Err(Rejection::Unschedulable { pointer: pointer.clone(), detail: detail.clone() })
+            }
             Request::Lease { .. }
             | Request::CompleteAttempt { .. }
             | Request::ReportProgress { .. }

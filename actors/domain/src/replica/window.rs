@@ -47,12 +47,14 @@ impl Window {
         if keyed.digest == key.digest {
             Some(Recalled::First(keyed.answer.clone()))
         } else {
-            Some(Recalled::Refused(Rejection::KeyReused))
+            // What was refused can be mended and sent again under the same key.
+            keyed.answer.outcome.is_ok().then_some(Recalled::Refused(Rejection::KeyReused))
         }
     }
 
-    /// Remembers an answer. An idempotency key is remembered only for what was accepted, so that a request that was
-    /// refused can be mended and sent again under the same key; nor for a lease of nothing, which is asked again and again.
+    /// Remembers an answer. An idempotency key is remembered for what was accepted, but for a lease of nothing, which is asked again
+    /// and again; and for what cannot be scheduled, so that an earlier try of the same request that comes later is refused, too.
+    /// Whatever else was refused may be sent again as it is when the state allows it.
     pub fn remember(
         &mut self,
         moments: Moments,
@@ -62,9 +64,11 @@ impl Window {
         answer: &Answer,
     ) {
         let answer = Arc::new(answer.clone());
-        if let Some(Idempotency { key, digest }) = idempotency
-            && answer.outcome.as_ref().is_ok_and(|accepted| *accepted != Accepted::Leased(Vec::new()))
-        {
+        let is_kept = match &answer.outcome {
+            Ok(accepted) => *accepted != Accepted::Leased(Vec::new()),
+            Err(rejection) => matches!(rejection, Rejection::Unschedulable { .. }),
+        };
+        if let Some(Idempotency { key, digest }) = idempotency.filter(|_| is_kept) {
             self.keyed.insert((moments.at, tenant, key.clone()), ());
             self.keys.insert((tenant, key.clone()), Keyed { digest: *digest, answer: answer.clone() });
         }

@@ -195,3 +195,34 @@ fn what_a_committed_bulk_names_stays_until_it_is_created() {
         "each goes back to it"
     );
 }
+
+fn refuse() -> Request {
+    Request::Refuse { pointer: "/trigger".into(), detail: "no instant of it is to come".into() }
+}
+
+/// A first try was held up in a node, and its repetition is refused before it comes.
+#[test]
+fn what_was_refused_under_a_key_is_not_carried_out_when_an_earlier_try_of_it_comes() {
+    let mut world = World::new();
+    let create = world.client_command("acme", Request::CreateTasks(vec![new_task(1, &definition(), None)]));
+    let refused = world.client_command("acme", refuse());
+    let first = world.apply(&keyed(refused, 901, "k", 1));
+    assert!(matches!(first.outcome, Err(Rejection::Unschedulable { .. })), "{first:?}");
+    assert_eq!(world.apply(&keyed(create.clone(), 902, "k", 1)), first);
+    assert_eq!(world.replica.tasks().len(), 0);
+    assert_eq!(restored(&world.replica).window(), world.replica.window());
+    // Mended, it is another request, and it may have the same key.
+    let mended = world.apply(&keyed(create.clone(), 903, "k", 2));
+    assert!(mended.outcome.is_ok(), "{mended:?}");
+    assert_eq!(world.apply(&keyed(create.clone(), 904, "k", 2)), mended);
+    assert_eq!(world.apply(&keyed(create, 905, "k", 1)).outcome, Err(Rejection::KeyReused));
+}
+
+#[test]
+fn a_refusal_that_comes_after_an_earlier_try_gets_its_answer() {
+    let mut world = World::new();
+    let create = world.client_command("acme", Request::CreateTasks(vec![new_task(1, &definition(), None)]));
+    let first = world.apply(&keyed(create, 901, "k", 1));
+    let refused = world.client_command("acme", refuse());
+    assert_eq!(world.apply(&keyed(refused, 902, "k", 1)), first);
+}
