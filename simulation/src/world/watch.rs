@@ -133,6 +133,8 @@ impl World {
         let state = ledger.state();
         let active = state.tasks().iter().filter(|task| deadline_of(task).is_some()).count();
         let (open, queued) = (state.executions().len(), state.queue().len());
+        // One that nobody commits is given up some time, in an entry of its own.
+        let staged = state.staged().count();
         let behind: Vec<u64> = self
             .members()
             .into_iter()
@@ -145,11 +147,11 @@ impl World {
             .collect();
         let lost = self.hosts.borrow().values().any(|host| host.lost && !host.retired) || self.changing.get();
         let unfinished =
-            active > 0 || open > 0 || queued > 0 || !behind.is_empty() || lost || state.left_over();
+            active + open + queued + staged > 0 || !behind.is_empty() || lost || state.left_over();
         unfinished.then(|| {
             format!(
-                "{active} tasks are active, {open} executions open, {queued} queued, nodes {behind:?} are behind, \
-                 members are being changed: {lost}"
+                "{active} tasks are active, {open} executions open, {queued} queued, {staged} bulks staged, nodes \
+                 {behind:?} are behind, members are being changed: {lost}"
             )
         })
     }

@@ -12,6 +12,7 @@ use crate::command::Change;
 use crate::event::{Event, PauseCause, RequeueCause};
 use crate::execution::state::{Execution, Grant, Occurrence, Stage, Status};
 use crate::identifier::{ExecutionId, TenantId};
+use crate::planted::{self, Bug};
 use crate::record::{ChainHead, Record};
 use crate::task::rules::Rules;
 use crate::task::sealed::Sealed;
@@ -245,7 +246,8 @@ impl Replica {
     fn settle(&mut self, slot: u32, instant: Timestamp, next: Option<Timestamp>, runs: u32) {
         let Some(task) = self.tasks.get_mut(slot) else { return };
         debug_assert!(
-            instant > task.settled && next.is_none_or(|next| next > instant),
+            instant > task.settled && next.is_none_or(|next| next > instant)
+                || planted::has(Bug::RepeatedOccurrence),
             "next is later than settled"
         );
         task.settled = instant;
