@@ -38,7 +38,8 @@ Examples:
   escapement execution retry --all
   escapement execution retry --all --task ID --from 2026-03-01T00:00:00Z --to 2026-03-02T00:00:00Z
 
-With --all every execution that `execution dead-letters` lists under the same filter gets another attempt.
+With --all every execution that `execution dead-letters` lists under the same filter gets another attempt, but for steps of a
+chain that followed others of them: their run decides these anew.
 
 A retry is the next attempt of the same execution: its targets see the same Idempotency-Key.";
 

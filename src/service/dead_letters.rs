@@ -94,17 +94,19 @@ impl Service {
         Ok(told)
     }
 
-    /// Executions by the runs of chains that they belong to, in each the earlier ones first.
+    /// Executions by the runs of chains that they belong to, in each the earlier ones first: what follows another comes in a later
+    /// entry of the log.
     fn by_run(
         &self,
         caller: &Caller,
         executions: &[ExecutionId],
-    ) -> BTreeMap<ExecutionId, BTreeSet<ExecutionId>> {
-        let mut by_run: BTreeMap<ExecutionId, BTreeSet<ExecutionId>> = BTreeMap::new();
+    ) -> BTreeMap<ExecutionId, BTreeSet<(u64, ExecutionId)>> {
+        let mut by_run: BTreeMap<ExecutionId, BTreeSet<(u64, ExecutionId)>> = BTreeMap::new();
         for id in executions {
             // Of one that is gone the retry says so.
-            let run = self.find_execution(caller, *id).map_or(*id, |row| row.run());
-            by_run.entry(run).or_default().insert(*id);
+            let (run, index) =
+                self.find_execution(caller, *id).map_or((*id, 0), |row| (row.run(), row.log_index));
+            by_run.entry(run).or_default().insert((index, *id));
         }
         by_run
     }
@@ -114,10 +116,10 @@ impl Service {
     async fn retry_in_turn(
         &self,
         caller: &Caller,
-        executions: BTreeSet<ExecutionId>,
+        executions: BTreeSet<(u64, ExecutionId)>,
     ) -> Vec<(ExecutionId, Result<Arc<ExecutionRow>, ServiceError>)> {
         let mut outcomes = Vec::with_capacity(executions.len());
-        for id in executions {
+        for (_, id) in executions {
             let caller = Caller { idempotency: key_for(caller, id), ..caller.clone() };
             outcomes.push((id, self.retry_execution(&caller, id).await));
         }

@@ -136,7 +136,9 @@ impl Service {
         }
         let mut recalled = self.recalled(&rows, as_of)?;
         // A first step that is made again takes its inputs from what made it; the others take theirs from the run.
-        if let Some(step) = recalled.steps.iter_mut().find(|step| step.ended.execution == id) {
+        let is_first =
+            |step: &&mut RecalledStep| step.ended.execution == id && step.ended.status != Status::Succeeded;
+        if let Some(step) = recalled.steps.iter_mut().find(is_first) {
             step.ended.cause = self.cause_of(&rows.first)?;
         }
         let carried = self.carry_out(caller, Intent::RetryRun(Box::new(recalled))).await?;
