@@ -297,6 +297,7 @@ impl Clock for Ticking {
 
 /// Its wait for a place among those that are being started is a part of its time.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the clock of the test has to begin")]
 async fn a_program_that_was_started_late_ends_at_its_timeout_all_the_same() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let launcher = LauncherCommand { arguments: AS_LAUNCHER.map(Into::into).into() };

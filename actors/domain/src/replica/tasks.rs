@@ -12,6 +12,7 @@ use crate::identifier::{ExecutionId, TaskId, TenantId};
 use crate::limits::{CREATES_PER_COMMAND_MAX, FIRES_PER_COMMAND_MAX, REPLANS_PER_COMMAND_MAX, TASKS_MAX};
 use crate::task::decide::{self as task_rules, OpenExecutions};
 use crate::task::rules::Rules;
+use crate::task::sealed::Sealed;
 use crate::task::state::{Phase, Task};
 use crate::timestamp::Timestamp;
 
@@ -75,21 +76,7 @@ impl Step<'_> {
     pub(super) fn change_task(&mut self, request: &Request) -> Result<Accepted, Rejection> {
         let (events, answer) = match request {
             Request::UpdateTask { task, expected_version, rules, definition, next } => {
-                let current = self.own_task(*task)?;
-                same_version(current, *expected_version)?;
-                self.may_have(self.tenant, *task, rules)?;
-                task_rules::nothing_overdue(current, self.at)?;
-                task_rules::still_to_come(current, *next, self.stamped)?;
-                let version = current.version.saturating_add(1);
-                let event = Event::TaskUpdated {
-                    slot: current.slot,
-                    task: *task,
-                    version,
-                    rules: rules.clone(),
-                    definition: definition.clone(),
-                    next: next.filter(|next| *next > current.settled),
-                };
-                (vec![event], Accepted::Task { task: *task, version })
+                return self.update(*task, *expected_version, (rules, definition, *next));
             }
             Request::PauseTask { task } => {
                 let current = self.own_task(*task)?;
@@ -140,10 +127,32 @@ impl Step<'_> {
         for event in events {
             self.record(self.tenant, event);
         }
-        if let Request::UpdateTask { task, .. } = request {
-            self.by_itself(|step| step.release_by_change(*task));
-        }
         Ok(answer)
+    }
+
+    fn update(
+        &mut self,
+        task: TaskId,
+        expected_version: Option<u32>,
+        (rules, definition, next): (&Rules, &Sealed, Option<Timestamp>),
+    ) -> Result<Accepted, Rejection> {
+        let current = self.own_task(task)?;
+        same_version(current, expected_version)?;
+        self.may_have(self.tenant, task, rules)?;
+        task_rules::nothing_overdue(current, self.at)?;
+        task_rules::still_to_come(current, next, self.stamped)?;
+        let version = current.version.saturating_add(1);
+        let event = Event::TaskUpdated {
+            slot: current.slot,
+            task,
+            version,
+            rules: Box::new(rules.clone()),
+            definition: definition.clone(),
+            next: next.filter(|next| *next > current.settled),
+        };
+        self.record(self.tenant, event);
+        self.by_itself(|step| step.release_by_change(task));
+        Ok(Accepted::Task { task, version })
     }
 
     fn release_by_change(&mut self, task: TaskId) {
