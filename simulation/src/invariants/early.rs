@@ -16,8 +16,8 @@ pub(super) fn check(evidence: &Evidence, lives: &Lives) -> Vec<String> {
     for ((_, task), life) in lives {
         for settled in &life.settled {
             let Some(segment) = life.segments.get(settled.segment) else { continue };
-            // What was moved by hand has no jitter.
-            let waived = settled.fate == Fate::Moved || is_waived(evidence, *task, settled.at);
+            // What was moved by hand has no jitter, and what is passed over waits for none.
+            let waived = settled.fate != Fate::Fired || is_waived(evidence, *task, settled.at);
             let bound = if waived { Span::ZERO } else { segment.definition.jitter };
             let due = settled.last.plus(jitter_of(*task, settled.last, bound));
             let early = evidence.world_time(due) - settled.at.cast_signed();

@@ -52,9 +52,9 @@ impl Window {
         }
     }
 
-    /// Remembers an answer. An idempotency key is remembered for what was accepted, but for a lease of nothing, which is asked again
-    /// and again; and for what cannot be scheduled, so that an earlier try of the same request that comes later is refused, too.
-    /// Whatever else was refused may be sent again as it is when the state allows it.
+    /// Remembers an answer, under an idempotency key too: of whatever was accepted, but for a lease of nothing, which is asked again
+    /// and again; and of whatever was refused, so that an earlier try of the same request that comes later is refused with it, but
+    /// for what there was no room for.
     pub fn remember(
         &mut self,
         moments: Moments,
@@ -66,7 +66,7 @@ impl Window {
         let answer = Arc::new(answer.clone());
         let is_kept = match &answer.outcome {
             Ok(accepted) => *accepted != Accepted::Leased(Vec::new()),
-            Err(rejection) => matches!(rejection, Rejection::Unschedulable { .. }),
+            Err(rejection) => !matches!(rejection, Rejection::TooMany { .. }),
         };
         if let Some(Idempotency { key, digest }) = idempotency.filter(|_| is_kept) {
             self.keyed.insert((moments.at, tenant, key.clone()), ());

@@ -226,3 +226,18 @@ fn a_refusal_that_comes_after_an_earlier_try_gets_its_answer() {
     let refused = world.client_command("acme", refuse());
     assert_eq!(world.apply(&keyed(refused, 902, "k", 1)), first);
 }
+
+#[test]
+fn whatever_was_refused_under_a_key_stays_refused_but_for_what_there_was_no_room_for() {
+    let mut world = World::new();
+    let run = world.client_command("acme", Request::RunTask { task: TaskId(1) });
+    let refused = world.apply(&keyed(run.clone(), 901, "k", 1));
+    assert_eq!(refused.outcome, Err(Rejection::NoSuchTask));
+    let many = (1..=CREATES_PER_COMMAND_MAX + 1).map(|id| new_task(id as u128, &definition(), None));
+    let many = world.client_command("acme", Request::CreateTasks(many.collect()));
+    let full = world.apply(&keyed(many, 902, "full", 1));
+    assert!(matches!(full.outcome, Err(Rejection::TooMany { .. })), "{full:?}");
+    world.create(1, &definition(), None);
+    assert_eq!(world.apply(&keyed(run.clone(), 903, "k", 1)), refused);
+    assert!(world.apply(&keyed(run, 904, "full", 1)).outcome.is_ok());
+}
