@@ -221,3 +221,23 @@ fn a_window_bounds_what_fires_and_so_does_a_number_of_runs() {
     let told = api.get(&format!("/api/scheduled-tasks/{thrice}/next"));
     assert_eq!(told["fires"], json!([]));
 }
+
+/// With a jitter far beyond the grace nearly every fire is later than the grace after its instant, and none is missed.
+#[test]
+fn what_jitter_takes_is_no_lateness() {
+    let development = Development::start();
+    let api = development.api();
+    let tasks = ["skip", "run_latest", "run_all"].map(|policy| {
+        let misfire = json!({ "policy": policy, "grace": "1s", "window": "1m" });
+        let every = json!({ "type": "interval", "every": "2s", "anchor": "2026-01-01T00:00:00Z" });
+        let fields = json!({ "misfire": misfire, "jitter": "6s", "overlap": "allow" });
+        api.create_id(&with(noop(policy, &every), fields))
+    });
+    for task in &tasks {
+        await_count(&api, task, "succeeded", 8);
+        assert_eq!(missed(&api, task), [], "nobody was away");
+        let late = |execution: &Value| millis(&execution["started_at"]) - millis(&execution["scheduled_at"]);
+        let late: Vec<i64> = executions(&api, task).iter().map(late).collect();
+        assert!(late.iter().any(|late| *late > 1_000), "{late:?}");
+    }
+}

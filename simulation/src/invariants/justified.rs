@@ -17,7 +17,7 @@ use escapement_domain::task::definition::{MisfirePolicy, Overlap};
 use escapement_domain::task::plan::Timetable;
 use escapement_domain::task::rules::Timing;
 use escapement_domain::task::trigger::AfterCondition;
-use escapement_domain::timestamp::Timestamp;
+use escapement_domain::timestamp::{Span, Timestamp};
 
 use super::standing::{Standing, Standings};
 use super::story::Lives;
@@ -91,7 +91,7 @@ impl Books {
                     return demand(*last <= now, || format!("passes over {last} too soon"));
                 }
                 [first, last].into_iter().try_for_each(|instant| self.allowed(tenant, id, task, *instant))?;
-                missed(task, *last, *next, now)
+                missed(task, *last, task.rules.jitter, *next, now)
             }
             Event::TaskSuppressed { first, last, calendar, .. } => {
                 demand(*last <= now && !task.paused, || {
@@ -177,7 +177,7 @@ impl Books {
                 return if task.paused {
                     demand(scheduled_at <= now, || "comes too soon".into())
                 } else {
-                    missed(task, scheduled_at, None, now)
+                    missed(task, scheduled_at, Span::ZERO, None, now)
                 };
             }
             SkipReason::Paused => after.is_some() && task.paused,
@@ -224,10 +224,17 @@ fn stops(task: &Standing, cause: CancelCause) -> Result<(), String> {
     })
 }
 
-/// What was missed was late by more than its grace, and its policy does not make it good.
-fn missed(task: &Standing, due: Timestamp, next: Option<Timestamp>, now: Timestamp) -> Result<(), String> {
+/// What was missed was late by more than its grace, the longest jitter that it may have had apart, and its policy does not
+/// make it good.
+fn missed(
+    task: &Standing,
+    due: Timestamp,
+    jitter: Span,
+    next: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), String> {
     let misfire = task.rules.misfire;
-    let late = now.since(due);
+    let late = now.since(due.plus(jitter));
     demand(late > misfire.grace, || format!("misses {due}, which is late by {late:?}: {misfire:?}"))?;
     let given_up = match (task.rules.timing, misfire.policy) {
         (_, MisfirePolicy::Skip) => true,

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use escapement_domain::event::SkipReason;
 use escapement_domain::identifier::TaskId;
-use escapement_domain::schedule::jitter_of;
 use escapement_domain::task::definition::Misfire;
 use escapement_domain::timestamp::Timestamp;
 
@@ -102,7 +101,7 @@ impl Course {
         scope: Scope<'_>,
         as_of: Timestamp,
     ) -> Judged {
-        let due = instant.plus(jitter_of(task, instant, period.jitter)).max(period.since);
+        let due = period.due(task, instant);
         let misfire = period.misfire;
         if let Some((outcome, settled)) = self.asked.outcomes.get(&instant) {
             let (status, reason) = match outcome {
@@ -118,7 +117,8 @@ impl Course {
                 }
                 Outcome::Fired { held, .. } => {
                     let paused = self.pause_over(due).is_some();
-                    fired(*held, (instant.max(period.since), due), settled.at, misfire, paused)
+                    let latest = period.latest(instant);
+                    fired(*held, (due, latest), settled.at, misfire, paused)
                 }
             };
             return (status, reason, Some(*settled));
@@ -135,7 +135,7 @@ impl Course {
             };
             return (status, Some(reason), Some(passed.settled));
         }
-        let (status, reason) = self.judge_unsettled(period, instant, due, scope, as_of);
+        let (status, reason) = self.judge_unsettled(period, instant, scope, as_of);
         (status, reason, None)
     }
 
@@ -143,11 +143,11 @@ impl Course {
         &self,
         period: &Period,
         instant: Timestamp,
-        due: Timestamp,
         scope: Scope<'_>,
         as_of: Timestamp,
     ) -> (FireStatus, Option<FireReason>) {
         // From here on somebody should have settled it.
+        let due = period.latest(instant);
         let ready = self.pause_over(due).unwrap_or(due);
         if period.until.is_some() || ready.plus(period.misfire.grace) < as_of {
             return (FireStatus::Missed, Some(FireReason::Unsettled));
@@ -218,10 +218,10 @@ impl Course {
     }
 }
 
-/// Judges a fire by the instant that it was for and by when it was due.
+/// Judges a fire by when it was due, and by when it was due at the latest.
 fn fired(
     held: bool,
-    (instant, due): (Timestamp, Timestamp),
+    (due, latest): (Timestamp, Timestamp),
     at: Timestamp,
     misfire: Misfire,
     paused: bool,
@@ -233,7 +233,7 @@ fn fired(
     } else if paused {
         (FireStatus::Late, Some(FireReason::Paused))
     } else {
-        let missed = at.since(instant) > misfire.grace;
+        let missed = at.since(latest) > misfire.grace;
         (FireStatus::Late, missed.then_some(FireReason::MadeGood(misfire.policy)))
     }
 }

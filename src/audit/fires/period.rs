@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use escapement_domain::schedule::Schedule;
+use escapement_domain::identifier::TaskId;
 use escapement_domain::schedule::calendar::Calendar;
+use escapement_domain::schedule::{Schedule, jitter_of};
 use escapement_domain::task::definition::{Definition, Misfire};
 use escapement_domain::timestamp::{Span, Timestamp};
 
@@ -29,7 +30,7 @@ pub(super) struct Period {
     end_at: Option<Timestamp>,
     calendars: Vec<Arc<str>>,
     pub(super) misfire: Misfire,
-    pub(super) jitter: Span,
+    jitter: Span,
 }
 
 impl Period {
@@ -71,6 +72,16 @@ impl Period {
         }
         let held = self.until.is_none_or(|until| next <= until);
         (held && self.end_at.is_none_or(|end| next <= end) && next < range.to).then_some(next)
+    }
+
+    /// When an instant of a task was due.
+    pub(super) fn due(&self, task: TaskId, instant: Timestamp) -> Timestamp {
+        instant.plus(jitter_of(task, instant, self.jitter)).max(self.since)
+    }
+
+    /// When an instant was due at the latest, were its jitter the longest: it may have had to wait for the one before.
+    pub(super) fn latest(&self, instant: Timestamp) -> Timestamp {
+        instant.plus(self.jitter).max(self.since)
     }
 
     /// The calendar of this name, if the definition names it and it is there.

@@ -263,6 +263,13 @@ fn a_jitter_moves_what_is_due_and_not_the_instant() {
     let mut story = Story::of(&jittered, 0, 20);
     story.fires(10, i64::try_from(due.0).expect("small"));
     story.check(20, "10 on_time");
+    // One that had to wait for the jitter of the one before is late, and within its grace from the end of its own.
+    let mut story = Story::of(&jittered, 0, 30);
+    story.fires(10, 300_000);
+    story.fires(20, 360_001);
+    story.check(25, "10 late, 20 late made_good");
+    Story::of(&jittered, 0, 20).check(16, "10 pending");
+    Story::of(&jittered, 0, 20).check(17, "10 missed unsettled");
     // So does a change, jitter or not.
     let mut story = Story::of(&jittered, 0, 20);
     story.changes(&definition(Trigger::Manual), 10);

@@ -226,7 +226,7 @@ pub(in crate::http) struct Misfire {
     /// Which of them are run.
     #[serde(default)]
     policy: MisfirePolicy,
-    /// A fire up to so long after its instant is late, not missed.
+    /// A fire up to so long after its instant, and what its jitter may take, is late, not missed.
     #[serde(default)]
     #[schema(default = "1m")]
     grace: String,

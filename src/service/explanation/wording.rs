@@ -75,8 +75,12 @@ fn became(fire: &Fire, told: &Told, execution: Option<&ExecutionRow>, now: Times
     match fire.status {
         FireStatus::OnTime => format!("it fired on time, {late} after its instant{due}{became}"),
         FireStatus::Late => {
-            let grace = definition.misfire.grace;
-            let reason = reason.unwrap_or_else(|| format!("within its grace of {grace}"));
+            let jitter = match definition.jitter {
+                Span::ZERO => String::new(),
+                jitter => format!("its jitter of {jitter} and "),
+            };
+            let reason =
+                reason.unwrap_or_else(|| format!("within {jitter}its grace of {}", definition.misfire.grace));
             format!("it fired {late} after its instant: {reason}{due}{became}")
         }
         FireStatus::DelayedByOverlap => format!(

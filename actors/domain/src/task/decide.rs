@@ -17,7 +17,7 @@ use crate::identifier::{CommandId, ExecutionId};
 use crate::json::Json;
 use crate::limits::{OPEN_EXECUTIONS_PER_TASK_MAX, OVERRIDES_PER_TASK_MAX};
 use crate::planted::{self, Bug};
-use crate::timestamp::Timestamp;
+use crate::timestamp::{Span, Timestamp};
 
 /// The open executions that a decision may look at.
 pub type OpenExecutions = BTreeMap<ExecutionId, Arc<Execution>>;
@@ -50,7 +50,8 @@ pub fn fire(task: &Task, revision: u64, open: &OpenExecutions, item: &Due, now: 
     if phase != Phase::Active {
         return Vec::new();
     }
-    if runs(task, item.due, item.next_allowed, now) {
+    let late = task.rules.lateness(item.due, now);
+    if runs(task, item.due, late, item.next_allowed, now) {
         let after_run = if is_last_run(task) { None } else { item.next };
         let following = Following { after_run, after_skip: item.next };
         start(task, open, Occurrence::Scheduled(item.due), item.due, following)
@@ -107,7 +108,7 @@ pub fn fire_moved(task: &Task, open: &OpenExecutions, at: Timestamp, now: Timest
         return Vec::new();
     }
     let occurrence = Occurrence::Moved(at);
-    if runs(task, *to, None, now) {
+    if runs(task, *to, now.since(*to), None, now) {
         let after_run = if is_last_run(task) { None } else { task.next };
         start(task, open, occurrence, *to, Following { after_run, after_skip: task.next })
     } else {
@@ -251,9 +252,8 @@ fn is_last_run(task: &Task) -> bool {
 }
 
 /// Whether an instant that is due is run, be it in time, late, or missed and made good.
-fn runs(task: &Task, due: Timestamp, next_allowed: Option<Timestamp>, now: Timestamp) -> bool {
+fn runs(task: &Task, due: Timestamp, late: Span, next_allowed: Option<Timestamp>, now: Timestamp) -> bool {
     let misfire = &task.rules.misfire;
-    let late = now.since(due);
     if late <= misfire.grace {
         return true;
     }
@@ -271,7 +271,7 @@ fn runs(task: &Task, due: Timestamp, next_allowed: Option<Timestamp>, now: Times
 /// Whether every instant of a run that ends with `last` is missed and not made good.
 fn passes_over_all(task: &Task, last: Timestamp, next_allowed: Option<Timestamp>, now: Timestamp) -> bool {
     let misfire = &task.rules.misfire;
-    let late = now.since(last);
+    let late = task.rules.lateness(last, now);
     if late <= misfire.grace || task.rules.timing != Timing::Recurring {
         return false;
     }

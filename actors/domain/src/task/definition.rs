@@ -168,7 +168,7 @@ impl CircuitBreaker {
 pub struct Misfire {
     /// Which of them are run.
     pub policy: MisfirePolicy,
-    /// A fire up to so long after its instant is late, not missed.
+    /// A fire up to so long after its instant, and what its jitter may take, is late, not missed.
     pub grace: Span,
     /// A missed instant older than this is never run.
     pub window: Span,

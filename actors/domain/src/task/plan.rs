@@ -171,7 +171,7 @@ pub fn due(
 #[must_use]
 pub fn is_made_good(task: &Task, instant: Timestamp, now: Timestamp) -> bool {
     let misfire = &task.rules.misfire;
-    now.since(instant) > misfire.grace && misfire.policy != MisfirePolicy::Skip
+    task.rules.lateness(instant, now) > misfire.grace && misfire.policy != MisfirePolicy::Skip
 }
 
 /// What passed while a task was paused, to be settled before its definition changes: everything up to the next
@@ -211,10 +211,11 @@ impl Plan<'_> {
         }
         let misfire = &self.task.rules.misfire;
         // Before this instant everything is missed for good, whatever follows.
-        let hopeless = match misfire.policy {
-            MisfirePolicy::Skip | MisfirePolicy::RunLatest => self.now.minus(misfire.grace),
-            MisfirePolicy::RunAll => self.now.minus(misfire.window.max(misfire.grace)),
+        let patience = match misfire.policy {
+            MisfirePolicy::Skip | MisfirePolicy::RunLatest => misfire.grace,
+            MisfirePolicy::RunAll => misfire.window.max(misfire.grace),
         };
+        let hopeless = self.now.minus(self.task.rules.jitter).minus(patience);
         if self.task.rules.timing != Timing::Recurring || instant >= hopeless {
             return self.single(instant);
         }

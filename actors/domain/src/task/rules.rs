@@ -144,6 +144,15 @@ impl Rules {
         }
     }
 
+    /// How late an instant of the schedule is at `now`, as a misfire policy counts it.
+    ///
+    /// What jitter may take is no lateness. All of it may be taken by any instant, since instants fire in their order: one
+    /// with little of its own waits for the one before.
+    #[must_use]
+    pub fn lateness(&self, instant: Timestamp, now: Timestamp) -> Span {
+        now.since(instant.plus(self.jitter))
+    }
+
     /// The pools that it names.
     pub fn pools(&self) -> impl Iterator<Item = &Arc<str>> {
         self.claims.iter().flat_map(|claims| claims.resources.keys())

@@ -219,3 +219,58 @@ fn jitter_delays_within_its_bound_and_never_fires_early() {
     world.now = 1_000_100 + delay;
     assert_eq!(world.fire_due(task, &jittered).0.first(), Some(&1_000_100));
 }
+
+/// Lets a task whose jitter is ten times its grace be due at one instant after the other, each looked at as soon as its own
+/// jitter is over, and says how many ran and how many were passed over.
+#[track_caller]
+fn check_jitter(every: Span, policy: MisfirePolicy) {
+    let mut world = World::new();
+    let jittered = Definition {
+        trigger: Trigger::Interval { every, anchor: Some(Timestamp(0)) },
+        misfire: misfire(policy),
+        jitter: Span::seconds(100),
+        ..definition()
+    };
+    let first = 1_200_000;
+    let task = world.create(1, &jittered, Some(first));
+    let mut ran = 0;
+    for _ in 0..20 {
+        let next = world.task(task).next.expect("it recurs");
+        let delay = crate::schedule::jitter_of(task, next, jittered.jitter);
+        world.now = world.now.max(next.plus(delay).0);
+        let (instants, passed_over) = world.fire_due(task, &jittered);
+        assert_eq!(passed_over, 0, "under {policy:?} at {next}");
+        ran += instants.len();
+    }
+    assert!(ran >= 20, "{ran} ran under {policy:?}");
+}
+
+#[test]
+fn what_jitter_takes_is_no_lateness() {
+    for policy in [MisfirePolicy::Skip, MisfirePolicy::RunLatest, MisfirePolicy::RunAll] {
+        check_jitter(Span::minutes(10), policy);
+        // Some of these wait for the jitter of the one before.
+        check_jitter(Span::seconds(20), policy);
+    }
+}
+
+#[test]
+fn what_is_later_than_its_jitter_and_its_grace_is_missed() {
+    let minute = Span::minutes(1);
+    let mut world = World::new();
+    let jittered = Definition {
+        trigger: Trigger::Interval { every: minute, anchor: Some(Timestamp(0)) },
+        misfire: misfire(MisfirePolicy::Skip),
+        jitter: Span::seconds(100),
+        ..definition()
+    };
+    let first = 1_020_000;
+    let task = world.create(1, &jittered, Some(first));
+    // The last of ten that is later than 110 s: at 490 s and before, of 600.
+    world.now = first + 600_000;
+    let timetable = world.timetable(task, &jittered);
+    let (now, revision) = (Timestamp(world.now), world.task(task).revision);
+    let items = plan::due(world.task(task), revision, &timetable, now, Delay::Jittered, 1);
+    assert_eq!(world.fire_item(items[0]), (0, 9, 0));
+    assert_eq!(world.task(task).next, Some(Timestamp(first + 9 * 60_000)));
+}
