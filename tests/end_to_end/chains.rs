@@ -200,6 +200,72 @@ fn a_cancelled_run_stops_what_is_open_and_goes_no_further() {
 }
 
 #[test]
+fn a_cancelled_run_that_is_retried_goes_on_from_what_was_stopped() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let build = api.create_id(&call("build", &manual(), &target.url("/ok")));
+    let gate = development.place().join("gate");
+    let waits = format!("test -e {} || exec sleep 600", gate.display());
+    let test = api.create_id(&script("test", &after(&[&build], "all_succeeded"), &waits));
+    api.create_id(&noop("deploy", &after(&[&test], "all_succeeded")));
+    let id = run(&api, &build);
+    until("the second step runs", || {
+        executions(&api, &test).first().is_some_and(|execution| execution["status"] == "running")
+    });
+    ask(&api, &["run", "cancel", &id], None).expect(0);
+    let cancelled = await_run(&api, &id, "cancelled");
+    std::fs::write(&gate, "").expect("written");
+    ask(&api, &["run", "retry", &id], None).expect(0);
+    let ended = await_run(&api, &id, "succeeded");
+    assert_eq!(
+        steps(&ended),
+        expected(&[("build", "succeeded"), ("deploy", "succeeded"), ("test", "succeeded")])
+    );
+    assert_eq!(execution_of(&ended, "test"), execution_of(&cancelled, "test"), "the same execution");
+    assert_eq!(target.calls_to("/ok").len(), 1, "what had succeeded is not made again");
+}
+
+/// Two chains that meet: what waits for both begins with the second that ends, with values of each, in a run of its own.
+#[test]
+fn a_task_that_follows_several_chains_runs_once_all_of_them_have_ended() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let ends: [(String, String); 2] = ["left", "right"].map(|name| {
+        let first = api.create_id(&noop(name, &manual()));
+        let last = api.create_id(&call(
+            &format!("{name}-last"),
+            &after(&[&first], "all_succeeded"),
+            &target.url("/ok"),
+        ));
+        (first, last)
+    });
+    let inputs: serde_json::Map<String, Value> = ends
+        .iter()
+        .zip(["/left", "/right"])
+        .map(|((_, last), to)| (to.to_owned(), json!(format!("/tasks/{last}/status"))))
+        .collect();
+    let waiting = after(&[&ends[0].1, &ends[1].1], "all_succeeded");
+    let join = with(call("join", &waiting, &target.url("/join")), json!({ "inputs": inputs }));
+    let join = api.create_id(&join);
+    let left = run(&api, &ends[0].0);
+    await_run(&api, &left, "succeeded");
+    assert!(executions(&api, &join).is_empty(), "it waits for the other one");
+    let right = run(&api, &ends[1].0);
+    await_run(&api, &right, "succeeded");
+    let joined = eventually("it ran", || {
+        executions(&api, &join).into_iter().find(|execution| execution["status"] == "succeeded")
+    });
+    assert!(![&left, &right].contains(&&text(&joined, "run_id")), "a run of its own: {joined}");
+    let called = target.calls_to("/join");
+    assert_eq!(called.len(), 1);
+    let body: Value = called[0].body.parse().expect("JSON");
+    assert_eq!((&body["left"], &body["right"]), (&json!("succeeded"), &json!("succeeded")), "{body}");
+    // Each has to end again before it runs again.
+    await_run(&api, &run(&api, &ends[0].0), "succeeded");
+    assert_eq!(executions(&api, &join).len(), 1);
+}
+
+#[test]
 fn tasks_that_would_wait_for_each_other_are_refused() {
     let development = Development::start();
     let api = development.api();

@@ -11,6 +11,7 @@ mod bad_input;
 mod calendars;
 mod callbacks;
 mod chains;
+mod changes;
 mod command_line;
 mod dead_letters;
 mod deadlines;
