@@ -151,8 +151,9 @@ fn what_a_dead_leader_held_starts_elsewhere_within_five_seconds() {
     check_handover(true);
 }
 
-#[test]
-fn an_attempt_at_most_once_is_lost_with_its_node_and_not_made_again() {
+/// Ends the node that makes an attempt at most once, and demands that the execution is lost, for this reason.
+#[track_caller]
+fn check_lost(end: impl FnOnce(&mut Cluster, u64), reason: &str, cause: &str) {
     let (mut cluster, target) = (Cluster::start(3), Target::start());
     let api = cluster.any();
     let task = with(
@@ -163,14 +164,25 @@ fn an_attempt_at_most_once_is_lost_with_its_node_and_not_made_again() {
     let id = run(&api, &task);
     until("it is with the target", || target.calls().len() == 1);
     let victim = worker_of(&execution(&api, &id)).expect("a node");
-    cluster.kill(victim);
+    end(&mut cluster, victim);
     let api = cluster.any();
     let lost = await_status(&api, &id, "lost");
-    assert!(text(&lost, "reason").contains("worker was lost"), "{lost}");
+    assert!(text(&lost, "reason").contains(reason), "{lost}");
     assert_eq!(target.calls().len(), 1);
     let events = items(&api.get(&format!("/api/scheduled-tasks/{task}/events")));
     let event = events.iter().find(|event| event["type"] == "TaskLost").expect("it is told");
-    assert_eq!(event["data"]["cause"], "worker_lost", "{event}");
+    assert_eq!(event["data"]["cause"], cause, "{event}");
+}
+
+#[test]
+fn an_attempt_at_most_once_is_lost_with_its_node_and_not_made_again() {
+    check_lost(Cluster::kill, "worker was lost", "worker_lost");
+}
+
+#[test]
+fn an_attempt_at_most_once_that_its_node_leaves_unfinished_at_its_stop_is_lost_and_not_made_again() {
+    let stop = |cluster: &mut Cluster, node| assert_eq!(cluster.terminate(node), Some(0));
+    check_lost(stop, "stopped with it unfinished", "handed_back");
 }
 
 #[test]
