@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::api::{Api, items};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{await_status, every_second, manual, noop, run};
-use crate::harness::outside::reports;
+use crate::harness::outside::{lease, queued, reports};
 
 const NOBODY: &str = "01900000-0000-7000-8000-000000000000";
 
@@ -172,4 +172,49 @@ fn two_tenants_do_not_know_of_each_other() {
         api.send("POST", "/api/scheduled-tasks/", &[("Idempotency-Key", "same")], Some(&body)).expect(201)
     };
     assert_ne!(create(&acme)["id"], create(&other)["id"]);
+}
+
+/// Queues, pools, limits, breakers, runs and workers go by names that two tenants may share.
+#[test]
+fn what_one_tenant_calls_by_a_name_another_neither_sees_nor_gets() {
+    let cluster = Cluster::start(1);
+    let acme = cluster.any();
+    let other = acme.with_token(&cluster.mint("ann", "other", &["admin"]));
+    let task = acme.create_id(&queued("suite", "suites"));
+    let id = run(&acme, &task);
+    for path in ["/api/pools/staging", "/api/limits/queue/suites"] {
+        let body =
+            if path.contains("pools") { json!({ "capacity": 1 }) } else { json!({ "max_concurrent": 9 }) };
+        acme.send("PUT", path, &[], Some(&body.to_string())).expect(201);
+        other.send("GET", path, &[], None).expect(404);
+        other.send("DELETE", path, &[], None).expect(404);
+    }
+    acme.send("PUT", "/api/breakers/queue:suites", &[], Some(r#"{"state": "open"}"#)).expect(200);
+    assert_ne!(other.send("GET", "/api/breakers/queue:suites", &[], None).json()["state"], "open");
+    acme.send("PUT", "/api/breakers/queue:suites", &[], Some(r#"{"state": "closed"}"#)).expect(200);
+    let request = json!({ "worker": "w", "max": 5 });
+    assert!(lease(&other, "suites", &request).is_empty(), "the queue of that name is another one");
+    other.post("/api/queues/suites/pause", &Value::Null).expect(200);
+    let mine = lease(&acme, "suites", &request).remove(0);
+    assert_eq!(mine["id"], json!(id), "nor does it pause with the other one");
+    for worker in items(&other.get("/api/workers")) {
+        assert!(!worker["holds"].to_string().contains(&id), "{worker}");
+    }
+    for list in ["pools", "limits"] {
+        assert!(items(&other.get(&format!("/api/{list}"))).is_empty(), "{list}");
+    }
+    let failed = json!({ "lease_token": mine["lease_token"], "outcome": "failed" });
+    acme.post(&format!("/api/executions/{id}/complete"), &failed).expect(200);
+    await_status(&acme, &id, "failed");
+    let dead = "/api/dead-letters/";
+    assert_eq!((items(&acme.get(dead)).len(), items(&other.get(dead)).len()), (1, 0));
+    for (method, path) in [
+        ("GET", format!("/api/runs/{id}")),
+        ("POST", format!("/api/runs/{id}/cancel")),
+        ("POST", format!("/api/runs/{id}/retry")),
+        ("POST", format!("/api/executions/{id}/retry")),
+    ] {
+        other.send(method, &path, &[], None).expect(404);
+    }
+    assert_eq!(acme.get(&format!("/api/executions/{id}"))["attempt"], 1);
 }

@@ -139,3 +139,31 @@ fn a_task_that_keeps_failing_pauses_itself_and_says_why() {
     let shown = ask(&api, &["task", "show", &task], None).expect(0);
     assert!(shown.out.contains("pause after"), "{}", shown.out);
 }
+
+#[test]
+fn a_success_ends_the_row_of_failures_and_without_the_setting_nothing_is_paused() {
+    let development = Development::start();
+    let api = development.api();
+    let gate = development.place().join("gate");
+    let test = script("test", &manual(), &format!("test -e {}", gate.display()));
+    let poison = api.create_id(&with(test.clone(), json!({ "pause_after_failures": 3 })));
+    let patient = api.create_id(&test);
+    let ends = |task: &str, status: &str| drop(await_status(&api, &run(&api, task), status));
+    let state = |task: &str| text(&api.get(&format!("/api/scheduled-tasks/{task}")), "state");
+    for _ in 0..2 {
+        ends(&poison, "failed");
+    }
+    std::fs::write(&gate, "").expect("written");
+    ends(&poison, "succeeded");
+    std::fs::remove_file(&gate).expect("removed");
+    for _ in 0..2 {
+        ends(&poison, "failed");
+    }
+    assert_eq!(state(&poison), "active", "two, one success, two");
+    ends(&poison, "failed");
+    until("it is paused", || state(&poison) == "paused");
+    for _ in 0..5 {
+        ends(&patient, "failed");
+    }
+    assert_eq!(state(&patient), "active");
+}

@@ -35,6 +35,19 @@ fn an_execution_that_takes_too_long_in_all_is_cancelled_and_timed_out() {
 }
 
 #[test]
+fn what_took_too_long_in_all_has_all_of_its_time_again_when_it_is_retried_by_hand() {
+    let development = Development::start();
+    let api = development.api();
+    let again = "[ $ESCAPEMENT_ATTEMPT = 1 ] && exec sleep 300; sleep 1";
+    let bounded = with(script("long", &manual(), again), json!({ "execution_timeout": "3s" }));
+    let id = run(&api, &api.create_id(&bounded));
+    await_status(&api, &id, "timed_out");
+    api.post(&format!("/api/executions/{id}/retry"), &Value::Null).expect(202);
+    let ended = await_status(&api, &id, "succeeded");
+    assert_eq!(ended["attempt"], 2, "{ended}");
+}
+
+#[test]
 fn an_execution_that_waits_too_long_times_out_also_under_a_new_leader() {
     let mut development = Development::start();
     let api = development.api();

@@ -1,6 +1,6 @@
 //! Hosts of the test's own: a network namespace for each node, joined by a bridge that the test can reach.
 //!
-//! Needs root and `ip` and `nft`; where a machine lacks one of them, [`Network::new`] says which. Namespaces are named
+//! Needs root and `ip` and `nft`; where a machine lacks one of them, [`Network::new`] says which. What fails after that fails the test. Namespaces are named
 //! after the process of the test, removed with it, also in a panic; what a killed run left is swept by the next.
 
 use std::fmt::Write as _;
@@ -35,14 +35,24 @@ impl Network {
         // Networks of runs beside each other differ in the second or third byte, as long as there are few.
         let subnet = [10, 128 + (process % 97) as u8, (process / 97 % 31) as u8 * 8 + place % 8];
         let network = Self { name: format!("{PREFIX}{process}-{place}"), subnet, hosts };
-        network.build().map_err(|reason| format!("no network namespaces here: {reason}"))?;
+        network.try_out().map_err(|reason| format!("no network namespaces here: {reason}"))?;
+        // What the machine lets us do may not fail half-way: that is no reason to leave tests out.
+        network.build().unwrap_or_else(|reason| panic!("the network is not made: {reason}"));
         Ok(network)
+    }
+
+    /// Makes the hub with one of each thing that a host needs: the machine lacks none of them, or says which.
+    fn try_out(&self) -> Result<(), String> {
+        let hub = self.namespace(0);
+        run(&format!("ip netns add {hub}"))?;
+        run(&format!("ip -n {hub} link add bridge type bridge"))?;
+        run(&format!("ip -n {hub} link add tried type veth peer name other"))?;
+        run(&format!("ip -n {hub} link del tried"))?;
+        run(&format!("ip netns exec {hub} nft add table inet faults"))
     }
 
     fn build(&self) -> Result<(), String> {
         let hub = self.namespace(0);
-        run(&format!("ip netns add {hub}"))?;
-        run(&format!("ip -n {hub} link add bridge type bridge"))?;
         run(&format!("ip -n {hub} link set bridge up"))?;
         for host in 1..=self.hosts {
             let namespace = self.namespace(host);

@@ -135,20 +135,19 @@ impl Course {
             };
             return (status, Some(reason), Some(passed.settled));
         }
-        let (status, reason) = self.judge_unsettled(period, instant, scope, as_of);
+        let (status, reason) = self.judge_unsettled(period, (instant, due), scope, as_of);
         (status, reason, None)
     }
 
     fn judge_unsettled(
         &self,
         period: &Period,
-        instant: Timestamp,
+        (instant, due): (Timestamp, Timestamp),
         scope: Scope<'_>,
         as_of: Timestamp,
     ) -> (FireStatus, Option<FireReason>) {
         // From here on somebody should have settled it.
-        let due = period.latest(instant);
-        let ready = self.pause_over(due).unwrap_or(due);
+        let ready = self.pause_over(due).unwrap_or_else(|| period.latest(instant));
         if period.until.is_some() || ready.plus(period.misfire.grace) < as_of {
             return (FireStatus::Missed, Some(FireReason::Unsettled));
         }

@@ -270,7 +270,7 @@ fn a_jitter_moves_what_is_due_and_not_the_instant() {
     story.check(25, "10 late, 20 late made_good");
     Story::of(&jittered, 0, 20).check(16, "10 pending");
     Story::of(&jittered, 0, 20).check(17, "10 missed unsettled");
-    // So does a change, jitter or not.
+    // A change settles what has come, its jitter over or not.
     let mut story = Story::of(&jittered, 0, 20);
     story.changes(&definition(Trigger::Manual), 10);
     story.check(10, "10 missed unsettled");

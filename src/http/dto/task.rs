@@ -230,7 +230,7 @@ pub(in crate::http) struct Misfire {
     #[serde(default)]
     #[schema(default = "1m")]
     grace: String,
-    /// A missed instant older than this is never run.
+    /// A missed instant that is older than this, and than what its jitter may take, is never run.
     #[serde(default)]
     #[schema(default = "1h")]
     window: String,

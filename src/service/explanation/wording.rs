@@ -76,8 +76,10 @@ fn became(fire: &Fire, told: &Told, execution: Option<&ExecutionRow>, now: Times
         FireStatus::OnTime => format!("it fired on time, {late} after its instant{due}{became}"),
         FireStatus::Late => {
             let jitter = match definition.jitter {
-                Span::ZERO => String::new(),
-                jitter => format!("its jitter of {jitter} and "),
+                jitter if jitter > Span::ZERO && fire.moved_from.is_none() => {
+                    format!("its jitter of {jitter} and ")
+                }
+                _ => String::new(),
             };
             let reason =
                 reason.unwrap_or_else(|| format!("within {jitter}its grace of {}", definition.misfire.grace));

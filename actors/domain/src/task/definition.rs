@@ -170,7 +170,7 @@ pub struct Misfire {
     pub policy: MisfirePolicy,
     /// A fire up to so long after its instant, and what its jitter may take, is late, not missed.
     pub grace: Span,
-    /// A missed instant older than this is never run.
+    /// A missed instant that is older than this, and than what its jitter may take, is never run.
     pub window: Span,
 }
 

@@ -167,11 +167,14 @@ pub fn due(
     items
 }
 
-/// Whether an instant of a task is run, if it is, although its grace is over.
+/// Whether an instant of a task is run, if it is, although its grace is over, counted from when its own jitter made it due: it
+/// comes with others that nobody fired in time.
 #[must_use]
 pub fn is_made_good(task: &Task, instant: Timestamp, now: Timestamp) -> bool {
     let misfire = &task.rules.misfire;
-    task.rules.lateness(instant, now) > misfire.grace && misfire.policy != MisfirePolicy::Skip
+    let due = instant.plus(jitter_of(task.id, instant, task.rules.jitter));
+    let missed = task.rules.lateness(instant, now) > misfire.grace;
+    now.since(due) > misfire.grace && !(missed && misfire.policy == MisfirePolicy::Skip)
 }
 
 /// What passed while a task was paused, to be settled before its definition changes: everything up to the next

@@ -266,11 +266,59 @@ fn what_is_later_than_its_jitter_and_its_grace_is_missed() {
     };
     let first = 1_020_000;
     let task = world.create(1, &jittered, Some(first));
-    // The last of ten that is later than 110 s: at 490 s and before, of 600.
+    // Eleven have come. Those before 490 s are later than 110 s.
     world.now = first + 600_000;
     let timetable = world.timetable(task, &jittered);
     let (now, revision) = (Timestamp(world.now), world.task(task).revision);
     let items = plan::due(world.task(task), revision, &timetable, now, Delay::Jittered, 1);
     assert_eq!(world.fire_item(items[0]), (0, 9, 0));
     assert_eq!(world.task(task).next, Some(Timestamp(first + 9 * 60_000)));
+}
+
+/// A daily task of which the own jitter is over, and the longest is not: it runs, in the row of what comes late together.
+#[test]
+fn what_is_late_within_the_longest_jitter_runs_and_comes_in_the_row() {
+    for policy in [MisfirePolicy::Skip, MisfirePolicy::RunLatest] {
+        let mut world = World::new();
+        let jittered = Definition {
+            trigger: Trigger::Interval { every: Span::hours(24), anchor: Some(Timestamp(0)) },
+            misfire: misfire(policy),
+            jitter: Span::hours(1),
+            ..definition()
+        };
+        let day = Timestamp(86_400_000);
+        let task = world.create(1, &jittered, Some(day.0));
+        let due = day.plus(crate::schedule::jitter_of(task, day, jittered.jitter));
+        let in_the_row =
+            |world: &World, late: Span| plan::is_made_good(world.task(task), day, due.plus(late));
+        assert!(!in_the_row(&world, Span::seconds(10)) && in_the_row(&world, Span(10_001)), "{policy:?}");
+        let over = day.plus(jittered.jitter).plus(Span::seconds(10));
+        assert!(over > due.plus(Span::seconds(10)), "its own is shorter");
+        let missed = Timestamp(over.0 + 1);
+        assert_eq!(plan::is_made_good(world.task(task), day, missed), policy != MisfirePolicy::Skip);
+        world.now = over.0;
+        assert_eq!(world.fire_due(task, &jittered), (vec![day.0], 0), "{policy:?}");
+    }
+}
+
+/// Before a task changes, what has come is settled without its jitter: it runs, whatever the policy.
+#[test]
+fn what_has_come_is_settled_before_a_change_as_in_time() {
+    let mut world = World::new();
+    let jittered = Definition {
+        trigger: Trigger::Interval { every: Span::seconds(20), anchor: Some(Timestamp(0)) },
+        misfire: misfire(MisfirePolicy::Skip),
+        jitter: Span::minutes(10),
+        ..definition()
+    };
+    let first = 1_200_000;
+    let task = world.create(1, &jittered, Some(first));
+    world.now = first + 60_000;
+    let timetable = world.timetable(task, &jittered);
+    let (now, revision) = (Timestamp(world.now), world.task(task).revision);
+    let items = plan::due(world.task(task), revision, &timetable, now, Delay::Waived, 9);
+    assert_eq!(items.len(), 4);
+    for item in items {
+        assert_eq!(world.fire_item(item), (1, 0, 0), "{item:?}");
+    }
 }
