@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
-use crate::harness::definitions::{await_status, call, execution, manual, noop, run, script, with};
+use crate::harness::definitions::{await_status, call, cancel, execution, long, manual, noop, run, with};
 use crate::harness::development::Development;
 use crate::harness::outside::{lease, path, queued, succeed};
 use crate::harness::program::ask;
 use crate::harness::target::Target;
 use crate::harness::wait::{eventually, until};
+use crate::limits::key_of;
 
 fn task_path(task: &str) -> String {
     format!("/api/scheduled-tasks/{task}")
@@ -108,13 +109,8 @@ fn a_limit_that_is_lowered_takes_nothing_away_and_one_that_is_deleted_lets_all_g
         ask(&api, &["limit", "put", "label", "team=qa", "--max-concurrent", most], None).expect(0);
     };
     limit("2");
-    let fields = json!({ "labels": { "team": "qa" }, "overlap": "allow" });
-    let task = api.create_id(&with(script("long", &manual(), "sleep 300"), fields));
+    let task = api.create_id(&long("long", json!({ "labels": { "team": "qa" } })));
     let ids: Vec<String> = (0..4).map(|_| run(&api, &task)).collect();
-    let cancel = |id: &str| {
-        api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
-        await_status(&api, id, "cancelled");
-    };
     let running = |expected: &[usize]| {
         for place in expected {
             await_status(&api, &ids[*place], "running");
@@ -125,10 +121,10 @@ fn a_limit_that_is_lowered_takes_nothing_away_and_one_that_is_deleted_lets_all_g
     running(&[0, 1]);
     limit("1");
     running(&[0, 1]);
-    cancel(&ids[0]);
+    cancel(&api, &ids[0]);
     running(&[1]);
     assert!(text(&execution(&api, &ids[2]), "waiting_for").contains("team=qa"));
-    cancel(&ids[1]);
+    cancel(&api, &ids[1]);
     running(&[2]);
     ask(&api, &["limit", "delete", "label", "team=qa"], None).expect(0);
     running(&[2, 3]);
@@ -147,7 +143,7 @@ fn half_open(api: &Api, target: &Target) -> (String, String, String) {
     await_status(api, &run(api, &failing), "failed");
     let probe = run(api, &slow);
     until("the probe hangs", || !target.calls_to("/slow/60000").is_empty());
-    let key = target.url("").replacen("http://", "http:", 1);
+    let key = key_of(target);
     let waits = run(api, &good);
     let shown = api.get(&format!("/api/breakers/{key}"));
     assert_eq!(shown["state"], "half_open", "{shown}");
@@ -160,8 +156,7 @@ fn a_breaker_whose_probe_is_cancelled_lets_the_next_one_try() {
     let (development, target) = (Development::start(), Target::start());
     let api = development.api();
     let (key, probe, waits) = half_open(&api, &target);
-    api.post(&format!("/api/executions/{probe}/cancel"), &Value::Null).expect(202);
-    await_status(&api, &probe, "cancelled");
+    cancel(&api, &probe);
     await_status(&api, &waits, "succeeded");
     assert_eq!(api.get(&format!("/api/breakers/{key}"))["state"], "closed");
 }
@@ -173,8 +168,7 @@ fn a_breaker_that_is_set_by_hand_during_its_probe_stays_as_it_was_set() {
     let (key, probe, waits) = half_open(&api, &target);
     let state = || text(&api.get(&format!("/api/breakers/{key}")), "state");
     ask(&api, &["breaker", "open", &key], None).expect(0);
-    api.post(&format!("/api/executions/{probe}/cancel"), &Value::Null).expect(202);
-    await_status(&api, &probe, "cancelled");
+    cancel(&api, &probe);
     assert_eq!((state(), &execution(&api, &waits)["attempt"]), ("open".into(), &json!(0)));
     ask(&api, &["breaker", "close", &key], None).expect(0);
     await_status(&api, &waits, "succeeded");
@@ -230,21 +224,17 @@ fn what_a_definition_asked_for_is_given_back_although_it_asks_for_it_no_more() {
     let development = Development::start();
     let api = development.api();
     ask(&api, &["pool", "put", "staging", "--capacity", "1"], None).expect(0);
-    let long = |fields: Value| {
-        with(with(script("long", &manual(), "sleep 300"), json!({ "overlap": "allow" })), fields)
-    };
-    let task = api.create_id(&long(json!({ "resources": { "staging": 1 } })));
+    let task = api.create_id(&long("long", json!({ "resources": { "staging": 1 } })));
     let [holds, waits] = [run(&api, &task), run(&api, &task)];
     await_status(&api, &holds, "running");
-    replace(&api, &task, &long(json!({})));
+    replace(&api, &task, &long("long", json!({})));
     let free = run(&api, &task);
     await_status(&api, &free, "running");
     assert_eq!(execution(&api, &waits)["waiting_for"], "it waits for the pool `staging`");
     for id in [&holds, &waits] {
         await_status(&api, id, "running");
         assert_eq!(api.get("/api/pools/staging")["held"], 1);
-        api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
-        await_status(&api, id, "cancelled");
+        cancel(&api, id);
     }
     until("it is given back", || api.get("/api/pools/staging")["held"] == 0);
     ask(&api, &["pool", "delete", "staging"], None).expect(0);

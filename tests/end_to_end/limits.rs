@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::{Cluster, Settings};
 use crate::harness::definitions::{
-    await_status, call, execution, manual, noop, run, script, with, worker_of,
+    await_status, call, cancel, execution, long, manual, noop, run, script, with, worker_of,
 };
 use crate::harness::development::Development;
 use crate::harness::outside::{lease, path, queued, succeed};
@@ -20,16 +20,6 @@ fn put(api: &Api, path: &str, body: &Value) -> Value {
     reply.json()
 }
 
-/// Runs until it is cancelled, beside others.
-fn long(name: &str, fields: Value) -> Value {
-    with(with(script(name, &manual(), "sleep 300"), json!({ "overlap": "allow" })), fields)
-}
-
-fn cancel(api: &Api, id: &str) {
-    api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
-    await_status(api, id, "cancelled");
-}
-
 fn guarded(name: &str, url: &str, open_for: &str) -> Value {
     let breaker = json!({ "failure_threshold": 2, "open_for": open_for });
     with(call(name, &manual(), url), json!({ "circuit_breaker": breaker, "overlap": "allow" }))
@@ -40,7 +30,7 @@ fn breaker(api: &Api, target: &Target) -> Value {
     api.get(&format!("/api/breakers/{}", key_of(target)))
 }
 
-fn key_of(target: &Target) -> String {
+pub(crate) fn key_of(target: &Target) -> String {
     target.url("").replacen("http://", "http:", 1)
 }
 

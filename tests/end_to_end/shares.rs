@@ -1,24 +1,14 @@
 //! Who gets how much: tenants that flood the same node, large and small claims on a pool, and what holds after a restart.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::api::{Api, text};
+use crate::harness::api::text;
 use crate::harness::cluster::{Cluster, Settings};
-use crate::harness::definitions::{await_status, execution, manual, run, script, with};
+use crate::harness::definitions::{await_status, cancel, execution, long, manual, run, script, with};
 use crate::harness::development::Development;
 use crate::harness::outside::{lease, queued, succeed};
 use crate::harness::program::ask;
 use crate::harness::wait::millis;
-
-/// Runs until it is cancelled, beside others.
-fn long(name: &str, fields: Value) -> Value {
-    with(with(script(name, &manual(), "sleep 300"), json!({ "overlap": "allow" })), fields)
-}
-
-fn cancel(api: &Api, id: &str) {
-    api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
-    await_status(api, id, "cancelled");
-}
 
 /// Three tenants queue twenty each, the one after the other, for a node with two slots.
 #[test]

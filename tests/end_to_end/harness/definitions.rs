@@ -46,6 +46,11 @@ pub(crate) fn with(mut task: Value, fields: Value) -> Value {
     task
 }
 
+/// Runs until it is cancelled, beside others.
+pub(crate) fn long(name: &str, fields: Value) -> Value {
+    with(with(script(name, &manual(), "sleep 300"), json!({ "overlap": "allow" })), fields)
+}
+
 /// Runs a task by hand and returns the execution's identifier.
 #[track_caller]
 pub(crate) fn run(api: &Api, task: &str) -> String {
@@ -113,4 +118,11 @@ pub(crate) fn worker_of(execution: &Value) -> Option<u64> {
             .collect();
         digits.parse().ok()
     })
+}
+
+/// Cancels an execution, and waits until it has ended so.
+#[track_caller]
+pub(crate) fn cancel(api: &Api, id: &str) {
+    api.post(&format!("/api/executions/{id}/cancel"), &Value::Null).expect(202);
+    await_status(api, id, "cancelled");
 }

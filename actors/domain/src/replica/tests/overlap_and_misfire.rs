@@ -220,17 +220,17 @@ fn jitter_delays_within_its_bound_and_never_fires_early() {
     assert_eq!(world.fire_due(task, &jittered).0.first(), Some(&1_000_100));
 }
 
+fn jittered(every: Span, policy: MisfirePolicy, jitter: Span) -> Definition {
+    let trigger = Trigger::Interval { every, anchor: Some(Timestamp(0)) };
+    Definition { trigger, misfire: misfire(policy), jitter, ..definition() }
+}
+
 /// Lets a task whose jitter is ten times its grace be due at one instant after the other, each looked at as soon as its own
 /// jitter is over, and says how many ran and how many were passed over.
 #[track_caller]
 fn check_jitter(every: Span, policy: MisfirePolicy) {
     let mut world = World::new();
-    let jittered = Definition {
-        trigger: Trigger::Interval { every, anchor: Some(Timestamp(0)) },
-        misfire: misfire(policy),
-        jitter: Span::seconds(100),
-        ..definition()
-    };
+    let jittered = jittered(every, policy, Span::seconds(100));
     let first = 1_200_000;
     let task = world.create(1, &jittered, Some(first));
     let mut ran = 0;
@@ -256,14 +256,8 @@ fn what_jitter_takes_is_no_lateness() {
 
 #[test]
 fn what_is_later_than_its_jitter_and_its_grace_is_missed() {
-    let minute = Span::minutes(1);
     let mut world = World::new();
-    let jittered = Definition {
-        trigger: Trigger::Interval { every: minute, anchor: Some(Timestamp(0)) },
-        misfire: misfire(MisfirePolicy::Skip),
-        jitter: Span::seconds(100),
-        ..definition()
-    };
+    let jittered = jittered(Span::minutes(1), MisfirePolicy::Skip, Span::seconds(100));
     let first = 1_020_000;
     let task = world.create(1, &jittered, Some(first));
     // Eleven have come. Those before 490 s are later than 110 s.
@@ -280,12 +274,7 @@ fn what_is_later_than_its_jitter_and_its_grace_is_missed() {
 fn what_is_late_within_the_longest_jitter_runs_and_comes_in_the_row() {
     for policy in [MisfirePolicy::Skip, MisfirePolicy::RunLatest] {
         let mut world = World::new();
-        let jittered = Definition {
-            trigger: Trigger::Interval { every: Span::hours(24), anchor: Some(Timestamp(0)) },
-            misfire: misfire(policy),
-            jitter: Span::hours(1),
-            ..definition()
-        };
+        let jittered = jittered(Span::hours(24), policy, Span::hours(1));
         let day = Timestamp(86_400_000);
         let task = world.create(1, &jittered, Some(day.0));
         let due = day.plus(crate::schedule::jitter_of(task, day, jittered.jitter));
@@ -305,12 +294,7 @@ fn what_is_late_within_the_longest_jitter_runs_and_comes_in_the_row() {
 #[test]
 fn what_has_come_is_settled_before_a_change_as_in_time() {
     let mut world = World::new();
-    let jittered = Definition {
-        trigger: Trigger::Interval { every: Span::seconds(20), anchor: Some(Timestamp(0)) },
-        misfire: misfire(MisfirePolicy::Skip),
-        jitter: Span::minutes(10),
-        ..definition()
-    };
+    let jittered = jittered(Span::seconds(20), MisfirePolicy::Skip, Span::minutes(10));
     let first = 1_200_000;
     let task = world.create(1, &jittered, Some(first));
     world.now = first + 60_000;
