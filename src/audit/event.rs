@@ -4,7 +4,7 @@
 
 use escapement_domain::answer::{Accepted, Answer};
 use escapement_domain::command::{Change, Offers, Programs};
-use escapement_domain::event::{AttemptEnded, Event, RequeueCause, SkipReason};
+use escapement_domain::event::{AttemptEnded, Event, ReleaseCause, RequeueCause, SkipReason};
 use escapement_domain::execution::state::{CancelCause, Holder, Occurrence};
 use serde_json::{Map, Value, json};
 
@@ -112,6 +112,7 @@ fn occurrence_data(event: &Event) -> Value {
             "task_id": task.to_string(),
             "execution_id": execution.to_string(),
             "trigger": trigger(*occurrence),
+            "made_by": made_by(*occurrence),
             "scheduled_at": scheduled_at.to_string(),
             "task_version": task_version,
             "next_fire_at": instant(*next),
@@ -123,6 +124,7 @@ fn occurrence_data(event: &Event) -> Value {
             "task_id": task.to_string(),
             "execution_id": execution.to_string(),
             "trigger": trigger(*occurrence),
+            "made_by": made_by(*occurrence),
             "scheduled_at": scheduled_at.to_string(),
             "task_version": task_version,
             "next_fire_at": instant(*next),
@@ -201,6 +203,7 @@ fn course_data(event: &Event) -> Value {
             "retry_at": until.to_string(),
             "retry_after": retry_after.map(|asked| asked.to_string()),
         }),
+        Event::TaskReleased { cause, .. } => release_cause(*cause),
         Event::TaskRequeued { cause, .. } | Event::TaskLost { cause, .. } => requeue_cause(*cause),
         Event::TaskCompleted { ended, result, .. } => {
             json!({ "ended": attempt_ended(ended), "result": result.as_ref().map(sealed_text) })
@@ -342,12 +345,36 @@ fn trigger(occurrence: Occurrence) -> &'static str {
     }
 }
 
+/// What exactly made an occurrence.
+fn made_by(occurrence: Occurrence) -> Value {
+    match occurrence {
+        Occurrence::Scheduled(at) => json!({ "instant": at.to_string() }),
+        Occurrence::Moved(from) => json!({ "moved_instant": from.to_string() }),
+        Occurrence::Manual(command) => json!({ "command_id": command.to_string() }),
+        Occurrence::Backfill { backfill, instant } => {
+            json!({ "backfill_id": backfill.to_string(), "instant": instant.to_string() })
+        }
+        Occurrence::Event(event) => json!({ "event_id": event.to_string() }),
+        Occurrence::After { run, round } => json!({ "run_id": run.to_string(), "round": round }),
+        Occurrence::Joined { end } => json!({ "last_end_seq": end }),
+    }
+}
+
 fn cancel_cause(cause: CancelCause) -> &'static str {
     match cause {
         CancelCause::Requested => "requested",
         CancelCause::Superseded => "superseded",
         CancelCause::TaskDeleted => "task_deleted",
         CancelCause::OutOfTime => "execution_timeout",
+    }
+}
+
+fn release_cause(cause: ReleaseCause) -> Value {
+    match cause {
+        ReleaseCause::Ended { earlier } => {
+            json!({ "cause": "earlier_ended", "earlier_execution_id": earlier.to_string() })
+        }
+        ReleaseCause::OverlapAllowed => json!({ "cause": "overlap_allowed" }),
     }
 }
 

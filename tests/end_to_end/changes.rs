@@ -16,7 +16,7 @@ fn task_path(task: &str) -> String {
 }
 
 #[track_caller]
-fn replace(api: &Api, task: &str, definition: &Value) {
+pub(crate) fn replace(api: &Api, task: &str, definition: &Value) {
     api.send("PUT", &task_path(task), &[], Some(&definition.to_string())).expect(200);
 }
 

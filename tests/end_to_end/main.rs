@@ -10,6 +10,7 @@ mod auth;
 mod bad_input;
 mod calendars;
 mod callbacks;
+mod causes;
 mod chains;
 mod changes;
 mod command_line;

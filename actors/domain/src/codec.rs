@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The version that this program writes and reads.
-pub const VERSION: u8 = 8;
+pub const VERSION: u8 = 9;
 
 /// Why bytes could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,8 +103,8 @@ mod tests {
 
     #[test]
     fn an_unknown_version_is_refused_by_name() {
-        let error = decode::<u32, 16>("command", &[9, 1]).expect_err("version 9 is unknown");
-        let expected = format!("the command has format version 9; this program reads version {VERSION}");
+        let error = decode::<u32, 16>("command", &[10, 1]).expect_err("version 10 is unknown");
+        let expected = format!("the command has format version 10; this program reads version {VERSION}");
         assert_eq!(error.to_string(), expected);
     }
 

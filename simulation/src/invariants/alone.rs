@@ -2,11 +2,11 @@
 //!
 //! Which of two began too early is told by the records; whether they met is told by the witness too. An attempt by hand and a
 //! backfill wait for nobody, what was opened while overlaps were allowed is not called back, and what waits when they are allowed
-//! goes at once.
+//! goes at once. Why one was let go is held against what did happen.
 
 use std::collections::BTreeMap;
 
-use escapement_domain::event::Event;
+use escapement_domain::event::{Event, ReleaseCause};
 use escapement_domain::identifier::{ExecutionId, TaskId};
 use escapement_domain::task::definition::Overlap;
 
@@ -20,6 +20,9 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
     let mut standings = Standings::default();
     let mut running: BTreeMap<TaskId, BTreeMap<ExecutionId, Open>> = BTreeMap::new();
     let mut grants: BTreeMap<(ExecutionId, u64), Open> = BTreeMap::new();
+    // The log entries by which executions ended, and those by which tasks were last allowed to overlap.
+    let mut ended: BTreeMap<ExecutionId, (TaskId, u64)> = BTreeMap::new();
+    let mut changed: BTreeMap<TaskId, u64> = BTreeMap::new();
     for record in &evidence.records {
         match &record.event {
             Event::TaskStarted { task, execution, .. } => {
@@ -34,7 +37,15 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
                 beside.insert(*execution, open);
                 grants.insert((*execution, record.header.sequence), open);
             }
-            Event::TaskReleased { execution, task } => {
+            Event::TaskReleased { execution, task, cause } => {
+                let entry = record.header.log_index;
+                let so = match cause {
+                    ReleaseCause::Ended { earlier } => ended.get(earlier) == Some(&(*task, entry)),
+                    ReleaseCause::OverlapAllowed => changed.get(task) == Some(&entry),
+                };
+                if !so {
+                    found.push(format!("execution {execution} of task {task} was not let go for {cause:?}"));
+                }
                 let standing = standings.of(record);
                 let under_way =
                     |(other, open): (&ExecutionId, &Open)| other != execution && !open.held && !open.backfill;
@@ -43,14 +54,19 @@ pub(super) fn check(evidence: &Evidence, _: &Lives) -> Vec<String> {
                     found.push(format!("execution {execution} of task {task} was let go too early"));
                 }
             }
-            Event::TaskRetry { task, execution, .. }
-            | Event::TaskRequeued { task, execution, .. }
-            | Event::TaskCompleted { task, execution, .. }
+            Event::TaskRetry { task, execution, .. } | Event::TaskRequeued { task, execution, .. } => {
+                running.entry(*task).or_default().remove(execution);
+            }
+            Event::TaskCompleted { task, execution, .. }
             | Event::TaskFailed { task, execution, .. }
             | Event::TaskTimedOut { task, execution, .. }
             | Event::TaskCancelled { task, execution, .. }
             | Event::TaskLost { task, execution, .. } => {
                 running.entry(*task).or_default().remove(execution);
+                ended.insert(*execution, (*task, record.header.log_index));
+            }
+            Event::TaskUpdated { task, rules, .. } if rules.overlap == Overlap::Allow => {
+                changed.insert(*task, record.header.log_index);
             }
             _ => {}
         }

@@ -7,7 +7,9 @@ mod hands;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use escapement_domain::event::{Event, GiveUpCause, PauseCause, Placing, RequeueCause, SkipReason};
+use escapement_domain::event::{
+    Event, GiveUpCause, PauseCause, Placing, ReleaseCause, RequeueCause, SkipReason,
+};
 use escapement_domain::execution::state::Occurrence;
 use escapement_domain::identifier::TaskId;
 use escapement_domain::record::{Hash, Record};
@@ -28,7 +30,7 @@ use crate::world;
 type Tamper = fn(&mut Evidence) -> bool;
 
 /// What is altered, and which invariant must notice.
-const ALTERATIONS: [(&str, &str, Tamper); 73] = [
+const ALTERATIONS: [(&str, &str, Tamper); 75] = [
     ("lost", "an occurrence is not settled", |seen| drop_where(seen, is_due)),
     ("lost", "one that was skipped is not told", |seen| {
         drop_where(seen, |event| {
@@ -410,11 +412,30 @@ const ALTERATIONS: [(&str, &str, Tamper); 73] = [
             .map(|place| {
                 let mut record = seen.records[place].clone();
                 if let Event::TaskScheduled { task, execution, .. } = record.event {
-                    record.event = Event::TaskReleased { task, execution };
+                    let cause = ReleaseCause::Ended { earlier: execution };
+                    record.event = Event::TaskReleased { task, execution, cause };
                 }
                 seen.records.insert(place + 1, record);
             })
             .is_some()
+    }),
+    ("alone", "one is let go for the end of another one than did end", |seen| {
+        alter(seen, |record| match &mut record.event {
+            Event::TaskReleased { execution, cause, .. } => {
+                *cause = ReleaseCause::Ended { earlier: *execution };
+                true
+            }
+            _ => false,
+        })
+    }),
+    ("alone", "one is said to be let go by a change of its task that there was not", |seen| {
+        alter(seen, |record| match &mut record.event {
+            Event::TaskReleased { cause: cause @ ReleaseCause::Ended { .. }, .. } => {
+                *cause = ReleaseCause::OverlapAllowed;
+                true
+            }
+            _ => false,
+        })
     }),
     ("retried", "an attempt comes before its time", |seen| {
         alter(seen, |record| match &mut record.event {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::reason::{AttemptEnded, GiveUpCause, PauseCause, RequeueCause, SkipReason};
+pub use self::reason::{AttemptEnded, GiveUpCause, PauseCause, ReleaseCause, RequeueCause, SkipReason};
 pub use self::{chaining::Chaining, chaining::EndedStep, placing::Placing};
 
 use crate::answer::Answer;
@@ -174,12 +174,14 @@ pub enum Event {
         /// Why.
         cause: RequeueCause,
     },
-    /// The earlier execution ended for which this one waited.
+    /// An execution waits for no earlier one of its task any longer, but for a worker.
     TaskReleased {
         /// The task.
         task: TaskId,
         /// The execution.
         execution: ExecutionId,
+        /// Why.
+        cause: ReleaseCause,
     },
     /// An execution did what it was asked.
     TaskCompleted {

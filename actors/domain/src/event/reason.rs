@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::execution::failure::FailureClass;
 use crate::execution::state::Status;
 use crate::execution::usage::Usage;
-use crate::identifier::TaskId;
+use crate::identifier::{ExecutionId, TaskId};
 use crate::task::sealed::Sealed;
 use crate::timestamp::Timestamp;
 
@@ -180,6 +180,18 @@ impl PauseCause {
             }
         }
     }
+}
+
+/// Why an execution no longer waits for an earlier one of its task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReleaseCause {
+    /// That one ended.
+    Ended {
+        /// The earlier one.
+        earlier: ExecutionId,
+    },
+    /// Its task was changed, and its executions may overlap from now on.
+    OverlapAllowed,
 }
 
 /// Why an execution waits for a worker again.

@@ -121,7 +121,8 @@ impl Step<'_> {
             return;
         }
         let current = self.replica.tasks.get(ended.slot).filter(|current| current.id == ended.task);
-        let released = current.and_then(|current| task_rules::release(current, &self.replica.executions));
+        let released =
+            current.and_then(|current| task_rules::release(current, &self.replica.executions, ended.id));
         if let Some(event) = released {
             self.record(ended.tenant, event);
         }

@@ -11,7 +11,7 @@ use super::rules::Timing;
 use super::state::{Override, Phase, Task};
 use crate::answer::Rejection;
 use crate::command::{Change, Due, Passed, PassedCause, Replanned};
-use crate::event::{Event, PauseCause, SkipReason};
+use crate::event::{Event, PauseCause, ReleaseCause, SkipReason};
 use crate::execution::state::{CancelCause, Execution, Occurrence, Stage};
 use crate::identifier::{CommandId, ExecutionId};
 use crate::json::Json;
@@ -365,9 +365,9 @@ fn skipped(
     }
 }
 
-/// Decides which execution of the task may stop waiting, now that another one ended.
+/// Decides which execution of the task may stop waiting, now that `earlier` ended.
 #[must_use]
-pub fn release(task: &Task, open: &OpenExecutions) -> Option<Event> {
+pub fn release(task: &Task, open: &OpenExecutions, earlier: ExecutionId) -> Option<Event> {
     let mut waiting = None;
     for other in rivals(task, open) {
         if other.stage != Stage::Held {
@@ -375,7 +375,7 @@ pub fn release(task: &Task, open: &OpenExecutions) -> Option<Event> {
         }
         waiting = waiting.or(Some(other));
     }
-    waiting.map(|other| Event::TaskReleased { task: task.id, execution: other.id })
+    waiting.map(|other| released(other, ReleaseCause::Ended { earlier }))
 }
 
 /// Decides which executions of the task may stop waiting, now that it was changed: all of them if they may overlap from now on,
@@ -386,7 +386,11 @@ pub fn release_by_change(task: &Task, open: &OpenExecutions) -> Vec<Event> {
         return Vec::new();
     }
     let waiting = rivals(task, open).filter(|other| other.stage == Stage::Held);
-    waiting.map(|other| Event::TaskReleased { task: task.id, execution: other.id }).collect()
+    waiting.map(|other| released(other, ReleaseCause::OverlapAllowed)).collect()
+}
+
+fn released(waiting: &Execution, cause: ReleaseCause) -> Event {
+    Event::TaskReleased { task: waiting.task, execution: waiting.id, cause }
 }
 
 /// Decides whether a task pauses itself: too many of its executions in a row have failed for good. What was due before is

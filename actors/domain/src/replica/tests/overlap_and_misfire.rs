@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::command::{Passed, PassedCause};
+use crate::event::ReleaseCause;
 use crate::task::definition::MisfirePolicy;
 
 /// Fires three instants of a task while nobody works, and says what became of each.
@@ -55,6 +56,7 @@ fn an_execution_that_waited_goes_on_when_the_earlier_one_ends() {
     let first = world.open().into_iter().find(|open| open.grant().is_some()).expect("one runs");
     world.report(first.id, AttemptOutcome::Succeeded(None)).expect("heard");
     assert_eq!(world.names(), ["TaskCompleted", "TaskReleased", "TaskStarted"]);
+    assert_eq!(released_by(&world), [ReleaseCause::Ended { earlier: first.id }]);
     assert!(world.only_open().grant().is_some());
 }
 
@@ -79,6 +81,7 @@ fn executions_that_wait_go_on_when_they_may_overlap_by_now() {
     world.client(update(&definition())).expect("updated");
     // Those that follow would keep the task busy for ever.
     assert_eq!(world.names(), ["TaskUpdated", "TaskReleased", "TaskReleased", "TaskStarted", "TaskStarted"]);
+    assert_eq!(released_by(&world), [ReleaseCause::OverlapAllowed; 2]);
     assert!(world.open().iter().all(|open| open.grant().is_some()));
 }
 
@@ -94,6 +97,17 @@ fn cancel_running_waits_for_the_attempt_to_stop() {
     assert_eq!(world.names(), ["TaskCancelRequested", "TaskScheduled"]);
     world.report(first, AttemptOutcome::Cancelled).expect("heard");
     assert_eq!(world.names(), ["TaskCancelled", "TaskReleased", "TaskStarted"]);
+    assert_eq!(released_by(&world), [ReleaseCause::Ended { earlier: first }]);
+}
+
+/// Why those that waited went on at the last command.
+fn released_by(world: &World) -> Vec<ReleaseCause> {
+    let last = world.records.iter().filter(|record| record.header.log_index == world.index);
+    let cause = |record: &Record| match record.event {
+        Event::TaskReleased { cause, .. } => Some(cause),
+        _ => None,
+    };
+    last.filter_map(cause).collect()
 }
 
 #[test]
