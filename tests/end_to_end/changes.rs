@@ -3,13 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
+use crate::harness::breakers::{breaker, half_open, key_of};
 use crate::harness::definitions::{await_status, call, cancel, execution, long, manual, noop, run, with};
 use crate::harness::development::Development;
 use crate::harness::outside::{lease, path, queued, succeed};
 use crate::harness::program::ask;
 use crate::harness::target::Target;
 use crate::harness::wait::{eventually, until};
-use crate::limits::key_of;
 
 fn task_path(task: &str) -> String {
     format!("/api/scheduled-tasks/{task}")
@@ -130,43 +130,22 @@ fn a_limit_that_is_lowered_takes_nothing_away_and_one_that_is_deleted_lets_all_g
     running(&[2, 3]);
 }
 
-/// Opens the breaker of a target, lets its probe hang, and returns the breaker's path, the probe, and one that waits for it.
-#[track_caller]
-fn half_open(api: &Api, target: &Target) -> (String, String, String) {
-    let guarded = |name: &str, path: &str| {
-        let breaker = json!({ "failure_threshold": 1, "open_for": "1s" });
-        let task = call(name, &manual(), &target.url(path));
-        api.create_id(&with(task, json!({ "circuit_breaker": breaker, "overlap": "allow" })))
-    };
-    let [failing, slow, good] = [("failing", "/status/503"), ("slow", "/slow/60000"), ("good", "/ok")]
-        .map(|(name, path)| guarded(name, path));
-    await_status(api, &run(api, &failing), "failed");
-    let probe = run(api, &slow);
-    until("the probe hangs", || !target.calls_to("/slow/60000").is_empty());
-    let key = key_of(target);
-    let waits = run(api, &good);
-    let shown = api.get(&format!("/api/breakers/{key}"));
-    assert_eq!(shown["state"], "half_open", "{shown}");
-    assert_eq!(execution(api, &waits)["attempt"], 0);
-    (key, probe, waits)
-}
-
 #[test]
 fn a_breaker_whose_probe_is_cancelled_lets_the_next_one_try() {
     let (development, target) = (Development::start(), Target::start());
     let api = development.api();
-    let (key, probe, waits) = half_open(&api, &target);
+    let (probe, waits) = half_open(&api, &target, "at_least_once");
     cancel(&api, &probe);
     await_status(&api, &waits, "succeeded");
-    assert_eq!(api.get(&format!("/api/breakers/{key}"))["state"], "closed");
+    assert_eq!(breaker(&api, &target)["state"], "closed");
 }
 
 #[test]
 fn a_breaker_that_is_set_by_hand_during_its_probe_stays_as_it_was_set() {
     let (development, target) = (Development::start(), Target::start());
     let api = development.api();
-    let (key, probe, waits) = half_open(&api, &target);
-    let state = || text(&api.get(&format!("/api/breakers/{key}")), "state");
+    let (probe, waits) = half_open(&api, &target, "at_least_once");
+    let (key, state) = (key_of(&target), || text(&breaker(&api, &target), "state"));
     ask(&api, &["breaker", "open", &key], None).expect(0);
     cancel(&api, &probe);
     assert_eq!((state(), &execution(&api, &waits)["attempt"]), ("open".into(), &json!(0)));

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
+use crate::harness::breakers::{breaker, key_of};
 use crate::harness::cluster::{Cluster, Settings};
 use crate::harness::definitions::{
     await_status, call, cancel, execution, long, manual, noop, run, script, with, worker_of,
@@ -23,15 +24,6 @@ fn put(api: &Api, path: &str, body: &Value) -> Value {
 fn guarded(name: &str, url: &str, open_for: &str) -> Value {
     let breaker = json!({ "failure_threshold": 2, "open_for": open_for });
     with(call(name, &manual(), url), json!({ "circuit_breaker": breaker, "overlap": "allow" }))
-}
-
-/// The breaker of a target.
-fn breaker(api: &Api, target: &Target) -> Value {
-    api.get(&format!("/api/breakers/{}", key_of(target)))
-}
-
-pub(crate) fn key_of(target: &Target) -> String {
-    target.url("").replacen("http://", "http:", 1)
 }
 
 #[test]

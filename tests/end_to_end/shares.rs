@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::harness::api::text;
+use crate::harness::api::{Api, text};
 use crate::harness::cluster::{Cluster, Settings};
-use crate::harness::definitions::{await_status, cancel, execution, long, manual, run, script, with};
+use crate::harness::definitions::{await_status, cancel, execution, long, manual, noop, run, script, with};
 use crate::harness::development::Development;
 use crate::harness::outside::{lease, queued, succeed};
 use crate::harness::program::ask;
@@ -38,6 +38,35 @@ fn tenants_that_all_have_much_to_do_get_as_much_as_each_other() {
     let of = |tenant: usize| started[..30].iter().filter(|(_, other)| *other == tenant).count();
     let shares = [of(0), of(1), of(2)];
     assert!(shares.iter().all(|share| (7..=13).contains(share)), "of the first 30: {shares:?}");
+}
+
+/// One tenant floods a slot with what is the most urgent, and another one has a single execution of the least urgent.
+#[test]
+fn the_least_urgent_of_one_tenant_gets_the_slot_after_a_hundred_of_another_one_passed_it_over() {
+    const PASS_BY: usize = 100;
+    let cluster = Cluster::start_with(1, Settings { slots: Some(1), ..Settings::default() });
+    let acme = cluster.any();
+    let rival = acme.with_token(&cluster.mint("bob", "rival", &["admin"]));
+    let of = |api: &Api, priority: u8| {
+        api.create_id(&with(noop("n", &manual()), json!({ "priority": priority, "overlap": "allow" })))
+    };
+    let blocker = run(&acme, &acme.create_id(&long("blocker", json!({ "priority": 9 }))));
+    await_status(&acme, &blocker, "running");
+    let (low, high) = (of(&rival, 0), of(&acme, 9));
+    let waits = run(&rival, &low);
+    let flood: Vec<String> = (0..PASS_BY + 5).map(|_| run(&acme, &high)).collect();
+    cancel(&acme, &blocker);
+    await_status(&rival, &waits, "succeeded");
+    flood.iter().for_each(|id| drop(await_status(&acme, id, "succeeded")));
+    let started = |api: &Api| -> Vec<i64> {
+        let events = api.all("/api/audit/events?limit=1000");
+        let started = events.iter().filter(|event| event["type"] == "TaskStarted");
+        started.map(|event| event["log_index"].as_i64().expect("a number")).collect()
+    };
+    let (ours, theirs) = (started(&acme), started(&rival));
+    assert_eq!((ours.len(), theirs.len()), (1 + flood.len(), 1));
+    // After the blocker and the hundred it is the other tenant's turn, with some of the flood still to come.
+    assert_eq!(ours.iter().filter(|index| **index < theirs[0]).count(), 1 + PASS_BY);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What every test needs: processes, a client, a target, and patience.
 
 pub(crate) mod api;
+pub(crate) mod breakers;
 pub(crate) mod cluster;
 pub(crate) mod definitions;
 pub(crate) mod development;

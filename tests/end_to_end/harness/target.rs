@@ -1,16 +1,21 @@
 //! A real HTTP target that writes down every call.
 //!
 //! The path says how it answers: `/ok` at once; `/fail/N` with 500 to the first N calls under one `Idempotency-Key`, then
-//! at once; `/slow/MS` after so many milliseconds; `/status/CODE` always so; `/busy/SECONDS` with 429 and `Retry-After` to the
-//! first call under a key, then at once; `/items` with 422 and what failed to the first, then at once.
+//! at once; `/slow/MS` after so many milliseconds; `/held/MS` so long after the test lets go; `/status/CODE` always so;
+//! `/busy/SECONDS` with 429 and `Retry-After` to the first call under a key, then at once; `/items` with 422 and what
+//! failed to the first, then at once. A number is the last part of its path, and names may stand before it:
+//! `/held/label/50`.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::wait::now_ms;
+
+/// How often a call that is held looks whether it may go on, and whether its caller is still there.
+const PERIOD: Duration = Duration::from_millis(20);
 
 /// One call, written down when its last byte had come.
 #[derive(Clone, Debug)]
@@ -55,7 +60,23 @@ impl Call {
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     address: SocketAddr,
-    calls: Arc<Mutex<Vec<Call>>>,
+    book: Arc<Mutex<Book>>,
+}
+
+/// What is written down.
+#[derive(Debug, Default)]
+struct Book {
+    calls: Vec<Call>,
+    open: BTreeMap<String, Open>,
+    let_go: bool,
+}
+
+/// The calls to one path that have come and are not over, by their places in the book, and the most that were so at
+/// once.
+#[derive(Debug, Default)]
+struct Open {
+    places: BTreeSet<usize>,
+    most: usize,
 }
 
 impl Target {
@@ -67,8 +88,7 @@ impl Target {
     /// Starts a target at an address of this host.
     pub(crate) fn start_at(address: IpAddr) -> Self {
         let listener = TcpListener::bind((address, 0)).expect("a free port");
-        let target =
-            Self { address: listener.local_addr().expect("bound"), calls: Arc::new(Mutex::default()) };
+        let target = Self { address: listener.local_addr().expect("bound"), book: Arc::default() };
         let serving = target.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -86,16 +106,33 @@ impl Target {
 
     /// Every call so far.
     pub(crate) fn calls(&self) -> Vec<Call> {
-        self.lock().clone()
+        self.lock().calls.clone()
     }
 
     /// The calls so far to one path.
     pub(crate) fn calls_to(&self, path: &str) -> Vec<Call> {
-        self.lock().iter().filter(|call| call.path == path).cloned().collect()
+        self.lock().calls.iter().filter(|call| call.path == path).cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Call>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The keys of the calls to a path that have come and are not over: neither answered nor given up by their callers.
+    pub(crate) fn open(&self, path: &str) -> BTreeSet<String> {
+        let book = self.lock();
+        let places = book.open.get(path).into_iter().flat_map(|open| &open.places);
+        places.map(|place| book.calls[*place].key()).collect()
+    }
+
+    /// The most calls to a path that were there at once so far.
+    pub(crate) fn most_at_once(&self, path: &str) -> usize {
+        self.lock().open.get(path).map_or(0, |open| open.most)
+    }
+
+    /// Lets go all calls that are held, and holds none from now on.
+    pub(crate) fn let_go(&self) {
+        self.lock().let_go = true;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn serve(&self, stream: &TcpStream) {
@@ -104,15 +141,24 @@ impl Target {
         while let Some(call) = read(&mut reader) {
             let (path, key) = (call.path.clone(), call.headers.get("idempotency-key").cloned());
             let (place, earlier) = {
-                let mut calls = self.lock();
+                let mut book = self.lock();
                 let same = |other: &&Call| {
                     other.path == path && other.headers.get("idempotency-key") == key.as_ref()
                 };
-                let earlier = calls.iter().filter(same).count();
-                calls.push(call);
-                (calls.len() - 1, earlier)
+                let earlier = book.calls.iter().filter(same).count();
+                book.calls.push(call);
+                let place = book.calls.len() - 1;
+                let open = book.open.entry(path.clone()).or_default();
+                open.places.insert(place);
+                open.most = open.most.max(open.places.len());
+                (place, earlier)
             };
-            let (status, headers) = answer(&path, earlier);
+            let answer = self.answer(stream, &path, earlier);
+            // Whoever hears the answer may let the next one call before this thread goes on.
+            if let Some(open) = self.lock().open.get_mut(&path) {
+                open.places.remove(&place);
+            }
+            let Some((status, headers)) = answer else { return };
             let body = match status {
                 422 => r#"{"passed":["a"],"failed_items":["b",{"case":3}]}"#.to_owned(),
                 _ => format!("{{\"calls\":{}}}", earlier + 1),
@@ -122,26 +168,42 @@ impl Target {
             if writer.write_all(answer.as_bytes()).is_err() {
                 return;
             }
-            self.lock()[place].answered = true;
+            self.lock().calls[place].answered = true;
         }
     }
-}
 
-/// Waits as the path says, and returns the status and further headers.
-fn answer(path: &str, earlier: usize) -> (u16, String) {
-    let number = path.rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(0);
-    let status = match path.split('/').nth(1) {
-        Some("fail") if (earlier as u64) < number => 500,
-        Some("slow") => {
-            std::thread::sleep(Duration::from_millis(number));
-            200
+    /// Waits as the path says, and returns the status and further headers; none if the caller gave up what was held.
+    fn answer(&self, stream: &TcpStream, path: &str, earlier: usize) -> Option<(u16, String)> {
+        let number = path.rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(0);
+        let status = match path.split('/').nth(1) {
+            Some("fail") if (earlier as u64) < number => 500,
+            Some("held") if !self.hold(stream) => return None,
+            Some("slow" | "held") => {
+                std::thread::sleep(Duration::from_millis(number));
+                200
+            }
+            Some("status") => u16::try_from(number).unwrap_or(500),
+            Some("busy") if earlier == 0 => return Some((429, format!("Retry-After: {number}\r\n"))),
+            Some("items") if earlier == 0 => 422,
+            _ => 200,
+        };
+        Some((status, String::new()))
+    }
+
+    /// Waits until the test lets go; says whether the caller is still there.
+    fn hold(&self, stream: &TcpStream) -> bool {
+        if stream.set_read_timeout(Some(PERIOD)).is_err() {
+            return false;
         }
-        Some("status") => u16::try_from(number).unwrap_or(500),
-        Some("busy") if earlier == 0 => return (429, format!("Retry-After: {number}\r\n")),
-        Some("items") if earlier == 0 => 422,
-        _ => 200,
-    };
-    (status, String::new())
+        while !self.lock().let_go {
+            // A caller that waits for its answer sends nothing more: what can be read is that it is gone.
+            match stream.peek(&mut [0]) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                _ => return false,
+            }
+        }
+        stream.set_read_timeout(None).is_ok()
+    }
 }
 
 fn read(reader: &mut BufReader<&TcpStream>) -> Option<Call> {
