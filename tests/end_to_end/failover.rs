@@ -1,7 +1,6 @@
 //! Three nodes: any of them answers, any of them may die, and each occurrence still becomes one execution.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,7 +9,7 @@ use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{
     all_executions, await_count, await_status, call, every_second, execution, executions, manual, noop, run,
-    script, with, worker_of,
+    script, telling, told_by, with, worker_of,
 };
 use crate::harness::program::ask;
 use crate::harness::target::{Call, Target};
@@ -189,25 +188,14 @@ fn an_attempt_at_most_once_that_its_node_leaves_unfinished_at_its_stop_is_lost_a
 fn a_program_whose_node_dies_ends_with_it_and_runs_elsewhere_under_a_higher_token() {
     let mut cluster = Cluster::start(3);
     let (api, place) = (cluster.any(), cluster.place().to_path_buf());
-    let talk = format!(
-        "echo $$ $ESCAPEMENT_FENCING_TOKEN > {0}/$$; mv {0}/$$ {0}/told-$ESCAPEMENT_ATTEMPT; exec sleep 300",
-        place.display()
-    );
-    let told_by = |attempt: u32| -> (u32, u64) {
-        eventually(&format!("the program of attempt {attempt} runs"), || {
-            let told = fs::read_to_string(place.join(format!("told-{attempt}"))).ok()?;
-            let (pid, token) = told.trim().split_once(' ')?;
-            Some((pid.parse().ok()?, token.parse().ok()?))
-        })
-    };
-    let task = api.create_id(&script("long", &manual(), &talk));
+    let task = api.create_id(&script("long", &manual(), &telling(&place, "exec sleep 300")));
     let id = run(&api, &task);
-    let (first, token) = told_by(1);
+    let (first, token) = told_by(&place, 1);
     let victim = worker_of(&await_status(&api, &id, "running")).expect("a node");
     assert!(lives(first));
     cluster.kill(victim);
     until("its program is gone", || !lives(first));
-    let (second, higher) = told_by(2);
+    let (second, higher) = told_by(&place, 2);
     assert!(higher > token, "{higher} after {token}");
     cluster.leader();
     let api = cluster.any();

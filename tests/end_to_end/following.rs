@@ -3,14 +3,17 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
-use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{await_status, execution, manual, run, script, with};
+use crate::harness::cluster::{Cluster, Settings};
+use crate::harness::definitions::{await_status, execution, manual, noop, run, script, with, worker_of};
 use crate::harness::development::Development;
+use crate::harness::program::ask;
 use crate::harness::wait::{eventually, until};
 
 /// An event: its name, its id and what it says.
@@ -132,6 +135,62 @@ fn a_log_is_read_through_any_node_and_says_when_its_own_does_not_answer() {
         assert_eq!((line.len(), &line[0]["stream"]), (1, &json!("system")), "{line:?}");
         let expected = format!("what attempt 1 wrote is on node {node}, which does not answer");
         assert_eq!(text(&line[0], "text"), expected);
+    }
+}
+
+/// Searches all that is below a directory for a text, to the byte: grep's exit code, 0 if it is there and 1 if not.
+fn search(directory: &Path, text: &str) -> Option<i32> {
+    let mut grep = Command::new("grep");
+    grep.env("LC_ALL", "C").args(["-rasqF", "--", text]).arg(directory);
+    grep.status().expect("grep runs").code()
+}
+
+/// The same search finds what is replicated, in the log, in the snapshots and in the read models of every node.
+#[test]
+fn what_a_program_writes_is_on_the_node_that_made_it_and_in_nothing_that_is_replicated() {
+    const WRITTEN: [&str; 2] = ["written-85397212652", "warned-85397212652"];
+    const MORE: usize = 120;
+    let raft = "snapshot_entries = 100\n".into();
+    let mut cluster = Cluster::start_with(3, Settings { raft, ..Settings::default() });
+    let api = cluster.any();
+    // The definition is replicated: nothing of it is what the program writes.
+    let talk = "n=$((271828 * 314159)); echo written-$n; echo warned-$n >&2; exit 3";
+    let id = run(&api, &api.create_id(&script("named-in-the-log", &manual(), talk)));
+    let ended = await_status(&api, &id, "failed");
+    let worker = worker_of(&ended).expect("a node");
+    (1..=MORE).for_each(|n| drop(api.create(&noop(&format!("number-{n}-of-{MORE}"), &manual()))));
+    for node in cluster.running() {
+        let api = cluster.api(node);
+        let lines = items(&api.get(&format!("/api/executions/{id}/logs")));
+        let exported = ask(&api, &["audit", "export", "--format", "jsonl"], None).expect(0).out;
+        assert!(exported.contains("named-in-the-log"), "{exported}");
+        for written in WRITTEN {
+            assert!(lines.iter().any(|line| line["text"] == written), "through node {node}: {lines:?}");
+            assert!(!exported.contains(written), "in the export of node {node}");
+        }
+    }
+    for written in WRITTEN {
+        until("it is on the disk of its node", || search(&cluster.data(worker), written) == Some(0));
+    }
+    let last = format!("number-{MORE}-of-{MORE}");
+    for node in cluster.running() {
+        let data = cluster.data(node);
+        for (place, replicated) in
+            [("raft-log", &*last), ("store", &*last), ("snapshots", "named-in-the-log")]
+        {
+            let what = format!("`{replicated}` is in {place} of node {node}");
+            until(&what, || search(&data.join(place), replicated) == Some(0));
+        }
+    }
+    for node in cluster.running() {
+        cluster.kill(node);
+        let data = cluster.data(node);
+        // Where it was made it is in the storage as well, but in nothing that goes to others.
+        let replicated = || ["raft-log", "snapshots"].map(|place| data.join(place)).to_vec();
+        let places = if node == worker { replicated() } else { vec![data.clone()] };
+        for (place, written) in places.iter().flat_map(|place| WRITTEN.map(|written| (place, written))) {
+            assert_eq!(search(place, written), Some(1), "{written} in {} of node {node}", place.display());
+        }
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
-use crate::harness::definitions::{await_status, manual, run, script};
+use crate::harness::definitions::{await_status, cancel, manual, run, script, with};
 use crate::harness::development::Development;
 use crate::harness::notice::notice;
 use crate::harness::program::{behind, command};
@@ -156,6 +158,85 @@ fn a_program_cannot_leave_what_keeps_its_node_from_starting() {
     let warning = printed.lines().find(|line| line.contains("what a program left cannot be removed"));
     assert!(warning.is_some_and(|line| line.contains(&path)), "{printed}");
     fs::set_permissions(&work, Permissions::from_mode(0o700)).expect("set");
+}
+
+/// Runs a program that leaves what is hard to remove and ends as it is told to. Returns the execution, the directory of
+/// its attempt and its guardian, when all is left.
+#[track_caller]
+fn littering(api: &Api, end: &str, fields: Value) -> (String, PathBuf, Pid) {
+    let litter = format!(
+        "here=$(pwd); mkdir -p deep/er/still/empty shut read-only
+         echo > deep/er/still/file; echo > read-only/file
+         chmod 000 deep/er/still/file deep/er/still shut
+         chmod 100 deep/er; chmod 300 deep; chmod 500 read-only; chmod 000 .
+         echo $here $PPID; {end}"
+    );
+    let id = run(api, &api.create_id(&with(script("litter", &manual(), &litter), fields)));
+    let (directory, guardian) = eventually("all is left", || {
+        let lines = items(&api.get(&format!("/api/executions/{id}/logs?limit=1000")));
+        let told = lines.iter().find(|line| line["stream"] == "stdout").map(|line| text(line, "text"))?;
+        let (directory, guardian) = told.split_once(' ')?;
+        let guardian = Pid::from_raw(guardian.parse().ok()?)?;
+        Some((Path::new(directory).parent()?.to_path_buf(), guardian))
+    });
+    (id, directory, guardian)
+}
+
+fn is_there(path: &Path) -> bool {
+    fs::exists(path).expect("told")
+}
+
+#[test]
+fn what_a_program_leaves_in_its_directory_goes_with_its_attempt_however_that_ends() {
+    let mut development = Development::start();
+    unprivileged(&mut development);
+    let api = development.api();
+    // It is killed ten seconds after it was told to end; the others come and go meanwhile.
+    let (stubborn, longest, _) = littering(&api, "trap '' TERM; exec sleep 300", json!({}));
+    assert!(is_there(&longest), "{}", longest.display());
+    api.post(&format!("/api/executions/{stubborn}/cancel"), &Value::Null).expect(202);
+    for (end, status) in [
+        ("exit 0", "succeeded"),
+        ("exit 3", "failed"),
+        ("kill -9 $PPID; exec sleep 300", "failed"),
+        ("exec sleep 300", "timed_out"),
+    ] {
+        let (id, directory, _) = littering(&api, end, json!({ "timeout": "6s" }));
+        await_status(&api, &id, status);
+        assert!(!is_there(&directory), "{end}: {} was removed", directory.display());
+    }
+    let (polite, directory, _) = littering(&api, "exec sleep 300", json!({}));
+    assert!(is_there(&directory), "{}", directory.display());
+    cancel(&api, &polite);
+    assert!(!is_there(&directory), "{} was removed", directory.display());
+    await_status(&api, &stubborn, "cancelled");
+    assert!(!is_there(&longest), "{} was removed", longest.display());
+    assert_eq!(fs::read_dir(development.data().join("work")).expect("read").count(), 0);
+}
+
+/// A guardian removes it when its node is gone. Where both are gone at once, as after a power cut, the node's next
+/// start does.
+#[test]
+fn what_a_program_leaves_in_its_directory_goes_with_its_node() {
+    let mut development = Development::start();
+    unprivileged(&mut development);
+    let once = json!({ "delivery": "at_most_once" });
+    let (_, directory, _) = littering(&development.api(), "exec sleep 300", once.clone());
+    assert!(is_there(&directory), "{}", directory.display());
+    development.node.kill();
+    until("its guardian has removed it", || !is_there(&directory));
+    restart_unprivileged(&mut development);
+    let (_, directory, guardian) = littering(&development.api(), "exec sleep 300", once);
+    development.node.freeze();
+    until("the node stands still", || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", development.node.pid())).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+    });
+    kill_process(guardian, Signal::KILL).expect("the signal is sent");
+    development.node.kill();
+    assert!(is_there(&directory), "nobody is left who could remove {}", directory.display());
+    restart_unprivileged(&mut development);
+    assert!(!is_there(&directory), "{} was removed", directory.display());
 }
 
 /// The variables that the documentation lists, and that a program finds whose task sets none and for which nothing is done

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{await_status, executions, manual, run, script, with};
+use crate::harness::definitions::{await_status, cancel, executions, manual, run, script, with};
 use crate::harness::development::Development;
 use crate::harness::program::watch;
 use crate::harness::wait::{eventually, now_ms, until};
@@ -77,6 +77,51 @@ fn what_a_program_used_is_kept_with_its_attempt() {
     let attempt = await_status(&api, &id, "failed")["attempts"][0].clone();
     assert!(attempt["cpu_seconds"].as_f64() > Some(0.0), "{attempt}");
     assert!(attempt["peak_memory_bytes"].as_u64() > Some(100_000), "{attempt}");
+}
+
+/// Uses half a second of processor time, however quick the machine is, and then 60 MB of memory.
+const HUNGRY: &str = "
+    while :; do
+        n=0; while [ $n -lt 20000 ]; do n=$((n+1)); done
+        times > times; read -r used rest < times
+        case $used in 0m0.[0-4]*) ;; *) break ;; esac
+    done
+    head -c 60000000 /dev/zero | tail -c 60000000 > /dev/null";
+
+/// Demands that what an attempt used is what a [`HUNGRY`] script uses.
+#[track_caller]
+fn check_used(attempt: &Value) {
+    let seconds = attempt["cpu_seconds"].as_f64();
+    assert!(seconds.is_some_and(|seconds| (0.5..5.0).contains(&seconds)), "{attempt}");
+    let bytes = attempt["peak_memory_bytes"].as_u64();
+    assert!(bytes.is_some_and(|bytes| (60_000_000..600_000_000).contains(&bytes)), "{attempt}");
+}
+
+#[test]
+fn what_a_program_used_is_kept_however_its_attempt_ended_and_of_each_attempt_alone() {
+    let development = Development::start();
+    let api = development.api();
+    let begin = |name: &str, text: String, fields: Value| {
+        run(&api, &api.create_id(&with(script(name, &manual(), &text), fields)))
+    };
+    let timed_out = begin("timed-out", format!("{HUNGRY}; exec sleep 300"), json!({ "timeout": "10s" }));
+    let succeeded = begin("succeeded", HUNGRY.into(), json!({}));
+    let cancelled = begin("cancelled", format!("{HUNGRY}; echo used; exec sleep 300"), json!({}));
+    let retry = json!({ "retry": { "max_attempts": 2, "initial_delay": "50ms", "jitter": 0 } });
+    let retried = begin("retried", format!("[ $ESCAPEMENT_ATTEMPT = 2 ] || exit 1; {HUNGRY}"), retry);
+    until("it has used all that it uses", || output(&api, &cancelled, "stdout").contains("used"));
+    cancel(&api, &cancelled);
+    for (id, status) in [(succeeded, "succeeded"), (cancelled, "cancelled"), (timed_out, "timed_out")] {
+        let ended = await_status(&api, &id, status);
+        assert_eq!(ended["attempts"][0]["outcome"], status, "{ended}");
+        check_used(&ended["attempts"][0]);
+    }
+    let ended = await_status(&api, &retried, "succeeded");
+    let modest = &ended["attempts"][0];
+    assert_eq!(modest["outcome"], "failed", "{ended}");
+    assert!(modest["cpu_seconds"].as_f64().is_some_and(|seconds| seconds < 0.5), "{ended}");
+    assert!(modest["peak_memory_bytes"].as_u64().is_some_and(|bytes| bytes < 60_000_000), "{ended}");
+    check_used(&ended["attempts"][1]);
 }
 
 #[test]

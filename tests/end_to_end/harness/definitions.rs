@@ -1,5 +1,8 @@
 //! Tasks to create, and what became of them.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::api::{Api, items, text};
@@ -35,6 +38,24 @@ pub(crate) fn call(name: &str, trigger: &Value, url: &str) -> Value {
 pub(crate) fn script(name: &str, trigger: &Value, script: &str) -> Value {
     json!({ "name": name, "trigger": trigger,
             "action": { "type": "process", "program": "/bin/sh", "args": ["-c", script] } })
+}
+
+/// A script that tells its process and its fencing token in a file of its attempt, and goes on with something else.
+pub(crate) fn telling(place: &Path, then: &str) -> String {
+    format!(
+        "echo $$ $ESCAPEMENT_FENCING_TOKEN > {0}/$$; mv {0}/$$ {0}/told-$ESCAPEMENT_ATTEMPT; {then}",
+        place.display()
+    )
+}
+
+/// Waits until a [`telling`] script runs for this attempt, and returns its process and its fencing token.
+#[track_caller]
+pub(crate) fn told_by(place: &Path, attempt: u32) -> (u32, u64) {
+    eventually(&format!("the program of attempt {attempt} runs"), || {
+        let told = fs::read_to_string(place.join(format!("told-{attempt}"))).ok()?;
+        let (pid, token) = told.trim().split_once(' ')?;
+        Some((pid.parse().ok()?, token.parse().ok()?))
+    })
 }
 
 /// The task with further fields.
