@@ -394,10 +394,8 @@ pub trait Observer: Send + Sync + 'static {
     fn tasks_in_motion(&self, _count: usize) {}
     /// An attempt began on this node.
     fn attempt_started(&self) {}
-    /// An attempt ended on this node after so long.
-    fn attempt_ended(&self, _end: &AttemptEnd, _took: Duration) {}
-    /// An attempt was killed because its worker's lease was about to end or was lost; it is not reported.
-    fn attempt_killed(&self) {}
+    /// An attempt runs on this node no more: it ended, was killed, or was given up.
+    fn attempt_over(&self) {}
     /// This node's worker came back as a new incarnation.
     fn worker_renewed(&self) {}
 }

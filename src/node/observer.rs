@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use escapement_actors::intent::SubmitError;
 use escapement_actors::machine::Machine;
-use escapement_actors::ports::{AttemptEnd, Leadership, Observer};
+use escapement_actors::ports::{Leadership, Observer};
 use escapement_domain::event::Event;
 use escapement_domain::identifier::NodeId;
 use escapement_domain::record::Record;
@@ -58,11 +58,7 @@ impl Observer for MetricsObserver {
         self.metrics.attempts_running.inc();
     }
 
-    fn attempt_ended(&self, _end: &AttemptEnd, _took: Duration) {
-        self.metrics.attempts_running.dec();
-    }
-
-    fn attempt_killed(&self) {
+    fn attempt_over(&self) {
         self.metrics.attempts_running.dec();
     }
 }

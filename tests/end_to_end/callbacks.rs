@@ -6,6 +6,7 @@ use crate::harness::api::{Api, Reply, items, text};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{await_status, call, execution, manual, refused_tokens, run, with};
 use crate::harness::development::Development;
+use crate::harness::metrics::await_metric;
 use crate::harness::target::{Call, Target};
 use crate::harness::wait::{eventually, millis, now_ms, until};
 
@@ -298,4 +299,16 @@ fn a_cancel_reaches_a_target_with_its_next_sign_of_life() {
     until("it is told to stop", || report(&call, "heartbeat", json!({})).expect(200)["cancel"] == true);
     let stopped = report(&call, "complete", json!({ "outcome": "failed", "error": "stopped" })).expect(200);
     assert_eq!(stopped["status"], "cancelled", "{stopped}");
+}
+
+#[test]
+fn an_attempt_that_its_target_ended_is_not_told_as_running_any_more() {
+    let (development, target) = (Development::start(), Target::start());
+    let api = development.api();
+    let task = api.create_id(&later(&target, 202));
+    let id = run(&api, &task);
+    let call = called(&target, &id, 1);
+    await_metric(&api, "escapement_attempts_running 1");
+    report(&call, "complete", succeeded()).expect(200);
+    await_metric(&api, "escapement_attempts_running 0");
 }

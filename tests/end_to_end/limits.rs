@@ -9,6 +9,7 @@ use crate::harness::definitions::{
     await_status, call, cancel, execution, long, manual, noop, run, script, with, worker_of,
 };
 use crate::harness::development::Development;
+use crate::harness::metrics::await_metric;
 use crate::harness::outside::{lease, path, queued, succeed};
 use crate::harness::program::ask;
 use crate::harness::target::Target;
@@ -229,10 +230,7 @@ fn a_probe_goes_alone_and_one_that_fails_opens_the_breaker_again() {
     let types: Vec<String> =
         types.filter_map(|name| Some(name.strip_prefix("Breaker")?.to_owned())).collect();
     assert_eq!(types, ["Opened", "HalfOpened", "Opened", "HalfOpened", "Closed"]);
-    let metric = |state: &str| {
-        let line = format!("escapement_breakers{{state=\"{state}\"}} 1");
-        until(&line, || api.send("GET", "/metrics", &[], None).body.lines().any(|told| told == line));
-    };
+    let metric = |state: &str| await_metric(&api, &format!("escapement_breakers{{state=\"{state}\"}} 1"));
     metric("closed");
     ask(&api, &["breaker", "open", &key_of(&target)], None).expect(0);
     metric("open");

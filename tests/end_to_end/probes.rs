@@ -7,19 +7,15 @@ use crate::harness::api::{items, text};
 use crate::harness::breakers::{PROBED, breaker, half_open};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{await_status, execution, run, worker_of};
+use crate::harness::metrics::await_metric;
 use crate::harness::target::Target;
 use crate::harness::wait::{millis, until};
 
 /// Waits until the metrics of every node say that so many breakers stand so.
 #[track_caller]
-fn await_metric(cluster: &Cluster, state: &str, count: usize) {
+fn await_breakers(cluster: &Cluster, state: &str, count: usize) {
     let line = format!("escapement_breakers{{state=\"{state}\"}} {count}");
-    for node in cluster.running() {
-        let api = cluster.api(node);
-        until(&format!("node {node} says {line}"), || {
-            api.send("GET", "/metrics", &[], None).body.lines().any(|told| told == line)
-        });
-    }
+    cluster.running().into_iter().for_each(|node| await_metric(&cluster.api(node), &line));
 }
 
 /// Demands that the breaker of a target was opened once, tried its target from then on, and is closed.
@@ -33,8 +29,8 @@ fn check_closed(cluster: &Cluster, target: &Target) {
     let types: Vec<String> =
         types.filter_map(|name| Some(name.strip_prefix("Breaker")?.to_owned())).collect();
     assert_eq!(types, ["Opened", "HalfOpened", "Closed"]);
-    await_metric(cluster, "closed", 1);
-    await_metric(cluster, "half_open", 0);
+    await_breakers(cluster, "closed", 1);
+    await_breakers(cluster, "half_open", 0);
 }
 
 /// Has a breaker try its target, and kills the node that makes the probe, while it leads or another one does. Returns
@@ -45,7 +41,7 @@ fn kill_the_prober(cluster: &mut Cluster, target: &Target, leads: bool, delivery
     let prober = worker_of(&execution(&cluster.any(), &probe)).expect("a node");
     let other = cluster.running().into_iter().find(|node| *node != prober).expect("another node");
     cluster.lead(if leads { prober } else { other });
-    await_metric(cluster, "half_open", 1);
+    await_breakers(cluster, "half_open", 1);
     assert_eq!(target.calls_to(PROBED).len(), 1, "whoever leads, it goes on");
     cluster.kill(prober);
     cluster.leader();
@@ -116,7 +112,7 @@ fn a_new_leader_knows_that_a_target_is_being_tried_and_lets_nobody_else_try() {
         assert_eq!(told["attempt"], 0, "{told}");
         assert!(text(&told, "waiting_for").contains("breaker"), "{told}");
     }
-    await_metric(&cluster, "half_open", 1);
+    await_breakers(&cluster, "half_open", 1);
     let shown = breaker(&api, &target);
     assert_eq!((&shown["probe"], &shown["waiting"]), (&json!(probe), &json!(4)), "{shown}");
     assert_eq!((target.calls_to(PROBED).len(), target.calls_to("/ok").len()), (1, 0));

@@ -17,7 +17,7 @@ use escapement_domain::identifier::{ExecutionId, Incarnation, TenantId};
 use escapement_domain::task::action::Action;
 use futures::stream;
 
-use super::attempts::{Attempts, Running};
+use super::attempts::{Attempts, Presence, Running};
 use super::draining::Draining;
 use super::lease::Lease;
 use super::orders::{Granted, Work, granted, held, token_of};
@@ -27,7 +27,7 @@ use crate::attempt::{self, AttemptParts};
 use crate::intent::{Renewal, Renewed, SubmitError};
 use crate::keeper::Lifeline;
 use crate::machine::Applied;
-use crate::ports::{AttemptEnd, AttemptFailure, AttemptOrder, Executor, Finished, OutputChunk, OutputStream};
+use crate::ports::{AttemptOrder, Executor, Finished, OutputChunk, OutputStream};
 
 /// Looks at the lease in each margin.
 const TICKS_PER_MARGIN: u32 = 4;
@@ -161,7 +161,6 @@ impl DispatcherActor {
         self.retiring = true;
         let killed = self.attempts.kill_all();
         tracing::warn!(node = %self.parts.node, incarnation = %self.incarnation, killed, why, "this worker's incarnation is over");
-        (0..killed).for_each(|_| self.parts.observer.attempt_killed());
         self.come_back(ctx);
     }
 
@@ -219,11 +218,7 @@ impl DispatcherActor {
         let outcome = match (work, executor) {
             _ if cancelling => AttemptOutcome::Cancelled,
             _ if stopped => AttemptOutcome::NotStarted,
-            (Work::Nothing, _) => {
-                self.parts.observer.attempt_started();
-                self.parts.observer.attempt_ended(&AttemptEnd::Succeeded { result: None }, Duration::ZERO);
-                AttemptOutcome::Succeeded(None)
-            }
+            (Work::Nothing, _) => AttemptOutcome::Succeeded(None),
             (Work::Impossible(failure), _) => AttemptOutcome::Failed(failure),
             (Work::Order(_), None) => {
                 AttemptOutcome::Failed(Failure::new("this node has no executor for the action"))
@@ -278,13 +273,12 @@ impl DispatcherActor {
         // Not bounded by the mailbox but by the slots: an end that is not heard would hold its slot for ever.
         let ended = Box::new(move |finished| dispatcher.do_send(Ended { execution, token, finished }));
         let leash = attempt::start(AttemptParts { order, executor, output, ended });
-        self.parts.observer.attempt_started();
         let running = Running {
             tenant,
             token,
             started_at: self.parts.clock.now(),
-            began: self.now(),
             leash,
+            _presence: Presence::begin(&self.parts.observer),
             cancelled: false,
             handing_back: false,
         };
@@ -432,10 +426,6 @@ impl Handler<Ended> for DispatcherActor {
             return;
         }
         let Some(running) = self.attempts.running.remove(&execution) else { return };
-        let took = self.now().saturating_sub(running.began);
-        let died = AttemptEnd::Failed(AttemptFailure::new(""));
-        let end = finished.as_ref().map_or(&died, |finished| &finished.end);
-        self.parts.observer.attempt_ended(end, took);
         self.attempts.note_end(execution, token);
         self.outbox.push(running.result(execution, finished, self.parts.clock.now()));
         self.report(ctx);

@@ -3,7 +3,7 @@
 //! Invariant: a fencing token is started at most once. Absent on purpose: starting, and the log.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::sync::Arc;
 
 use escapement_domain::command::{AttemptOutcome, AttemptResult};
 use escapement_domain::execution::failure::{Failure, FailureClass};
@@ -11,7 +11,7 @@ use escapement_domain::identifier::{ExecutionId, TenantId};
 use escapement_domain::timestamp::Timestamp;
 
 use crate::attempt::Leash;
-use crate::ports::{AttemptEnd, Finished};
+use crate::ports::{AttemptEnd, Finished, Observer};
 
 use super::outbox::outcome_of;
 
@@ -20,9 +20,8 @@ pub(super) struct Running {
     pub(super) tenant: TenantId,
     pub(super) token: u64,
     pub(super) started_at: Timestamp,
-    /// On the monotonic clock.
-    pub(super) began: Duration,
     pub(super) leash: Leash,
+    pub(super) _presence: Presence,
     /// Told to stop because somebody asked for it.
     pub(super) cancelled: bool,
     /// Told to stop because this node stops.
@@ -55,6 +54,23 @@ impl Running {
             outcome,
             usage,
         }
+    }
+}
+
+/// Tells the observer that an attempt runs, and that it does no more: whatever makes an end of it, this goes with it.
+pub(super) struct Presence(Arc<dyn Observer>);
+
+impl Presence {
+    /// An attempt runs from now on.
+    pub(super) fn begin(observer: &Arc<dyn Observer>) -> Self {
+        observer.attempt_started();
+        Self(observer.clone())
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.attempt_over();
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use escapement_actors::dispatcher::{Dispatcher, DispatcherParts};
 use escapement_actors::intent::{Draft, Intent, Submission, SubmitError};
 use escapement_actors::ports::{
-    AttemptEnd, AttemptOrder, Executor, Executors, Finished, OutputChunk, OutputSink, OutputStore, Silent,
+    AttemptEnd, AttemptOrder, Executor, Executors, Finished, Observer, OutputChunk, OutputSink, OutputStore,
+    Silent,
 };
 use escapement_actors::task::{Front, FrontParts};
 use escapement_actors::wheel::{WheelHandle, WheelParts};
@@ -57,6 +58,17 @@ pub(crate) struct Playbook {
     pub(crate) takes: Mutex<Duration>,
     /// Attempts panic.
     pub(crate) panics: Mutex<bool>,
+    running: AtomicUsize,
+}
+
+impl Observer for Playbook {
+    fn attempt_started(&self) {
+        self.running.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn attempt_over(&self) {
+        self.running.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Playbook {
@@ -67,6 +79,11 @@ impl Playbook {
             Seen::Ended { .. } => None,
         });
         started.collect()
+    }
+
+    /// How many attempts run, as an observer was told.
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst)
     }
 
     pub(crate) fn ends(&self) -> Vec<(NodeId, How)> {
@@ -244,7 +261,7 @@ impl Cast {
                     builtin: player,
                 }),
                 outputs: self.outputs.clone(),
-                observer: Arc::new(Silent),
+                observer: self.book.clone(),
                 renew_every: LEASE / 3,
                 margin: LEASE / 6,
             })

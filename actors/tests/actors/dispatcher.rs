@@ -257,6 +257,23 @@ fn a_snapshot_put_in_place_changes_nothing_that_runs_and_the_wheel_goes_on() {
 }
 
 #[test]
+fn an_attempt_that_the_state_no_longer_knows_is_killed_and_not_told_as_running() {
+    play(async {
+        let cast = Cast::new(1, &[1]);
+        *cast.book.takes.lock() = Duration::from_secs(3_600);
+        cast.create(7, played(once(10))).await;
+        let (index, before) = cast.shared.machine.freeze();
+        let mut bytes = Vec::new();
+        before.write_to(&mut bytes).expect("memory takes everything");
+        until(|| cast.book.running() == 1).await;
+        cast.shared.machine.restore(index, &mut bytes.as_slice()).expect("it was just written");
+        until(|| !cast.book.ends().is_empty()).await;
+        assert_eq!(cast.book.ends(), [(NodeId(1), How::Killed)]);
+        assert_eq!(cast.book.running(), cast.book.starts().len() - 1);
+    });
+}
+
+#[test]
 fn an_error_that_is_too_long_is_cut_and_reported() {
     play(async {
         let cast = Cast::new(1, &[1]);

@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod definitions;
 pub(crate) mod development;
 pub(crate) mod disk;
+pub(crate) mod metrics;
 pub(crate) mod node;
 pub(crate) mod notice;
 pub(crate) mod outside;
