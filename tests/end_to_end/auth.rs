@@ -5,40 +5,14 @@ use serde_json::{Value, json};
 use crate::harness::api::{Api, items};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{await_status, every_second, manual, noop, run};
-use crate::harness::outside::{lease, queued, reports};
+use crate::harness::description::{NOBODY, OPEN, calls, path_of};
+use crate::harness::outside::{lease, queued};
 
-const NOBODY: &str = "01900000-0000-7000-8000-000000000000";
-
-/// Every call of the API that is not open, as (method, path).
-fn guarded() -> Vec<(&'static str, String)> {
-    let task = format!("/api/scheduled-tasks/{NOBODY}");
-    let execution = format!("/api/executions/{NOBODY}");
-    let mut calls: Vec<(&str, String)> = [
-        ("GET", "/api/scheduled-tasks/"),
-        ("POST", "/api/scheduled-tasks/"),
-        ("POST", "/api/scheduled-tasks/bulk"),
-        ("GET", "/api/scheduled-tasks/upcoming"),
-        ("GET", "/api/executions/"),
-        ("GET", "/api/executions/status"),
-        ("GET", "/api/cluster/status"),
-        ("POST", "/api/cluster/nodes"),
-        ("DELETE", "/api/cluster/nodes/9"),
-        ("POST", "/api/cluster/leader"),
-        ("GET", "/api/audit/events"),
-        ("GET", "/metrics"),
-        ("GET", "/api/nothing"),
-    ]
-    .map(|(method, path)| (method, path.to_owned()))
-    .to_vec();
-    calls.extend(["GET", "PUT", "DELETE"].map(|method| (method, task.clone())));
-    calls.extend(["run", "pause", "resume"].map(|verb| ("POST", format!("{task}/{verb}"))));
-    calls.extend(["next", "events"].map(|noun| ("GET", format!("{task}/{noun}"))));
-    calls.extend(["", "/logs"].map(|noun| ("GET", format!("{execution}{noun}"))));
-    calls.extend(
-        ["cancel", "retry", "heartbeat", "progress", "complete"]
-            .map(|verb| ("POST", format!("{execution}/{verb}"))),
-    );
-    calls
+/// Every call of the API that is not open, as (method, path), and one that there is not.
+fn guarded(api: &Api) -> Vec<(String, String)> {
+    let closed = calls(api).into_iter().filter(|(_, pattern)| !OPEN.contains(&pattern.as_str()));
+    let closed = closed.map(|(method, pattern)| (method, path_of(&pattern, NOBODY, NOBODY)));
+    closed.chain([("GET".to_owned(), "/api/nothing".to_owned())]).collect()
 }
 
 #[test]
@@ -62,13 +36,13 @@ fn without_a_good_token_nothing_answers() {
     ];
     let mut callers: Vec<Api> = bad.iter().map(|token| api.with_token(token)).collect();
     callers.push(api.anonymous());
-    for (method, path) in guarded() {
+    for (method, path) in guarded(&api) {
         for caller in &callers {
-            let reply = caller.send(method, &path, &[], None);
+            let reply = caller.send(&method, &path, &[], None);
             assert_eq!(reply.status, 401, "{method} {path} as {:?}: {}", caller.token, reply.body);
         }
     }
-    for open in ["/healthz", "/readyz", "/"] {
+    for open in OPEN {
         assert_eq!(api.anonymous().send("GET", open, &[], None).status, 200, "{open}");
     }
     assert_eq!(api.send("GET", "/metrics", &[], None).status, 200);
@@ -135,32 +109,6 @@ fn two_tenants_do_not_know_of_each_other() {
     let id = run(&acme, &task);
     await_status(&acme, &id, "succeeded");
     let theirs = other.create_id(&noop("theirs", &every_second()));
-    let (path, execution) = (format!("/api/scheduled-tasks/{task}"), format!("/api/executions/{id}"));
-    let put = Some(noop("mine", &manual()));
-    let mut calls = [
-        ("GET", path.clone()),
-        ("PUT", path.clone()),
-        ("DELETE", path.clone()),
-        ("POST", format!("{path}/run")),
-        ("POST", format!("{path}/pause")),
-        ("POST", format!("{path}/resume")),
-        ("GET", format!("{path}/next")),
-        ("GET", format!("{path}/explain")),
-        ("GET", format!("{path}/events")),
-        ("GET", execution.clone()),
-        ("GET", format!("{execution}/logs")),
-        ("POST", format!("{execution}/cancel")),
-        ("POST", format!("{execution}/retry")),
-    ]
-    .map(|(method, place)| (method, place, put.clone().filter(|_| method == "PUT")))
-    .to_vec();
-    calls
-        .extend(reports(&json!("1")).map(|(what, said)| ("POST", format!("{execution}/{what}"), Some(said))));
-    for (method, place, body) in calls {
-        let reply = other.send(method, &place, &[], body.map(|body| body.to_string()).as_deref());
-        assert_eq!(reply.status, 404, "{method} {place}: {}", reply.body);
-        assert!(!reply.body.contains("secret"));
-    }
     assert_eq!(items(&other.get("/api/scheduled-tasks/")).len(), 1);
     assert!(items(&other.get(&format!("/api/executions/?task_id={task}"))).is_empty());
     let upcoming = other.get("/api/scheduled-tasks/upcoming").to_string();

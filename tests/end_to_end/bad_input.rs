@@ -3,31 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items};
-use crate::harness::definitions::{every_second, manual, noop, run, with};
+use crate::harness::definitions::{event_log, every_second, manual, noop, script, with};
 use crate::harness::development::Development;
-use crate::harness::outside::queued;
+use crate::harness::refusal::refused;
 
 /// Sends a task that must be refused with a 4xx, at `pointer` if one is named.
 #[track_caller]
 fn check(api: &Api, body: &str, pointer: Option<&str>) {
-    check_at(api, "/api/scheduled-tasks/", body, pointer);
-}
-
-/// Posts a body that must be refused with a 4xx, at `pointer` if one is named.
-#[track_caller]
-fn check_at(api: &Api, path: &str, body: &str, pointer: Option<&str>) {
-    let shown: String = body.chars().take(200).collect();
-    let reply = api.send("POST", path, &[], Some(body));
-    assert!([400, 413, 422].contains(&reply.status), "{shown}: {reply:?}");
-    let problem = reply.json();
-    assert_eq!(reply.header("Content-Type"), Some("application/problem+json"), "{shown}");
-    for field in ["type", "title", "status", "detail", "code", "correlation_id"] {
-        assert!(!problem[field].is_null(), "{field} for {shown}: {problem}");
-    }
-    if let Some(pointer) = pointer {
-        let faults = problem["errors"].as_array().cloned().unwrap_or_default();
-        assert!(faults.iter().any(|fault| fault["pointer"] == pointer), "{pointer} for {shown}: {problem}");
-    }
+    refused(api, ("POST", "/api/scheduled-tasks/"), body, pointer);
 }
 
 fn cron(expression: &str, timezone: &str) -> Value {
@@ -170,6 +153,8 @@ fn every_fault_of_when_a_task_is_tried_again_or_held_up_is_refused_with_its_plac
         (bad(json!({ "max_concurrent": "two" })), "/max_concurrent"),
         (bad(json!({ "pause_after_failures": 0 })), "/pause_after_failures"),
         (bad(json!({ "delivery": "exactly_once" })), "/delivery"),
+        (bad(json!({ "priority": "high" })), "/priority"),
+        (bad(json!({ "priority": 5.5 })), "/priority"),
     ];
     for (body, pointer) in cases {
         check(&api, &body.to_string(), Some(pointer));
@@ -178,68 +163,90 @@ fn every_fault_of_when_a_task_is_tried_again_or_held_up_is_refused_with_its_plac
 }
 
 #[test]
-fn every_fault_of_what_a_worker_sends_is_refused_with_its_place() {
+fn every_fault_of_a_share_of_a_pool_is_refused_with_its_place() {
     let development = Development::start();
     let api = development.api();
-    let complete = "/api/executions/0190d1c2-0000-7000-8000-000000000000/complete";
-    let (lease, token) = ("/api/workers/suites/lease", json!({ "lease_token": "1" }));
-    let said = |fields: Value| with(token.clone(), fields);
-    let succeeded = |fields: Value| said(with(json!({ "outcome": "succeeded" }), fields));
-    for (path, body, pointer) in [
-        (lease, json!({}), "/worker"),
-        (lease, json!({ "worker": "a b" }), "/worker"),
-        (lease, json!({ "worker": "w", "max": 0 }), "/max"),
-        (lease, json!({ "worker": "w", "lease": "1ms" }), "/lease"),
-        (lease, json!({ "worker": "w", "wait": "1h" }), "/wait"),
-        (lease, json!({ "worker": "w", "colour": "red" }), "/colour"),
-        (complete, json!({ "outcome": "succeeded" }), "/lease_token"),
-        (complete, token.clone(), "/outcome"),
-        (complete, said(json!({ "outcome": "perhaps" })), "/outcome"),
-        (complete, succeeded(json!({ "error": "no" })), "/error"),
-        (complete, succeeded(json!({ "failed_items": [1] })), "/failed_items"),
-        (complete, said(json!({ "outcome": "failed", "failed_items": {} })), "/failed_items"),
-        (complete, succeeded(json!({ "result": "x".repeat(20_000) })), "/result"),
-        (complete, succeeded(json!({ "colour": "red" })), "/colour"),
+    api.send("PUT", "/api/pools/staging", &[], Some(r#"{"capacity": 2}"#)).expect(201);
+    let asking = |resources: Value| with(noop("asks", &manual()), json!({ "resources": resources }));
+    let task = format!("/api/scheduled-tasks/{}", api.create_id(&asking(json!({ "staging": 2 }))));
+    let (known, before) = (api.get(&task), event_log(&api));
+    let staging = |share: Value| (json!({ "staging": share }), "/resources/staging".to_owned());
+    let named = |name: &str, place: &str| (json!({ name: 1 }), format!("/resources/{place}"));
+    let many: serde_json::Map<String, Value> = (0..17).map(|n| (format!("p{n}"), json!(1))).collect();
+    let long = "x".repeat(129);
+    let all = "/resources".to_owned();
+    for (resources, pointer) in [
+        staging(json!(0)),
+        staging(json!(-1)),
+        staging(json!(1.5)),
+        staging(json!(3)),
+        staging(json!(1_000_001)),
+        staging(json!(1e300)),
+        staging(json!("one")),
+        staging(json!(true)),
+        staging(json!([1])),
+        staging(Value::Null),
+        named("nowhere", "nowhere"),
+        named("a b", "a b"),
+        named("a/b", "a~1b"),
+        named("", ""),
+        named("..", ".."),
+        named("étage", "étage"),
+        named(&long, &long),
+        (json!(many), all.clone()),
+        (json!([]), all.clone()),
+        (json!("staging"), all.clone()),
+        (json!(1), all),
     ] {
-        check_at(&api, path, &body.to_string(), Some(pointer));
+        let body = asking(resources).to_string();
+        check(&api, &body, Some(&pointer));
+        refused(&api, ("PUT", &task), &body, Some(&pointer));
     }
+    assert_eq!((api.get(&task), event_log(&api)), (known, before), "nothing was written");
 }
 
 #[test]
-fn every_fault_of_what_operators_send_is_refused_and_nothing_is_written() {
+fn every_fault_of_a_program_s_limits_is_refused_with_its_place() {
     let development = Development::start();
     let api = development.api();
-    let id = run(&api, &api.create_id(&queued("waits", "ios")));
-    let events = || items(&api.get("/api/audit/events?limit=1000")).len();
-    let before = events();
-    let (most, open) = (json!({ "max_concurrent": 1 }), json!({ "state": "open" }));
-    let execution = format!("/api/executions/{id}");
-    for (method, path, body) in [
-        ("PUT", "/api/pools/staging", json!({ "capacity": -1 })),
-        ("PUT", "/api/pools/staging", json!({ "capacity": "four" })),
-        ("PUT", "/api/pools/staging", json!({ "capacity": 1, "size": 2 })),
-        ("PUT", "/api/pools/a%20b", json!({ "capacity": 1 })),
-        ("PUT", "/api/limits/label/team", most.clone()),
-        ("PUT", "/api/limits/colour/red", most.clone()),
-        ("PUT", "/api/limits/tenant/other", most.clone()),
-        ("PUT", "/api/limits/queue/a%20b", most),
-        ("PUT", "/api/limits/queue/ios", json!({ "max_concurrent": 1.5 })),
-        ("PUT", "/api/breakers/http:Runner.example", open.clone()),
-        ("PUT", "/api/breakers/process:true", open),
-        ("PUT", "/api/breakers/http:runner.example", json!({ "state": "ajar" })),
-        ("POST", "/api/queues/a%2Fb/pause", Value::Null),
-        ("POST", "/api/events", json!({ "payload": 1 })),
-        ("POST", "/api/events", json!({ "name": "x", "payload": 1, "nme": "x" })),
-        ("PATCH", &execution, json!({ "priority": 10 })),
-        ("PATCH", &execution, json!({ "priority": "high" })),
-    ] {
-        let body = if body.is_null() { None } else { Some(body.to_string()) };
-        let reply = api.send(method, path, &[], body.as_deref());
-        assert!([400, 422].contains(&reply.status), "{method} {path} {body:?}: {reply:?}");
-        assert!(!reply.json()["detail"].is_null(), "{reply:?}");
+    let limited = |limits: Value| {
+        let mut task = script("limited", &manual(), "true");
+        task["action"]["limits"] = limits;
+        task
+    };
+    let count =
+        || [json!(0), json!(-1), json!(1.5), json!(1_048_577), json!("64"), json!("many"), json!(true)];
+    let span = ["0s", "999ms", "-1s", "1.5s", "soon", "", "99999d"].map(|text| json!(text));
+    let bytes = ["", "lots", "512", "512MB", "0MiB", "-1MiB", "1.5GiB", "1023KiB", "1025GiB"];
+    let memory = bytes.map(|text| json!(text)).into_iter();
+    let memory = memory.chain([json!(0), json!(-1), json!(1_048_575), json!(1_048_576.5), json!(true)]);
+    let cases: [(&str, Vec<Value>); 5] = [
+        ("memory", memory.chain([json!(1_099_511_627_777_u64), json!("18446744073709551615GiB")]).collect()),
+        ("cpu_time", span.into_iter().chain([json!(30), json!([])]).collect()),
+        ("open_files", count().to_vec()),
+        ("processes", count().to_vec()),
+        ("output", vec![json!(1_024)]),
+    ];
+    let before = event_log(&api);
+    for (limit, values) in cases {
+        for value in values {
+            let body = limited(json!({ limit: value })).to_string();
+            check(&api, &body, Some(&format!("/action/limits/{limit}")));
+        }
     }
-    assert_eq!(events(), before, "nothing was written");
-    assert_eq!(api.get(&execution)["priority"], 5);
+    for limits in [json!([]), json!(5), json!("none")] {
+        check(&api, &limited(limits).to_string(), Some("/action/limits"));
+    }
+    assert_eq!(event_log(&api), before, "nothing was written");
+    for (limit, least, most) in [
+        ("memory", json!(1_048_576), json!("1024GiB")),
+        ("cpu_time", json!("1s"), json!("3660d")),
+        ("open_files", json!(1), json!(1_048_576)),
+        ("processes", json!(1), json!(1_048_576)),
+    ] {
+        api.create(&limited(json!({ limit: least })));
+        api.create(&limited(json!({ limit: most })));
+    }
 }
 
 #[test]

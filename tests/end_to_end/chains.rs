@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{await_status, call, executions, manual, noop, run, script, with};
+use crate::harness::definitions::{
+    await_status, call, event_log, executions, manual, noop, run, script, with,
+};
 use crate::harness::development::Development;
 use crate::harness::program::ask;
 use crate::harness::target::Target;
@@ -277,6 +279,84 @@ fn tasks_that_would_wait_for_each_other_are_refused() {
     assert!(text(&refused, "detail").contains(&format!("{first} → {second} → {first}")), "{refused}");
     let kept = api.send("DELETE", &path, &[], None).expect(409);
     assert!(text(&kept, "detail").contains(&second), "{kept}");
+}
+
+/// A task after itself, two and three in a ring, by each of the conditions that could close it.
+#[test]
+fn tasks_that_would_stand_in_a_ring_are_refused_with_the_way_around_and_nothing_is_written() {
+    let development = Development::start();
+    let api = development.api();
+    let first = api.create_id(&noop("first", &manual()));
+    let second = api.create_id(&noop("second", &after(&[&first], "any_failed")));
+    let third = api.create_id(&noop("third", &after(&[&second], "all_done")));
+    let place = |task: &str| format!("/api/scheduled-tasks/{task}");
+    let tasks = || [&first, &second, &third].map(|task| api.get(&place(task)));
+    let (known, before) = (tasks(), event_log(&api));
+    for condition in ["all_succeeded", "all_done", "any_failed"] {
+        for (task, awaited, way) in [
+            (&first, vec![&*first], vec![&*first, &first]),
+            (&first, vec![&*second], vec![&*first, &second, &first]),
+            (&first, vec![&*third], vec![&*first, &second, &third, &first]),
+            (&second, vec![&*first, &third], vec![&*second, &third, &second]),
+            (&third, vec![&*first, &second, &third], vec![&*third, &third]),
+        ] {
+            let body = noop("ring", &after(&awaited, condition)).to_string();
+            let refused = api.send("PUT", &place(task), &[], Some(&body)).expect(422);
+            let detail = text(&refused, "detail");
+            assert!(detail.ends_with(&format!(": {}", way.join(" → "))), "{way:?}: {refused}");
+        }
+        // Its identifier is the cluster's to choose: one that is sent along names no task yet.
+        let own = "0195a0c0-0000-7000-8000-000000000001";
+        let itself = with(noop("itself", &after(&[own], condition)), json!({ "id": own }));
+        let refused = api.post("/api/scheduled-tasks/", &itself).expect(422);
+        assert!(text(&refused, "detail").contains(own), "{refused}");
+    }
+    assert_eq!((tasks(), event_log(&api)), (known, before), "nothing was written");
+    let ended = await_run(&api, &run(&api, &first), "succeeded");
+    let all = [("first", "succeeded"), ("second", "skipped"), ("third", "succeeded")];
+    assert_eq!(steps(&ended), expected(&all), "the chain is as it was");
+}
+
+#[test]
+fn a_chain_that_cannot_be_is_refused_at_the_field_that_names_the_task() {
+    let development = Development::start();
+    let api = development.api();
+    let first = api.create_id(&noop("first", &manual()));
+    let second = api.create_id(&noop("second", &after(&[&first], "all_done")));
+    let pointers = |refused: &Value| -> Vec<String> {
+        let faults = refused["errors"].as_array().cloned().unwrap_or_default();
+        faults.iter().map(|fault| text(fault, "pointer")).collect()
+    };
+    let gone = "0195a0c0-0000-7000-8000-000000000001";
+    let lost = noop("lost", &after(&[&first, gone], "all_done"));
+    let refused = api.post("/api/scheduled-tasks/", &lost).expect(422);
+    assert_eq!(pointers(&refused), ["/trigger/tasks/1"], "{refused}");
+    let ring = noop("first", &after(&[&second], "all_done")).to_string();
+    let refused = api.send("PUT", &format!("/api/scheduled-tasks/{first}"), &[], Some(&ring)).expect(422);
+    assert_eq!(pointers(&refused), ["/trigger/tasks/0"], "{refused}");
+}
+
+/// Two ways and a shorter one to the same task are no ring; one from its end to its beginning is.
+#[test]
+fn a_step_to_which_several_ways_lead_runs_once_and_closes_no_ring() {
+    let development = Development::start();
+    let api = development.api();
+    let first = api.create_id(&noop("first", &manual()));
+    let left = api.create_id(&noop("left", &after(&[&first], "all_succeeded")));
+    let right = api.create_id(&noop("right", &after(&[&first], "all_done")));
+    let last = api.create_id(&noop("last", &after(&[&left, &right], "all_succeeded")));
+    let place = |task: &str| format!("/api/scheduled-tasks/{task}");
+    let shorter = noop("last", &after(&[&right, &first, &left], "all_done")).to_string();
+    assert_eq!(api.send("PUT", &place(&last), &[], Some(&shorter)).expect(200)["version"], 2);
+    let ring = noop("first", &after(&[&last], "any_failed")).to_string();
+    let refused = text(&api.send("PUT", &place(&first), &[], Some(&ring)).expect(422), "detail");
+    assert!(refused.contains(&format!(": {first} → ")), "{refused}");
+    assert!(refused.ends_with(&format!(" → {last} → {first}")), "{refused}");
+    let ended = await_run(&api, &run(&api, &first), "succeeded");
+    let all = ["first", "last", "left", "right"].map(|name| (name, "succeeded"));
+    assert_eq!(steps(&ended), expected(&all));
+    let ran = executions(&api, &last);
+    assert_eq!((ran.len(), &ran[0]["trigger"]), (1, &json!("after")), "{ran:?}");
 }
 
 /// Twenty runs of four steps, two of them side by side; the leader dies in the middle of them.

@@ -7,6 +7,7 @@
 
 mod audit;
 mod auth;
+mod bad_calls;
 mod bad_input;
 mod calendars;
 mod callbacks;
@@ -22,6 +23,7 @@ mod events;
 mod executions;
 mod explanation;
 mod failover;
+mod filters;
 mod fires;
 mod following;
 mod forecast;
@@ -39,6 +41,7 @@ mod processes;
 mod queues;
 mod recovery;
 mod retries;
+mod roles;
 mod schedules;
 mod shares;
 mod spread;

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
-use crate::harness::definitions::{await_status, call, execution, manual, refused_tokens, run, with};
+use crate::harness::definitions::{
+    await_status, call, cancel, execution, manual, refused_tokens, run, script, with,
+};
+use crate::harness::description::NOBODY;
 use crate::harness::development::Development;
 use crate::harness::outside::{lease, path, queued, reports, succeed};
 use crate::harness::program::ask;
@@ -141,6 +144,106 @@ fn a_worker_that_lies_changes_nothing() {
     assert_eq!(refused_tokens(&api, &id), [fencing(&own); 2], "what would have changed something is told");
     assert_eq!(execution(&api, &id)["progress"], Value::Null);
     assert_eq!(succeed(&api, &theirs)["status"], "succeeded", "its worker has it still");
+}
+
+/// With all that its worker knew: the token was good until another one took its place.
+#[test]
+fn what_is_said_under_an_old_token_changes_nothing_of_the_attempt_that_followed() {
+    let development = Development::start();
+    let api = development.api();
+    let task = api.create_id(&queued("suite", "flaky"));
+    let id = run(&api, &task);
+    let take = |worker: &str, lease_for: &str| {
+        lease(&api, "flaky", &json!({ "worker": worker, "lease": lease_for, "wait": "20s" })).remove(0)
+    };
+    let (first, second) = (take("dies", "1s"), take("lives", "5m"));
+    let mine = &second["lease_token"];
+    let far = json!({ "lease_token": mine, "percent": 40, "message": "2 of 5" });
+    api.post(&path(&second, "progress"), &far).expect(200);
+    let stream = || items(&api.get(&format!("/api/scheduled-tasks/{task}/events")));
+    let (known, before) = (execution(&api, &id), stream());
+    let next = json!((fencing(&second) + 1).to_string());
+    for token in [&first["lease_token"], &next] {
+        for (what, said) in reports(token) {
+            let refused = api.post(&path(&second, what), &said);
+            assert_eq!(refused.status, 409, "{what} under {token}: {}", refused.body);
+        }
+    }
+    assert_eq!((execution(&api, &id), stream()), (known, before));
+    let [old, unborn] = [fencing(&first), fencing(&second) + 1];
+    assert_eq!(refused_tokens(&api, &id), [old, old, unborn, unborn], "what it would have changed is told");
+    api.post(&path(&second, "heartbeat"), &json!({ "lease_token": mine })).expect(200);
+    assert_eq!(succeed(&api, &second)["result"], json!({ "passed": 3 }), "its worker has it still");
+}
+
+#[test]
+fn of_two_ends_of_an_attempt_the_first_holds_whatever_the_second_says() {
+    let development = Development::start();
+    let api = development.api();
+    let retry =
+        json!({ "retry": { "max_attempts": 2, "initial_delay": "1h", "max_delay": "1h", "jitter": 0 } });
+    for (fields, outcome, status) in [
+        (json!({}), "succeeded", "succeeded"),
+        (json!({}), "failed", "failed"),
+        (retry, "failed", "retrying"),
+    ] {
+        let id = run(&api, &api.create_id(&with(queued("suite", "suites"), fields)));
+        let mine = lease(&api, "suites", &json!({ "worker": "w" })).remove(0);
+        let end = |outcome: &str, result: u32| {
+            let body = json!({ "lease_token": mine["lease_token"], "outcome": outcome, "result": result });
+            api.post(&path(&mine, "complete"), &body)
+        };
+        let ended = end(outcome, 1).expect(200);
+        let attempt = &ended["attempts"][0];
+        assert_eq!((&ended["status"], &attempt["outcome"]), (&json!(status), &json!(outcome)), "{ended}");
+        for (second, result) in [("succeeded", 2), ("failed", 3), (outcome, 1)] {
+            let refused = end(second, result);
+            assert_eq!(refused.status, 409, "{second} after {status}: {}", refused.body);
+        }
+        for (what, said) in reports(&mine["lease_token"]) {
+            assert_eq!(api.post(&path(&mine, what), &said).status, 409, "{what} after {status}");
+        }
+        assert_eq!(execution(&api, &id), ended, "it is as the first one said");
+        assert_eq!(refused_tokens(&api, &id), [fencing(&mine); 5], "three ends, a progress and an end");
+    }
+    assert!(lease(&api, "suites", &json!({ "worker": "w" })).is_empty(), "nothing was made again");
+}
+
+/// Nor under the very token of the attempt, if it is a node that has it.
+#[test]
+fn nobody_reports_on_what_waits_on_what_a_node_does_or_on_what_is_not_there() {
+    let development = Development::start();
+    let api = development.api();
+    let waits = run(&api, &api.create_id(&queued("waits", "suites")));
+    let told = development.place().join("token");
+    let tell = format!("echo $ESCAPEMENT_FENCING_TOKEN > {0}.new; mv {0}.new {0}", told.display());
+    let works = script("works", &manual(), &format!("{tell}; exec sleep 600"));
+    let works = run(&api, &api.create_id(&works));
+    let token = eventually("the program tells its token", || std::fs::read_to_string(&told).ok());
+    let token = token.trim();
+    assert!(token.parse::<u64>().is_ok(), "{token}");
+    let known = [&waits, &works].map(|id| execution(&api, id));
+    assert_eq!((&known[0]["status"], &known[1]["status"]), (&json!("queued"), &json!("running")));
+    let guesses = ["0", "1", "999999", "18446744073709551616", "-1", "", "rubbish", token];
+    for id in [&waits, &works] {
+        for guess in guesses {
+            for (what, said) in reports(&json!(guess)) {
+                let refused = api.post(&format!("/api/executions/{id}/{what}"), &said);
+                assert_eq!(refused.status, 409, "{what} of {id} under {guess}: {}", refused.body);
+            }
+        }
+        assert_eq!(refused_tokens(&api, id).len(), 2 * guesses.len(), "what would have changed it is told");
+    }
+    assert_eq!([&waits, &works].map(|id| execution(&api, id)), known);
+    for (what, said) in reports(&json!(token)) {
+        let refused = api.post(&format!("/api/executions/{NOBODY}/{what}"), &said);
+        assert_eq!(refused.status, 404, "{what}: {}", refused.body);
+        let refused = api.anonymous().post(&format!("/api/executions/{works}/{what}"), &said);
+        assert_eq!(refused.status, 401, "{what}: {}", refused.body);
+    }
+    let mine = lease(&api, "suites", &json!({ "worker": "w" })).remove(0);
+    assert_eq!((text(&mine, "id"), &mine["attempt"]), (waits, &json!(1)));
+    cancel(&api, &works);
 }
 
 #[test]

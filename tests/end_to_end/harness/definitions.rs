@@ -90,6 +90,12 @@ pub(crate) fn all_executions(api: &Api) -> Vec<Value> {
     api.all("/api/executions/?limit=1000")
 }
 
+/// Every event of the tenant's log, page by page.
+#[track_caller]
+pub(crate) fn event_log(api: &Api) -> Vec<Value> {
+    api.all("/api/audit/events?limit=1000")
+}
+
 /// Returns an execution.
 #[track_caller]
 pub(crate) fn execution(api: &Api, id: &str) -> Value {
