@@ -4,22 +4,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use escapement_domain::answer::Rejection;
+use escapement_domain::identifier::TaskId;
 use escapement_domain::task::definition::Definition;
+use escapement_domain::task::trigger::Trigger;
 
 use super::failure::ServiceError;
 use super::validation::{Fault, no_such_calendar};
 use crate::json::escaped;
 
-/// The calendars and pools that a task names.
+/// The calendars, pools and other tasks that a task names.
 #[derive(Clone, Debug)]
 pub(super) struct Named {
     calendars: Vec<String>,
     resources: BTreeMap<String, u32>,
+    /// Those whose ends it waits for.
+    awaited: Vec<TaskId>,
 }
 
 impl Named {
     pub(super) fn by(definition: &Definition) -> Self {
-        Self { calendars: definition.calendars.clone(), resources: definition.resources.clone() }
+        let awaited = match &definition.trigger {
+            Trigger::After { tasks, .. } => tasks.clone(),
+            _ => Vec::new(),
+        };
+        Self { calendars: definition.calendars.clone(), resources: definition.resources.clone(), awaited }
     }
 
     /// The faults of this task that a refusal is about; none if it is about something else.
@@ -29,7 +37,11 @@ impl Named {
                 .contains_key(&**name)
                 .then(|| Fault { pointer: format!("/resources/{}", escaped(name)), detail })
         };
-        let of_pool = match error {
+        let after = |task: &TaskId, detail: String| {
+            let place = self.awaited.iter().position(|awaited| awaited == task)?;
+            Some(Fault { pointer: format!("/trigger/tasks/{place}"), detail })
+        };
+        let only = match error {
             ServiceError::Rejected(Rejection::MissingCalendars { names }) => {
                 let named = names.iter().filter(|name| self.calendars.iter().any(|other| **other == ***name));
                 return named.map(|name| no_such_calendar(name, &self.calendars)).collect();
@@ -44,9 +56,17 @@ impl Named {
                 );
                 asks.then(|| pool(name, detail)).flatten()
             }
+            ServiceError::Rejected(Rejection::MissingTasks { tasks }) => {
+                let missing = tasks.iter().filter_map(|task| after(task, format!("there is no task {task}")));
+                return missing.collect();
+            }
+            // The way ends with the task that is awaited, and the task itself.
+            ServiceError::Rejected(rejection @ Rejection::ChainCycle { tasks }) => {
+                tasks.iter().rev().nth(1).and_then(|task| after(task, rejection.to_string()))
+            }
             _ => None,
         };
-        of_pool.into_iter().collect()
+        only.into_iter().collect()
     }
 
     /// A refusal as it is told of this task.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items};
-use crate::harness::definitions::{event_log, every_second, manual, noop, script, with};
+use crate::harness::definitions::{changes_in_log, event_log, every_second, manual, noop, script, with};
 use crate::harness::development::Development;
 use crate::harness::refusal::refused;
 
@@ -169,7 +169,7 @@ fn every_fault_of_a_share_of_a_pool_is_refused_with_its_place() {
     api.send("PUT", "/api/pools/staging", &[], Some(r#"{"capacity": 2}"#)).expect(201);
     let asking = |resources: Value| with(noop("asks", &manual()), json!({ "resources": resources }));
     let task = format!("/api/scheduled-tasks/{}", api.create_id(&asking(json!({ "staging": 2 }))));
-    let (known, before) = (api.get(&task), event_log(&api));
+    let (known, before) = (api.get(&task), changes_in_log(&api));
     let staging = |share: Value| (json!({ "staging": share }), "/resources/staging".to_owned());
     let named = |name: &str, place: &str| (json!({ name: 1 }), format!("/resources/{place}"));
     let many: serde_json::Map<String, Value> = (0..17).map(|n| (format!("p{n}"), json!(1))).collect();
@@ -202,7 +202,7 @@ fn every_fault_of_a_share_of_a_pool_is_refused_with_its_place() {
         check(&api, &body, Some(&pointer));
         refused(&api, ("PUT", &task), &body, Some(&pointer));
     }
-    assert_eq!((api.get(&task), event_log(&api)), (known, before), "nothing was written");
+    assert_eq!((api.get(&task), changes_in_log(&api)), (known, before), "nothing was written");
 }
 
 #[test]

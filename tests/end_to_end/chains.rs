@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{
-    await_status, call, event_log, executions, manual, noop, run, script, with,
+    await_status, call, changes_in_log, executions, manual, noop, run, script, with,
 };
 use crate::harness::development::Development;
 use crate::harness::program::ask;
@@ -291,7 +291,7 @@ fn tasks_that_would_stand_in_a_ring_are_refused_with_the_way_around_and_nothing_
     let third = api.create_id(&noop("third", &after(&[&second], "all_done")));
     let place = |task: &str| format!("/api/scheduled-tasks/{task}");
     let tasks = || [&first, &second, &third].map(|task| api.get(&place(task)));
-    let (known, before) = (tasks(), event_log(&api));
+    let (known, before) = (tasks(), changes_in_log(&api));
     for condition in ["all_succeeded", "all_done", "any_failed"] {
         for (task, awaited, way) in [
             (&first, vec![&*first], vec![&*first, &first]),
@@ -311,7 +311,7 @@ fn tasks_that_would_stand_in_a_ring_are_refused_with_the_way_around_and_nothing_
         let refused = api.post("/api/scheduled-tasks/", &itself).expect(422);
         assert!(text(&refused, "detail").contains(own), "{refused}");
     }
-    assert_eq!((tasks(), event_log(&api)), (known, before), "nothing was written");
+    assert_eq!((tasks(), changes_in_log(&api)), (known, before), "nothing was written");
     let ended = await_run(&api, &run(&api, &first), "succeeded");
     let all = [("first", "succeeded"), ("second", "skipped"), ("third", "succeeded")];
     assert_eq!(steps(&ended), expected(&all), "the chain is as it was");

@@ -220,13 +220,12 @@ fn what_a_program_leaves_in_its_directory_goes_with_its_attempt_however_that_end
 fn what_a_program_leaves_in_its_directory_goes_with_its_node() {
     let mut development = Development::start();
     unprivileged(&mut development);
-    let once = json!({ "delivery": "at_most_once" });
-    let (_, directory, _) = littering(&development.api(), "exec sleep 300", once.clone());
+    let (_, directory, _) = littering(&development.api(), "exec sleep 300", json!({}));
     assert!(is_there(&directory), "{}", directory.display());
     development.node.kill();
     until("its guardian has removed it", || !is_there(&directory));
     restart_unprivileged(&mut development);
-    let (_, directory, guardian) = littering(&development.api(), "exec sleep 300", once);
+    let (_, directory, guardian) = littering(&development.api(), "exec sleep 300", json!({}));
     development.node.freeze();
     until("the node stands still", || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", development.node.pid())).unwrap_or_default();

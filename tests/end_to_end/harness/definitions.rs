@@ -96,6 +96,14 @@ pub(crate) fn event_log(api: &Api) -> Vec<Value> {
     api.all("/api/audit/events?limit=1000")
 }
 
+/// The same, without the answers that are kept for those who ask again: what was changed.
+#[track_caller]
+pub(crate) fn changes_in_log(api: &Api) -> Vec<Value> {
+    let mut log = event_log(api);
+    log.retain(|event| event["type"] != "CommandAnswered");
+    log
+}
+
 /// Returns an execution.
 #[track_caller]
 pub(crate) fn execution(api: &Api, id: &str) -> Value {
