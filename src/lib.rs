@@ -9,6 +9,7 @@ pub mod config;
 pub mod executor;
 pub mod http;
 pub mod json;
+mod keepalive;
 pub mod node;
 pub mod security;
 pub mod service;

@@ -17,6 +17,7 @@ use super::event_stream::EventStream;
 use super::failure::Failure;
 use super::problem::Problem;
 use super::system;
+use crate::keepalive::patient;
 
 /// How long one answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -168,7 +169,7 @@ impl Client {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let builder = reqwest::Client::builder()
+        let builder = patient(reqwest::Client::builder())
             .default_headers(headers)
             .connect_timeout(ANSWER_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())

@@ -29,6 +29,8 @@ use super::egress::{CheckedResolver, EgressRefused, EgressRule};
 use super::output::Transcript;
 use super::{ExecutorError, failed, failure, items};
 use crate::json;
+use crate::keepalive::patient;
+
 use crate::telemetry::traceparent;
 
 /// How long a connection may take to be made.
@@ -81,7 +83,7 @@ impl HttpExecutor {
         // Whoever installed a provider before us chose one that serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
-            Client::builder()
+            patient(Client::builder())
                 .user_agent(concat!("escapement/", env!("CARGO_PKG_VERSION")))
                 .no_proxy()
                 .referer(false)
@@ -375,9 +377,10 @@ fn explain(error: reqwest::Error) -> (FailureClass, String) {
         cause = error.source();
     }
     let what = match () {
-        () if error.is_timeout() => "the target could not be connected to in time",
+        () if error.is_connect() && error.is_timeout() => "the target could not be connected to in time",
         () if error.is_connect() => "the target could not be connected to",
-        () if error.is_body() || error.is_decode() => "the connection broke",
+        // Nothing here bounds a call but the end of its connection: its time is up when the target is taken to be gone.
+        () if error.is_timeout() || error.is_body() || error.is_decode() => "the connection broke",
         () => "the call failed",
     };
     let class = match () {

@@ -22,6 +22,7 @@ use serde::Deserialize;
 use super::front::CORRELATION_ID;
 use super::problem::Problem;
 use super::request::IDEMPOTENCY_KEY;
+use crate::keepalive::patient;
 use crate::service::Service;
 
 /// Says that a request was sent on by a node.
@@ -46,7 +47,7 @@ impl Elsewhere {
     pub(super) fn new() -> Result<Self, reqwest::Error> {
         // Whoever installed a provider before us chose one that serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
+        let client = patient(Client::builder())
             .tls_certs_only([])
             .no_proxy()
             .redirect(redirect::Policy::none())

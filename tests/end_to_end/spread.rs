@@ -38,7 +38,7 @@ fn three_thousand_attempts_are_spread_over_three_nodes() {
     const ATTEMPTS: usize = 3_000;
     let cluster = Cluster::start(3);
     let (api, target) = (cluster.any(), Target::start());
-    let (due, url) = (once_in(4_000), target.url("/slow/400"));
+    let (due, url) = (once_in(4_000), target.url("/slow/1500"));
     create(&api, (0..ATTEMPTS).map(|_| call("something", &due, &url)).collect());
     let shares = shares(&api, ATTEMPTS);
     assert_eq!(shares.len(), 3, "{shares:?}");

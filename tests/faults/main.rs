@@ -27,3 +27,4 @@ mod processes;
 mod proxy;
 mod replacements;
 mod rounds;
+mod silences;

@@ -86,6 +86,12 @@ impl Network {
         self.nft(to, &drop);
     }
 
+    /// What the test sends does not reach a host any more: neither requests nor what its targets answer.
+    #[track_caller]
+    pub(crate) fn cut_from_test(&self, to: u64) {
+        self.nft(to, &format!("add rule inet faults cut ip saddr {} drop", self.test()));
+    }
+
     /// Everything reaches everybody again.
     #[track_caller]
     pub(crate) fn heal(&self) {
