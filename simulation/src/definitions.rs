@@ -19,6 +19,8 @@ pub const CALENDAR: &str = "quiet";
 pub const POOL: &str = "shared";
 /// The queue from which workers outside the cluster lease.
 pub const QUEUE: &str = "suites";
+/// A label that some tasks bear, as limits name it.
+pub const LABEL: (&str, &str) = ("suite", "nightly");
 /// The event to which some tasks listen.
 pub const EVENT: &str = "build.finished";
 /// The place in its payload that some of them look at, and what they may find there.
@@ -43,8 +45,9 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
     let shares = !plain && chance.per_mille(250);
     let takes = if queues || aligned || shares { takes.min(HELD_UP_MS) } else { takes };
     let fails = if plain { 0 } else { chance.pick(&[0, 100, 300, 700]) };
-    let fails = if shares { fails.min(300) } else { fails };
     let claims = if shares { claims(chance) } else { Claims::default() };
+    // Only a target that fails often enough opens its breaker.
+    let fails = if shares && claims.circuit_breaker.is_none() { fails.min(300) } else { fails };
     let mut definition = Definition {
         name: "simulated".into(),
         description: String::new(),
@@ -65,7 +68,7 @@ pub fn draw(chance: &mut Chance, now: Timestamp, aligned: bool) -> Definition {
         resources: claims.resources,
         jitter: if chance.per_mille(150) { Span(chance.between(1, 1_500)) } else { Span::ZERO },
         calendars: if chance.per_mille(120) { vec![CALENDAR.to_owned()] } else { Vec::new() },
-        labels: BTreeMap::new(),
+        labels: claims.labels,
         start_at: chance.per_mille(80).then(|| now.plus(Span(chance.between(1_000, 30_000)))),
         end_at: chance.per_mille(80).then(|| now.plus(Span(chance.between(60_000, 200_000)))),
         pause_after_failures: None,
@@ -102,6 +105,7 @@ pub fn draw_plain(chance: &mut Chance, now: Timestamp) -> Definition {
         overlap: Overlap::Allow,
         delivery: Delivery::AtLeastOnce,
         resources: BTreeMap::new(),
+        labels: BTreeMap::new(),
         jitter: Span::ZERO,
         calendars: Vec::new(),
         start_at: None,
@@ -133,6 +137,7 @@ struct Claims {
     resources: BTreeMap<String, u32>,
     circuit_breaker: Option<CircuitBreaker>,
     max_concurrent: Option<u32>,
+    labels: BTreeMap<String, String>,
 }
 
 fn claims(chance: &mut Chance) -> Claims {
@@ -144,6 +149,7 @@ fn claims(chance: &mut Chance) -> Claims {
             open_for: Span(chance.between(200, 1_500)),
         }),
         max_concurrent: chance.per_mille(300).then(|| some(chance, 2)),
+        labels: chance.per_mille(400).then(|| (LABEL.0.into(), LABEL.1.into())).into_iter().collect(),
     }
 }
 
@@ -311,6 +317,7 @@ pub fn is_plain(definition: &Definition) -> bool {
         && definition.resources.is_empty()
         && definition.circuit_breaker.is_none()
         && definition.max_concurrent.is_none()
+        && definition.labels.is_empty()
 }
 
 /// Whether a task runs for every instant, however long nobody was there to run it.

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use escapement::service::TaskState;
 use escapement_domain::command::Change;
 use escapement_domain::identifier::{CommandId, ExecutionId, NodeId, TaskId};
 use escapement_domain::record::{Hash, Record};
 use escapement_domain::replica::Replica;
+use escapement_domain::replica::placement::Gate;
 use escapement_domain::schedule::calendar::Calendar;
 use escapement_domain::task::definition::Definition;
 use escapement_domain::timestamp::Timestamp;
@@ -63,8 +65,16 @@ pub enum Wish {
     Backfill(TaskId, (Timestamp, Timestamp), u32),
     /// The tenant's calendar is this one from now on.
     PutCalendar(Box<Calendar>),
-    /// The tenant's pool has this capacity from now on.
-    PutPool(u32),
+    /// A pool or a limit has this capacity from now on.
+    PutGate(Gate, u32),
+    /// There is no such limit any more.
+    DeleteLimit(Gate),
+    /// An execution that waits gets another priority.
+    Prioritise(ExecutionId, u8),
+    /// Nothing more of the tenant's queue is granted, or something is again.
+    PauseQueue(bool),
+    /// The breaker of a target is open until somebody closes it, or closed.
+    SetBreaker(Arc<str>, bool),
     /// What happened outside, with this on its side.
     Publish(u64),
     /// How a task stands.
@@ -78,6 +88,19 @@ impl Wish {
     #[must_use]
     pub fn writes(&self) -> bool {
         !matches!(self, Self::Read(_) | Self::ReadEvents(_))
+    }
+
+    /// Whether it changes what holds up work.
+    #[must_use]
+    pub fn holds_up(&self) -> bool {
+        matches!(
+            self,
+            Self::PutGate(..)
+                | Self::DeleteLimit(_)
+                | Self::Prioritise(..)
+                | Self::PauseQueue(_)
+                | Self::SetBreaker(..)
+        )
     }
 
     /// How many entries of the log may carry it out; none says how many for a bulk in parts.
@@ -259,6 +282,8 @@ pub struct Counts {
     pub restores: u64,
     /// Entries of the log with records.
     pub entries: u64,
+    /// Lies of workers that were answered.
+    pub lies: u64,
     /// The length of the world in ms.
     pub world_ms: u64,
 }

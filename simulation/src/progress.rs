@@ -118,6 +118,8 @@ pub struct Summary {
     matched_soon: u64,
     attempts: u64,
     operations: u64,
+    held_up: u64,
+    lies: u64,
     entries: u64,
     restores: u64,
     stops: u64,
@@ -163,6 +165,8 @@ impl Summary {
             (&mut self.matched_soon, verdict.matched_soon),
             (&mut self.attempts, verdict.attempts),
             (&mut self.operations, verdict.operations),
+            (&mut self.held_up, verdict.held_up),
+            (&mut self.lies, counts.lies),
             (&mut self.entries, counts.entries),
             (&mut self.restores, counts.restores),
             (&mut self.stops, counts.stops),
@@ -212,6 +216,11 @@ impl fmt::Display for Summary {
             "checked: {} fires, {} occurrences settled, {} attempts, {} operations",
             self.fires, self.settled, self.attempts, self.operations
         )?;
+        writeln!(
+            formatter,
+            "by hand: {} changes of pools, limits, queues, breakers and priorities; {} lies of workers",
+            self.held_up, self.lies
+        )?;
         write!(
             formatter,
             "matched without identifiers: {} instants, {} of them with a majority that was well",
@@ -240,6 +249,7 @@ mod tests {
             matched_soon: 0,
             attempts: 0,
             operations: 0,
+            held_up: 0,
         };
         let short = vec!["only 3 fires".to_owned()];
         let mut summary = Summary::default();
@@ -279,6 +289,7 @@ mod tests {
             matched_soon: 0,
             attempts: 4,
             operations: 2,
+            held_up: 0,
         };
         let mut summary = Summary::default();
         summary.add(&crashed(Vec::new()));

@@ -2,7 +2,7 @@
 
 use escapement_domain::event::Event;
 
-use crate::evidence::{Counts, Violation};
+use crate::evidence::{Counts, Knowledge, Violation};
 use crate::invariants::{self, Judgement};
 use crate::plants::Planted;
 use crate::profile::Profile;
@@ -49,6 +49,8 @@ pub struct Verdict {
     pub attempts: u64,
     /// Operations of clients.
     pub operations: u64,
+    /// Of these, the ones that were done to what holds up work.
+    pub held_up: u64,
 }
 
 /// Runs a seed and judges it.
@@ -68,6 +70,8 @@ pub fn run(order: Order) -> std::io::Result<Verdict> {
             _ => 0,
         })
         .sum();
+    let done = evidence.operations.iter().filter(|one| matches!(one.knowledge, Knowledge::Done(_)));
+    let held_up = done.filter(|one| one.wish.holds_up());
     Ok(Verdict {
         violations,
         shortfalls: invariants::shortfalls(&evidence, matched),
@@ -80,5 +84,6 @@ pub fn run(order: Order) -> std::io::Result<Verdict> {
         matched_soon,
         attempts: evidence.attempts.len() as u64,
         operations: evidence.operations.len() as u64,
+        held_up: held_up.count() as u64,
     })
 }

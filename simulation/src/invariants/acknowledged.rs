@@ -4,12 +4,14 @@
 //! Operations without an answer are carried out wholly or not at all, never twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use escapement::service::ServiceError;
 use escapement_domain::event::{Event, Placing};
 use escapement_domain::identifier::{ExecutionId, TaskId, TenantId};
 use escapement_domain::limits::IDEMPOTENCY_WINDOW;
 use escapement_domain::record::Record;
+use escapement_domain::replica::placement::Gate;
 use escapement_domain::schedule::calendar::Calendar;
 
 use super::effects::{Effects, astray, effects};
@@ -105,11 +107,22 @@ fn wanted(wish: &Wish) -> Option<usize> {
     }
 }
 
+/// From which time of the world on something stood how.
+type History<T> = Vec<(u64, T)>;
+
 /// How what clients put stood from a time of the world on.
 #[derive(Default)]
 struct Shelf<'a> {
-    calendars: BTreeMap<TenantId, Vec<(u64, &'a Calendar)>>,
-    pools: BTreeMap<TenantId, Vec<(u64, u32)>>,
+    calendars: BTreeMap<TenantId, History<&'a Calendar>>,
+    /// Pools and limits that there are, with their capacity.
+    gates: BTreeMap<(TenantId, &'a Gate), History<Option<u32>>>,
+    /// Queues that are paused.
+    queues: BTreeMap<TenantId, History<bool>>,
+    /// Breakers that are open until somebody closes them, and that are closed; none is neither.
+    breakers: BTreeMap<(TenantId, Arc<str>), History<Option<bool>>>,
+    /// Priorities of tasks, and of their executions.
+    of_tasks: BTreeMap<TaskId, u8>,
+    priorities: BTreeMap<ExecutionId, History<u8>>,
     /// When each execution was first told to stop.
     stopped: BTreeMap<ExecutionId, u64>,
     /// When each was made, and of which task.
@@ -121,12 +134,10 @@ impl<'a> Shelf<'a> {
         let mut shelf = Self::default();
         for record in &evidence.records {
             let (tenant, at) = (record.header.tenant, evidence.committed_at(record));
+            shelf.follow_placing(tenant, at, &record.event);
             match &record.event {
                 Event::CalendarPut { calendar, .. } => {
                     shelf.calendars.entry(tenant).or_default().push((at, calendar));
-                }
-                Event::Placement(Placing::GatePut { capacity, .. }) => {
-                    shelf.pools.entry(tenant).or_default().push((at, *capacity));
                 }
                 Event::TaskCancelRequested { execution, .. } | Event::TaskCancelled { execution, .. } => {
                     shelf.stopped.entry(*execution).or_insert(at);
@@ -139,10 +150,45 @@ impl<'a> Shelf<'a> {
         }
         shelf
     }
+
+    fn follow_placing(&mut self, tenant: TenantId, at: u64, event: &'a Event) {
+        let mut turn = |target: &Arc<str>, by_hand| {
+            let history = self.breakers.entry((tenant, target.clone()));
+            history.or_insert_with(|| vec![(0, Some(false))]).push((at, by_hand));
+        };
+        match event {
+            Event::Placement(Placing::GatePut { gate, capacity, .. }) => {
+                self.gates.entry((tenant, gate)).or_default().push((at, Some(*capacity)));
+            }
+            Event::Placement(Placing::GateDeleted { gate }) => {
+                self.gates.entry((tenant, gate)).or_default().push((at, None));
+            }
+            Event::Placement(placing @ (Placing::QueuePaused { .. } | Placing::QueueResumed { .. })) => {
+                let paused = matches!(placing, Placing::QueuePaused { .. });
+                self.queues.entry(tenant).or_insert_with(|| vec![(0, false)]).push((at, paused));
+            }
+            Event::Placement(Placing::BreakerOpened { target, until, .. }) => {
+                turn(target, until.is_none().then_some(true));
+            }
+            Event::Placement(Placing::BreakerHalfOpened { target }) => turn(target, None),
+            Event::Placement(Placing::BreakerClosed { target, .. }) => turn(target, Some(false)),
+            Event::TaskCreated { task, rules, .. } | Event::TaskUpdated { task, rules, .. } => {
+                self.of_tasks.insert(*task, rules.priority);
+            }
+            Event::TaskScheduled { task, execution, .. } | Event::TaskReopened { task, execution, .. } => {
+                let priority = self.of_tasks.get(task).copied().unwrap_or_default();
+                self.priorities.entry(*execution).or_default().push((at, priority));
+            }
+            Event::TaskPriorityChanged { execution, priority, .. } => {
+                self.priorities.entry(*execution).or_default().push((at, *priority));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Whether something was so at any time between the call of an operation and its answer.
-fn stood<T: PartialEq>(history: Option<&Vec<(u64, T)>>, operation: &Operation, wanted: &T) -> bool {
+fn stood<T: PartialEq>(history: Option<&History<T>>, operation: &Operation, wanted: &T) -> bool {
     let history = history.map_or(&[][..], Vec::as_slice);
     let ends = history.iter().skip(1).map(|(at, _)| *at).chain([u64::MAX]);
     history
@@ -185,8 +231,22 @@ fn there(judged: &Judged<'_>, operation: &Operation, done: &Done, effects: &[&Re
         (Wish::PutCalendar(asked), Done::Changed) => {
             !effects.is_empty() || stood(shelf.calendars.get(&tenant), operation, &&**asked)
         }
-        (Wish::PutPool(asked), Done::Changed) => {
-            !effects.is_empty() || stood(shelf.pools.get(&tenant), operation, asked)
+        (Wish::PutGate(gate, asked), Done::Changed) => {
+            !effects.is_empty() || stood(shelf.gates.get(&(tenant, gate)), operation, &Some(*asked))
+        }
+        (Wish::DeleteLimit(_), Done::Changed) => !effects.is_empty(),
+        (Wish::Prioritise(asked, priority), Done::Execution(execution)) => {
+            asked == execution
+                && (!effects.is_empty() || stood(shelf.priorities.get(asked), operation, priority))
+        }
+        // Nobody needed to do anything to a queue or a target of which nothing was heard.
+        (Wish::PauseQueue(asked), Done::Changed) => {
+            let history = shelf.queues.get(&tenant);
+            !effects.is_empty() || stood(history, operation, asked) || history.is_none() && !asked
+        }
+        (Wish::SetBreaker(target, asked), Done::Changed) => {
+            let history = shelf.breakers.get(&(tenant, target.clone()));
+            !effects.is_empty() || stood(history, operation, &Some(*asked)) || history.is_none() && !asked
         }
         (Wish::Pause(task), Done::Task(_)) => !effects.is_empty() || stood(phases(task), operation, &true),
         (Wish::Resume(task), Done::Task(_)) => !effects.is_empty() || stood(phases(task), operation, &false),

@@ -1,8 +1,9 @@
-//! What is held of a pool never grows beyond its capacity, no task runs more often at once than it may, and a target whose
+//! What is held of a pool or under a limit never grows beyond its capacity, no task runs more often at once than it may, nothing
+//! of a queue is granted that is paused, and a target whose
 //! breaker is open is called by nobody, one that is half open by one at a time. A breaker opens when its target failed as often in a
 //! row as the task bears, and then only, and follows the attempt that tries it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use escapement_domain::event::{AttemptEnded, Event, GiveUpCause, Placing};
@@ -11,13 +12,34 @@ use escapement_domain::identifier::{ExecutionId, TaskId, TenantId};
 use escapement_domain::record::Record;
 use escapement_domain::replica::placement::Gate;
 use escapement_domain::task::claims::Claims;
+use escapement_domain::task::rules::Requirement;
 use escapement_domain::timestamp::Timestamp;
 
 use super::story::Lives;
 use crate::evidence::Evidence;
 
-/// Whose it is, of which task, and what it claims.
-type Claimant = (TenantId, TaskId, Option<Arc<Claims>>);
+/// Who takes up a place.
+#[derive(Clone, Debug)]
+struct Claimant {
+    tenant: TenantId,
+    task: TaskId,
+    queue: Option<Arc<str>>,
+    claims: Option<Arc<Claims>>,
+}
+
+impl Claimant {
+    /// How much it takes up of what a gate lets through.
+    fn share_of(&self, gate: &Gate) -> u32 {
+        let claims = self.claims.as_ref();
+        match gate {
+            Gate::Pool(name) => claims.and_then(|claims| claims.resources.get(name)).copied().unwrap_or(0),
+            Gate::Label(label) => claims.is_some_and(|claims| claims.labels.contains(label)).into(),
+            Gate::Queue(queue) => (self.queue.as_ref() == Some(queue)).into(),
+            Gate::Tenant => 1,
+        }
+    }
+}
+
 /// A tenant's target.
 type Target = (TenantId, Arc<str>);
 
@@ -34,10 +56,11 @@ struct Shut {
 /// What the records say so far.
 #[derive(Default)]
 struct Books {
-    tasks: BTreeMap<(TenantId, TaskId), Option<Arc<Claims>>>,
+    tasks: BTreeMap<(TenantId, TaskId), Claimant>,
     open: BTreeMap<ExecutionId, Claimant>,
     running: BTreeMap<ExecutionId, Claimant>,
-    pools: BTreeMap<(TenantId, Arc<str>), u32>,
+    gates: BTreeMap<(TenantId, Gate), u32>,
+    paused: BTreeSet<(TenantId, Arc<str>)>,
     /// Targets that are not called by everybody.
     shut: BTreeMap<Target, Shut>,
     /// Attempts that failed in a row at a target that is called.
@@ -90,16 +113,18 @@ impl Books {
         let tenant = record.header.tenant;
         match &record.event {
             Event::TaskCreated { task, rules, .. } | Event::TaskUpdated { task, rules, .. } => {
-                self.tasks.insert((tenant, *task), rules.claims.clone());
+                let queue = match &rules.requirement {
+                    Requirement::Queue(queue) => Some(queue.clone()),
+                    _ => None,
+                };
+                let claimant = Claimant { tenant, task: *task, queue, claims: rules.claims.clone() };
+                self.tasks.insert((tenant, *task), claimant);
             }
             Event::TaskScheduled { task, execution, .. } | Event::TaskReopened { task, execution, .. } => {
-                let claims = self.tasks.get(&(tenant, *task)).cloned().flatten();
-                self.open.insert(*execution, (tenant, *task, claims));
+                let claimant = self.tasks.get(&(tenant, *task)).cloned();
+                self.open.extend(claimant.map(|claimant| (*execution, claimant)));
             }
-            Event::Placement(Placing::GatePut { gate: Gate::Pool(name), capacity, .. }) => {
-                self.pools.insert((tenant, name.clone()), *capacity);
-            }
-            Event::Placement(placing) => self.turn_breaker(tenant, placing, record.header.at),
+            Event::Placement(placing) => self.place(tenant, placing, record.header.at),
             Event::TaskStarted { execution, .. } => {
                 let Some(claimant) = self.open.get(execution).cloned() else { return };
                 self.running.insert(*execution, claimant.clone());
@@ -116,6 +141,24 @@ impl Books {
                 self.hear(*execution, answered(&record.event));
             }
             _ => {}
+        }
+    }
+
+    fn place(&mut self, tenant: TenantId, placing: &Placing, now: Timestamp) {
+        match placing {
+            Placing::GatePut { gate, capacity, .. } => {
+                self.gates.insert((tenant, gate.clone()), *capacity);
+            }
+            Placing::GateDeleted { gate } => {
+                self.gates.remove(&(tenant, gate.clone()));
+            }
+            Placing::QueuePaused { queue } => {
+                self.paused.insert((tenant, queue.clone()));
+            }
+            Placing::QueueResumed { queue } => {
+                self.paused.remove(&(tenant, queue.clone()));
+            }
+            _ => self.turn_breaker(tenant, placing, now),
         }
     }
 
@@ -150,7 +193,7 @@ impl Books {
 
     /// Hears how an attempt ended, if that says anything of its target.
     fn hear(&mut self, execution: ExecutionId, answered: Option<bool>) {
-        let Some((tenant, _, Some(claims))) = self.open.get(&execution) else { return };
+        let Some(Claimant { tenant, claims: Some(claims), .. }) = self.open.get(&execution) else { return };
         let Some(guard) = &claims.guard else { return };
         let target = (*tenant, guard.target.clone());
         if let Some(shut) = self.shut.get_mut(&target) {
@@ -173,20 +216,23 @@ impl Books {
         }
     }
 
-    fn judge(&mut self, execution: ExecutionId, (tenant, task, claims): &Claimant) {
-        let Some(claims) = claims else { return };
-        for name in claims.resources.keys() {
-            let of_pool = self.running.values().filter(|(owner, ..)| owner == tenant);
-            let shares = of_pool.filter_map(|(_, _, claims)| claims.as_ref()?.resources.get(name));
-            let (held, capacity) = (shares.sum::<u32>(), self.pools.get(&(*tenant, name.clone())));
-            if capacity.is_some_and(|capacity| held > *capacity) {
-                let text =
-                    format!("with execution {execution}, {held} of pool {name} are held: {capacity:?}");
-                self.found.push(text);
+    fn judge(&mut self, execution: ExecutionId, claimant: &Claimant) {
+        let Claimant { tenant, task, queue, claims } = claimant;
+        for ((_, gate), capacity) in self.gates.iter().filter(|((owner, _), _)| owner == tenant) {
+            let of_tenant = self.running.values().filter(|other| other.tenant == *tenant);
+            let held: u32 = of_tenant.map(|other| other.share_of(gate)).sum();
+            if claimant.share_of(gate) > 0 && held > *capacity {
+                self.found.push(format!(
+                    "with execution {execution}, {held} are held of {gate:?}, which has {capacity}"
+                ));
             }
         }
+        if queue.as_ref().is_some_and(|queue| self.paused.contains(&(*tenant, queue.clone()))) {
+            self.found.push(format!("execution {execution} was granted from {queue:?}, which is paused"));
+        }
+        let Some(claims) = claims else { return };
         if let Some(most) = claims.max_concurrent {
-            let beside = self.running.values().filter(|(owner, other, _)| (owner, other) == (tenant, task));
+            let beside = self.running.values().filter(|other| (other.tenant, other.task) == (*tenant, *task));
             let running = beside.count();
             if running > most as usize {
                 self.found.push(format!("with execution {execution}, {running} of task {task} run: {most}"));

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use escapement_domain::event::{Chaining, Event, Placing};
 use escapement_domain::execution::state::{CancelCause, Occurrence};
 use escapement_domain::record::Record;
-use escapement_domain::replica::placement::Gate;
 use escapement_domain::task::definition::Definition;
 
-use crate::definitions::{CALENDAR, EVENT, POOL, SIDE};
+use crate::definitions::{CALENDAR, EVENT, QUEUE, SIDE};
 use crate::evidence::{Evidence, Operation, Wish};
 
 /// What clients' commands led to, by correlation id.
@@ -26,7 +25,15 @@ pub(super) fn effects(evidence: &Evidence) -> Effects<'_> {
         | Event::TaskReopened { .. }
         | Event::TaskOccurrenceChanged { .. }
         | Event::CalendarPut { .. }
-        | Event::Placement(Placing::GatePut { .. })
+        | Event::TaskPriorityChanged { .. }
+        | Event::Placement(
+            Placing::GatePut { .. }
+            | Placing::GateDeleted { .. }
+            | Placing::QueuePaused { .. }
+            | Placing::QueueResumed { .. }
+            | Placing::BreakerOpened { execution: None, .. }
+            | Placing::BreakerClosed { execution: None, .. },
+        )
         | Event::BackfillStarted { .. }
         | Event::EventPublished { .. }
         | Event::Chain(_)
@@ -112,13 +119,30 @@ fn fits(wish: &Wish, event: &Event) -> bool {
         (Wish::PutCalendar(asked), Event::CalendarPut { name, calendar, .. }) => {
             **asked == *calendar && **name == *CALENDAR
         }
-        (
-            Wish::PutPool(asked),
-            Event::Placement(Placing::GatePut { gate: Gate::Pool(name), capacity, .. }),
-        ) => asked == capacity && **name == *POOL,
+        (Wish::Prioritise(asked, wanted), Event::TaskPriorityChanged { execution, priority, .. }) => {
+            (asked, wanted) == (execution, priority)
+        }
+        (wish, Event::Placement(placing)) => places(wish, placing),
         (Wish::Publish(side), Event::EventPublished { name, payload: found, .. }) => {
             **name == *EVENT && found.text() == Some(&format!("{{\"{}\":{side}.0}}", SIDE.0))
         }
+        _ => false,
+    }
+}
+
+/// Whether a wish may lead to a change of what holds up work.
+fn places(wish: &Wish, placing: &Placing) -> bool {
+    match (wish, placing) {
+        (Wish::PutGate(asked, wanted), Placing::GatePut { gate, capacity, .. }) => {
+            (asked, wanted) == (gate, capacity)
+        }
+        (Wish::DeleteLimit(asked), Placing::GateDeleted { gate }) => asked == gate,
+        (Wish::PauseQueue(true), Placing::QueuePaused { queue })
+        | (Wish::PauseQueue(false), Placing::QueueResumed { queue }) => **queue == *QUEUE,
+        (Wish::SetBreaker(asked, true), Placing::BreakerOpened { target, until, .. }) => {
+            asked == target && until.is_none()
+        }
+        (Wish::SetBreaker(asked, false), Placing::BreakerClosed { target, .. }) => asked == target,
         _ => false,
     }
 }

@@ -8,8 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use escapement_domain::event::Event;
-use escapement_domain::identifier::{ExecutionId, TaskId};
+use escapement_domain::event::{Event, Placing};
+use escapement_domain::identifier::{ExecutionId, TaskId, TenantId};
+use escapement_domain::replica::placement::Gate;
 use escapement_domain::timestamp::Timestamp;
 
 use super::story::{Life, Lives};
@@ -32,9 +33,9 @@ pub(super) fn judged(evidence: &Evidence, lives: &Lives) -> (u64, u64) {
 }
 
 fn judge(evidence: &Evidence, lives: &Lives) -> (Vec<String>, (u64, u64)) {
-    let (unreported, waiting) = (unreported(evidence), waiting(evidence));
+    let (unreported, waiting, limited) = (unreported(evidence), waiting(evidence), limited(evidence));
     let (mut found, mut judged) = (Vec::new(), (0, 0));
-    for ((_, task), life) in lives {
+    for ((tenant, task), life) in lives {
         let left_alone = life.segments.len() == 1
             && !life.cancelled
             && life.deleted.is_none()
@@ -67,7 +68,9 @@ fn judge(evidence: &Evidence, lives: &Lives) -> (Vec<String>, (u64, u64)) {
         let is_quick = |at: &i64| {
             let before = waiting.range(..=*at).next_back();
             let most = before.into_iter().chain(waiting.range(*at..*at + WINDOW_MS)).map(|(_, ahead)| *ahead);
-            most.max().unwrap_or(0) <= FEW_WAITING && evidence.had_quorum(*at, *at + WINDOW_MS)
+            !limited.contains(tenant)
+                && most.max().unwrap_or(0) <= FEW_WAITING
+                && evidence.had_quorum(*at, *at + WINDOW_MS)
         };
         let quick: Vec<i64> = due.iter().copied().filter(is_quick).collect();
         judged = (judged.0 + due.len() as u64, judged.1 + quick.len() as u64);
@@ -100,6 +103,14 @@ fn unreported(evidence: &Evidence) -> BTreeSet<(ExecutionId, u64)> {
         }
     }
     unreported
+}
+
+/// Tenants that were ever limited as a whole: what of theirs runs when is their limit's matter.
+fn limited(evidence: &Evidence) -> BTreeSet<TenantId> {
+    let limits = evidence.records.iter().filter(|record| {
+        matches!(&record.event, Event::Placement(Placing::GatePut { gate: Gate::Tenant, .. }))
+    });
+    limits.map(|record| record.header.tenant).collect()
 }
 
 /// How many executions waited for a worker, by the ms of the world from when on.

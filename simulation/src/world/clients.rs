@@ -21,6 +21,7 @@ use futures::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
 use super::host::Call;
+use super::meddling::{self, some};
 use super::{World, first_eight};
 use crate::chance::Chance;
 use crate::definitions::{
@@ -135,10 +136,11 @@ impl Client {
             }
             let which = chance.index(known);
             let (task, tenant) = self.tasks[which];
-            let wish = match chance.below(33) {
+            let wish = match chance.below(37) {
                 24 => Wish::PutCalendar(Box::new(draw_calendar(chance, now))),
                 30..=32 => Wish::Publish(chance.below(SIDE.1)),
-                29 => Wish::PutPool(u32::try_from(chance.between(2, 5)).unwrap_or(2)),
+                29 => Wish::PutGate(Gate::Pool(POOL.into()), some(chance, (2, 5))),
+                33..=36 => world.some_meddling(tenant, chance).unwrap_or(Wish::Run(task)),
                 25 | 26 => world.some_change(tenant, task, chance, now).unwrap_or(Wish::Read(task)),
                 27 | 28 => world.some_backfill(tenant, task, chance, now).unwrap_or(Wish::Run(task)),
                 0..=2 => {
@@ -198,7 +200,12 @@ impl World {
     }
 
     /// An execution of a tenant: an open one, or any that was ever scheduled.
-    fn some_execution(&self, tenant: &str, chance: &mut Chance, open: bool) -> Option<ExecutionId> {
+    pub(super) fn some_execution(
+        &self,
+        tenant: &str,
+        chance: &mut Chance,
+        open: bool,
+    ) -> Option<ExecutionId> {
         let ledger = self.ledger.borrow();
         let number = ledger.state().tenant_number(tenant)?;
         if open {
@@ -386,10 +393,11 @@ fn serve(service: Service, operation: Operation) -> LocalBoxFuture<'static, Know
                 let event = Publication { name: EVENT.into(), payload };
                 service.publish(&caller, event).await.map(|published| Done::Published(published.id))
             }
-            Wish::PutPool(capacity) => {
-                let gate = Gate::Pool(POOL.into());
-                service.put_gate(&caller, gate, capacity).await.map(|_| Done::Changed)
-            }
+            wish @ (Wish::PutGate(..)
+            | Wish::DeleteLimit(_)
+            | Wish::Prioritise(..)
+            | Wish::PauseQueue(_)
+            | Wish::SetBreaker(..)) => meddling::carry_out(&service, &caller, wish).await,
             Wish::Read(id) => match service.task(&caller, id).await {
                 Err(ServiceError::NoSuchTask) => Ok(Done::Absent),
                 seen => seen.map(task),

@@ -1,12 +1,13 @@
 //! Workers outside the cluster: they lease from a queue through some node, work, show that they live, and say how it ended.
 //!
-//! They are honest: they count a lease from when they asked for it, by a clock that runs as fast as any, and stop before it ends. Some
-//! die in the middle of their work, and what they ask and are answered gets lost as it does for clients.
+//! They count a lease from when they asked for it, by a clock that runs as fast as any, and stop before it ends. Some
+//! die in the middle of their work, and what they ask and are answered gets lost as it does for clients. Some tell lies of what is
+//! not theirs, under tokens that nobody was given: none of that may be believed.
 
 use std::rc::Rc;
 
 use escapement::service::leasing::{LeaseRequest, LeasedExecution};
-use escapement::service::{Caller, ServiceError};
+use escapement::service::{Caller, Service, ServiceError};
 use escapement_domain::answer::Rejection;
 use escapement_domain::command::{AttemptOutcome, Idempotency};
 use escapement_domain::execution::failure::Failure;
@@ -34,6 +35,8 @@ const PATIENCE_MS: u64 = 900;
 const WAIT_MS: u64 = 1_500;
 /// Workers, of a thousand, that die during an attempt.
 const DIES_PER_MILLE: u64 = 40;
+/// Workers, of a thousand, that tell a lie before they begin.
+const LIES_PER_MILLE: u64 = 60;
 /// How often the end of an attempt is told until somebody has heard it.
 const TOLD_MAX: u32 = 4;
 
@@ -100,6 +103,9 @@ async fn attempt(world: Rc<World>, caller: Caller, leased: LeasedExecution, aske
         },
     );
     let mut shift = Shift { world, caller, leased, holds_until };
+    if shift.world.nature.draw(|chance| chance.per_mille(LIES_PER_MILLE)) {
+        shift.lie().await;
+    }
     let (told, outcome) = match shift.through().await {
         Course::Through(true) => (Ended::Succeeded, AttemptOutcome::Succeeded(None)),
         Course::Through(false) => (Ended::Failed, failed("the worker says no")),
@@ -177,6 +183,39 @@ impl Shift {
                 false
             }
             Some(Err(_)) | None => false,
+        }
+    }
+
+    /// Speaks for somebody else: under a token of before, and for another tenant under the right one.
+    async fn lie(&self) {
+        let (execution, token) = (self.leased.row.id, self.leased.token);
+        let stranger = TENANTS.into_iter().find(|tenant| *tenant != self.caller.principal.tenant);
+        let stranger = stranger.map_or_else(|| self.caller.clone(), caller_of);
+        for (caller, token) in [(self.caller.clone(), token - 1), (stranger, token)] {
+            let of_another = caller.principal.tenant != self.caller.principal.tenant;
+            let lie = move |service: Service| {
+                async move {
+                    let beat = service.heartbeat(&caller, execution, token).await.map(drop);
+                    let outcome = AttemptOutcome::Succeeded(None);
+                    [beat, service.complete_attempt(&caller, execution, token, outcome).await.map(drop)]
+                }
+                .boxed_local()
+            };
+            let answers = self.world.call(PATIENCE_MS, lie).await;
+            for answer in answers.into_iter().flatten() {
+                self.world.counts.borrow_mut().lies += 1;
+                let refused = match &answer {
+                    Err(ServiceError::Rejected(Rejection::StaleLease)) => !of_another,
+                    Err(ServiceError::NoSuchExecution) => true,
+                    Ok(()) | Err(ServiceError::Rejected(_)) => false,
+                    Err(_) => true,
+                };
+                if !refused {
+                    let what =
+                        format!("a lie about {execution} under token {token} was answered with {answer:?}");
+                    self.world.violate("fencing", what);
+                }
+            }
         }
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod crew;
 mod faults;
 mod host;
 mod ledger;
+mod meddling;
 mod nature;
 mod process;
 mod quorum;
@@ -159,6 +160,7 @@ impl World {
         for number in 0..self.settings.clients {
             tokio::task::spawn_local(clients::live(self.clone(), number));
         }
+        tokio::task::spawn_local(meddling::put_back(self.clone()));
         tokio::task::spawn_local(clients::keep_quiet(self.clone(), self.settings.clients));
         for number in 0..CREW {
             tokio::task::spawn_local(crew::work(self.clone(), number));

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 pub use self::reason::{AttemptEnded, GiveUpCause, PauseCause, ReleaseCause, RequeueCause, SkipReason};
 pub use self::{chaining::Chaining, chaining::EndedStep, placing::Placing};
-
 use crate::answer::Answer;
 use crate::command::{Change, Idempotency, NewTask, Offers};
 use crate::execution::state::{CancelCause, Holder, Occurrence, Status};

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use escapement_domain::event::{Event, Placing, RequeueCause};
 use escapement_domain::execution::state::Occurrence;
 use escapement_domain::record::{Hash, Record};
+use escapement_domain::replica::placement::Gate;
 use escapement_domain::task::sealed::Sealed;
 use escapement_domain::timestamp::{Span, Timestamp};
 
@@ -22,6 +23,17 @@ pub(super) fn is_step(event: &Event) -> bool {
 
 pub(super) fn is_pool(event: &Event) -> bool {
     matches!(event, Event::Placement(Placing::GatePut { .. }))
+}
+
+/// Whether an event puts a limit of a kind, as the API names it.
+pub(super) fn is_limit(event: &Event, kind: &str) -> bool {
+    let Event::Placement(Placing::GatePut { gate, .. }) = event else { return false };
+    match gate {
+        Gate::Pool(_) => false,
+        Gate::Label(_) => kind == "label",
+        Gate::Queue(_) => kind == "queue",
+        Gate::Tenant => kind == "tenant",
+    }
 }
 
 pub(super) fn set_capacity(record: &mut Record, wanted: u32) -> bool {
