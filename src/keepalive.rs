@@ -12,10 +12,10 @@ use reqwest::ClientBuilder;
 const PROBED_AFTER: Duration = Duration::from_secs(15);
 /// How often it is asked again.
 const PROBED_EVERY: Duration = Duration::from_secs(10);
-/// How long it may be silent: four to five questions, or as many sendings of what it was told.
+/// How long it may be silent, which is for several questions, or take nothing in.
 const GONE_AFTER: Duration = Duration::from_secs(60);
 
-/// Has a client give up a peer that is gone, and no other one.
+/// Has a client give up a peer that is gone, and none for one packet that was lost.
 pub(crate) fn patient(builder: ClientBuilder) -> ClientBuilder {
     builder.tcp_keepalive(PROBED_AFTER).tcp_keepalive_interval(PROBED_EVERY).tcp_user_timeout(GONE_AFTER)
 }

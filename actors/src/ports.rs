@@ -392,7 +392,7 @@ pub trait Observer: Send + Sync + 'static {
     fn timers(&self, _count: usize) {}
     /// A task's actor was activated, or passivated: how many there are now.
     fn tasks_in_motion(&self, _count: usize) {}
-    /// An attempt began on this node.
+    /// An attempt runs on this node from now on. What is done at once is not told.
     fn attempt_started(&self) {}
     /// An attempt runs on this node no more: it ended, was killed, or was given up.
     fn attempt_over(&self) {}

@@ -30,7 +30,6 @@ use super::output::Transcript;
 use super::{ExecutorError, failed, failure, items};
 use crate::json;
 use crate::keepalive::patient;
-
 use crate::telemetry::traceparent;
 
 /// How long a connection may take to be made.

@@ -85,7 +85,8 @@ impl Service {
         }
         let carried = self.carry_out(caller, Intent::PutGate { gate: gate.clone(), capacity }).await?;
         let new = before.is_none() && carried.accepted == Accepted::Gate { version: 1 };
-        let view = self.find_gate(caller, &gate).ok_or_else(|| no_such(&gate))?;
+        // It was put: one that is not there was deleted since.
+        let view = self.find_gate(caller, &gate).ok_or(ServiceError::Behind)?;
         Ok((view, new))
     }
 

@@ -41,7 +41,7 @@ impl Named {
             let place = self.awaited.iter().position(|awaited| awaited == task)?;
             Some(Fault { pointer: format!("/trigger/tasks/{place}"), detail })
         };
-        let only = match error {
+        let fault = match error {
             ServiceError::Rejected(Rejection::MissingCalendars { names }) => {
                 let named = names.iter().filter(|name| self.calendars.iter().any(|other| **other == ***name));
                 return named.map(|name| no_such_calendar(name, &self.calendars)).collect();
@@ -66,7 +66,7 @@ impl Named {
             }
             _ => None,
         };
-        only.into_iter().collect()
+        fault.into_iter().collect()
     }
 
     /// A refusal as it is told of this task.

@@ -114,6 +114,19 @@ fn two_tenants_do_not_know_of_each_other() {
     let upcoming = other.get("/api/scheduled-tasks/upcoming").to_string();
     assert!(upcoming.contains(&theirs) && !upcoming.contains(&task));
     assert_eq!(items(&acme.get("/api/scheduled-tasks/")).len(), 1);
+    // Whoever looks after the cluster is as much a stranger to what tenants do on it.
+    let (of_task, of_execution) = (format!("/api/scheduled-tasks/{task}"), format!("/api/executions/{id}"));
+    for (method, path) in [
+        ("GET", of_task.clone()),
+        ("DELETE", of_task.clone()),
+        ("POST", format!("{of_task}/run")),
+        ("POST", format!("{of_task}/pause")),
+        ("GET", of_execution.clone()),
+        ("GET", format!("{of_execution}/logs")),
+        ("POST", format!("{of_execution}/retry")),
+    ] {
+        assert_eq!(other.send(method, &path, &[], None).status, 404, "{method} {path}");
+    }
     // The same key in another tenant is another key.
     let body = noop("keyed", &manual()).to_string();
     let create = |api: &Api| {

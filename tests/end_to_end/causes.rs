@@ -2,15 +2,16 @@
 
 use serde_json::{Value, json};
 
-use crate::changes::replace;
-use crate::harness::api::{Api, items, text};
-use crate::harness::definitions::{await_count, await_status, call, cancel, long, manual, run, script, with};
+use crate::harness::api::{Api, text};
+use crate::harness::definitions::{
+    await_count, await_status, call, cancel, event_log, long, manual, replace, run, script, with,
+};
 use crate::harness::development::Development;
 use crate::harness::outside::{lease, path, queued};
 use crate::harness::target::Target;
 
 /// What each event of an execution tells of its cause, beside who asked for it.
-const CAUSES: [(&str, &[&str]); 14] = [
+const CAUSES: [(&str, &[&str]); 16] = [
     ("TaskScheduled", &["/trigger", "/made_by"]),
     ("TaskSkipped", &["/trigger", "/made_by", "/reason", "/explanation"]),
     ("TaskReleased", &["/cause"]),
@@ -25,18 +26,14 @@ const CAUSES: [(&str, &[&str]); 14] = [
     ("TaskLost", &["/cause", "/fencing_token"]),
     ("TaskReopened", &["/trigger", "/previous_status"]),
     ("TaskResultRefused", &["/fencing_token"]),
+    ("TaskProgress", &["/fencing_token", "/percent"]),
+    ("TaskPriorityChanged", &["/priority"]),
 ];
-
-/// The log of the tenant.
-#[track_caller]
-fn log(api: &Api) -> Vec<Value> {
-    items(&api.get("/api/audit/events?limit=1000"))
-}
 
 /// The data of the events of one kind of an execution.
 #[track_caller]
 fn told(api: &Api, kind: &str, execution: &str) -> Vec<Value> {
-    let mut log = log(api);
+    let mut log = event_log(api);
     log.retain(|event| event["type"] == kind && event["data"]["execution_id"] == execution);
     log.into_iter().map(|event| event["data"].clone()).collect()
 }
@@ -63,7 +60,7 @@ fn go_wrong(api: &Api, target: &Target) {
     api.post(&format!("/api/executions/{flaky}/retry"), &Value::Null).expect(202);
     let slow = with(
         script("slow", &manual(), "sleep 300"),
-        json!({ "timeout": "300ms", "retry": { "max_attempts": 1 }, "overlap": "skip" }),
+        json!({ "timeout": "5s", "retry": { "max_attempts": 1 }, "overlap": "skip" }),
     );
     let slow = api.create_id(&slow);
     let late = run(api, &slow);
@@ -71,7 +68,10 @@ fn go_wrong(api: &Api, target: &Target) {
     await_status(api, &late, "timed_out");
     let lost = api.create_id(&with(queued("lost", "suites"), json!({ "delivery": "at_most_once" })));
     let lost = run(api, &lost);
+    api.send("PATCH", &format!("/api/executions/{lost}"), &[], Some(r#"{"priority": 9}"#)).expect(200);
     let leased = lease(api, "suites", &json!({ "worker": "silent", "lease": "1s", "wait": "20s" })).remove(0);
+    let progress = json!({ "lease_token": leased["lease_token"], "percent": 10 });
+    api.post(&path(&leased, "progress"), &progress).expect(200);
     await_status(api, &lost, "lost");
     let body = json!({ "lease_token": leased["lease_token"], "outcome": "succeeded" });
     api.post(&path(&leased, "complete"), &body).expect(409);
@@ -87,7 +87,7 @@ fn every_change_of_an_execution_tells_its_cause() {
     cancel(&api, &first);
     await_status(&api, &second, "running");
     cancel(&api, &second);
-    let log = log(&api);
+    let log = event_log(&api);
     for (kind, places) in CAUSES {
         let mut events = log.iter().filter(|event| event["type"] == kind).peekable();
         assert!(events.peek().is_some(), "no {kind} came about");

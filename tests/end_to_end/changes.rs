@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
 use crate::harness::breakers::{breaker, half_open, key_of};
-use crate::harness::definitions::{await_status, call, cancel, execution, long, manual, noop, run, with};
+use crate::harness::definitions::{
+    await_status, call, cancel, execution, long, manual, noop, replace, run, with,
+};
 use crate::harness::development::Development;
 use crate::harness::outside::{lease, path, queued, succeed};
 use crate::harness::program::ask;
@@ -13,11 +15,6 @@ use crate::harness::wait::{eventually, until};
 
 fn task_path(task: &str) -> String {
     format!("/api/scheduled-tasks/{task}")
-}
-
-#[track_caller]
-pub(crate) fn replace(api: &Api, task: &str, definition: &Value) {
-    api.send("PUT", &task_path(task), &[], Some(&definition.to_string())).expect(200);
 }
 
 #[track_caller]

@@ -12,9 +12,9 @@ use crate::harness::definitions::{
     script, telling, told_by, with, worker_of,
 };
 use crate::harness::program::ask;
+use crate::harness::program::lives;
 use crate::harness::target::{Call, Target};
 use crate::harness::wait::{eventually, instant_in, millis, now_ms, until, within};
-use crate::processes::lives;
 
 /// Demands that what the target saw is at least once under one key each, in order of attempt and token.
 #[track_caller]

@@ -12,7 +12,7 @@ use crate::harness::api::{Api, items, text};
 use crate::harness::definitions::{await_status, cancel, manual, run, script, with};
 use crate::harness::development::Development;
 use crate::harness::notice::notice;
-use crate::harness::program::{behind, command};
+use crate::harness::program::{behind, command, lives};
 use crate::harness::wait::{eventually, until};
 
 const USER: &str = "ESCAPEMENT__EXECUTION__PROCESS_USER";
@@ -102,10 +102,7 @@ fn programs_of_another_user_die_with_their_node() {
         let lines = items(&api.get(&format!("/api/executions/{id}/logs")));
         lines.iter().find(|line| line["stream"] == "stdout").map(|line| text(line, "text"))
     });
-    let lives = |pid: &str| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
-    };
+    let lives = |pid: &str| lives(pid.parse().expect("a number"));
     assert!(pids.split(' ').all(lives), "{pids}");
     development.node.kill();
     until("all of it is gone", || !pids.split(' ').any(lives));
@@ -201,7 +198,8 @@ fn what_a_program_leaves_in_its_directory_goes_with_its_attempt_however_that_end
         ("kill -9 $PPID; exec sleep 300", "failed"),
         ("exec sleep 300", "timed_out"),
     ] {
-        let (id, directory, _) = littering(&api, end, json!({ "timeout": "6s" }));
+        let fields = if status == "timed_out" { json!({ "timeout": "6s" }) } else { json!({}) };
+        let (id, directory, _) = littering(&api, end, fields);
         await_status(&api, &id, status);
         assert!(!is_there(&directory), "{end}: {} was removed", directory.display());
     }

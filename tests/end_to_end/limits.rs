@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::api::{Api, items, text};
-use crate::harness::breakers::{breaker, key_of};
+use crate::harness::breakers::{breaker, key_of, turns};
 use crate::harness::cluster::{Cluster, Settings};
 use crate::harness::definitions::{
     await_status, call, cancel, execution, long, manual, noop, run, script, with, worker_of,
@@ -225,11 +225,7 @@ fn a_probe_goes_alone_and_one_that_fails_opens_the_breaker_again() {
     assert_eq!(calls.len(), 3);
     let alone = calls[1].at_ms - calls[0].at_ms;
     assert!(alone >= 1_500, "the second call came {alone} ms after the probe, which was not answered yet");
-    let events = items(&api.get("/api/audit/events?limit=1000"));
-    let types = events.iter().map(|event| text(event, "type"));
-    let types: Vec<String> =
-        types.filter_map(|name| Some(name.strip_prefix("Breaker")?.to_owned())).collect();
-    assert_eq!(types, ["Opened", "HalfOpened", "Opened", "HalfOpened", "Closed"]);
+    assert_eq!(turns(&api), ["Opened", "HalfOpened", "Opened", "HalfOpened", "Closed"]);
     let metric = |state: &str| await_metric(&api, &format!("escapement_breakers{{state=\"{state}\"}} 1"));
     metric("closed");
     ask(&api, &["breaker", "open", &key_of(&target)], None).expect(0);

@@ -13,7 +13,7 @@ use crate::harness::definitions::{await_status, call, execution, manual, run, wi
 use crate::harness::outside::{lease, path, queued, succeed};
 use crate::harness::program::ask;
 use crate::harness::target::Target;
-use crate::harness::wait::{eventually, until};
+use crate::harness::wait::{eventually, now_ms, until};
 
 /// Executions under one limit, each of which calls the same path, where it is held.
 struct Lot {
@@ -147,7 +147,7 @@ fn no_limit_on_a_task_a_label_or_a_tenant_is_exceeded_by_work_on_three_nodes() {
 }
 
 /// Workers that work off a queue, and how many executions they have at once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Crew {
     at_once: AtomicUsize,
     most: AtomicUsize,
@@ -158,7 +158,9 @@ impl Crew {
     /// Leases from the queue one execution after the other until so many are done. None is completed before `together`
     /// of them were there at once.
     fn work(&self, api: &Api, worker: &str, all: usize, together: usize) {
+        let begun = now_ms();
         while self.done.load(Ordering::SeqCst) < all {
+            assert!(now_ms() < begun + 120_000, "so many are never done: {self:?}");
             for mine in lease(api, "suites", &json!({ "worker": worker, "lease": "30s", "wait": "1s" })) {
                 let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
                 self.most.fetch_max(at_once, Ordering::SeqCst);

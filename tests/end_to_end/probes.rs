@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::harness::api::{items, text};
-use crate::harness::breakers::{PROBED, breaker, half_open};
+use crate::harness::breakers::{PROBED, breaker, half_open, turns};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{await_status, execution, run, worker_of};
 use crate::harness::metrics::await_metric;
@@ -24,11 +24,7 @@ fn check_closed(cluster: &Cluster, target: &Target) {
     let api = cluster.any();
     let closed = breaker(&api, target);
     assert_eq!((&closed["state"], &closed["failures"]), (&json!("closed"), &json!(0)), "{closed}");
-    let events = items(&api.get("/api/audit/events?limit=1000"));
-    let types = events.iter().map(|event| text(event, "type"));
-    let types: Vec<String> =
-        types.filter_map(|name| Some(name.strip_prefix("Breaker")?.to_owned())).collect();
-    assert_eq!(types, ["Opened", "HalfOpened", "Closed"]);
+    assert_eq!(turns(&api), ["Opened", "HalfOpened", "Closed"]);
     await_breakers(cluster, "closed", 1);
     await_breakers(cluster, "half_open", 0);
 }

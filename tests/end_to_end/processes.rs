@@ -13,7 +13,7 @@ use crate::harness::api::{Api, items, text};
 use crate::harness::cluster::Cluster;
 use crate::harness::definitions::{await_status, cancel, executions, manual, run, script, with};
 use crate::harness::development::Development;
-use crate::harness::program::watch;
+use crate::harness::program::{lives, watch};
 use crate::harness::wait::{eventually, now_ms, until};
 
 /// A script that starts a child, writes down both numbers, and waits.
@@ -30,13 +30,6 @@ fn pids(place: &Path) -> Vec<u32> {
         let read = |name: &str| fs::read_to_string(place.join(name)).ok()?.trim().parse().ok();
         Some(vec![read("pids")?, read("child")?])
     })
-}
-
-/// Whether a process has not ended yet.
-pub(crate) fn lives(pid: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // A process that nobody has reaped yet has ended all the same.
-    status.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }
 
 fn output(api: &Api, id: &str, stream: &str) -> String {
@@ -104,7 +97,7 @@ fn what_a_program_used_is_kept_however_its_attempt_ended_and_of_each_attempt_alo
     let begin = |name: &str, text: String, fields: Value| {
         run(&api, &api.create_id(&with(script(name, &manual(), &text), fields)))
     };
-    let timed_out = begin("timed-out", format!("{HUNGRY}; exec sleep 300"), json!({ "timeout": "10s" }));
+    let timed_out = begin("timed-out", format!("{HUNGRY}; exec sleep 300"), json!({ "timeout": "25s" }));
     let succeeded = begin("succeeded", HUNGRY.into(), json!({}));
     let cancelled = begin("cancelled", format!("{HUNGRY}; echo used; exec sleep 300"), json!({}));
     let retry = json!({ "retry": { "max_attempts": 2, "initial_delay": "50ms", "jitter": 0 } });

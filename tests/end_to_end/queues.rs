@@ -51,6 +51,23 @@ fn a_worker_waits_is_woken_works_and_reports() {
 }
 
 #[test]
+fn a_worker_that_shows_that_it_lives_keeps_its_attempt_beyond_its_first_lease() {
+    let development = Development::start();
+    let api = development.api();
+    let id = run(&api, &api.create_id(&queued("long", "suites")));
+    let mine = lease(&api, "suites", &json!({ "worker": "lives", "lease": "3s" })).remove(0);
+    let first = millis(&mine["lease_until"]);
+    until("its first lease is long over", || {
+        let body = json!({ "lease_token": mine["lease_token"] });
+        let beat = api.post(&path(&mine, "heartbeat"), &body).expect(200);
+        now_ms() > first + 2_000 && millis(&beat["lease_until"]) > first + 4_000
+    });
+    assert_eq!(lease(&api, "suites", &json!({ "worker": "waits" })).len(), 0, "nobody else gets it");
+    let ended = succeed(&api, &mine);
+    assert_eq!((text(&ended, "id"), &ended["attempt"]), (id, &json!(1)), "{ended}");
+}
+
+#[test]
 fn a_silent_worker_loses_its_attempt_to_the_next_under_a_higher_token() {
     let development = Development::start();
     let api = development.api();
@@ -297,8 +314,6 @@ fn a_worker_that_waits_is_listed_by_every_node_until_it_leaves() {
     assert!((1..=3).all(|node| listed(node).is_empty()), "it asks no more");
 }
 
-/// Forty executions, four workers on two nodes, and the leader dies while they work: each execution is completed by whoever
-/// had it, once.
 #[test]
 fn a_worker_that_waits_has_its_place_at_a_pool_that_nodes_want_without_end() {
     let (development, target) = (Development::start(), Target::start());
@@ -322,6 +337,8 @@ fn a_worker_that_waits_has_its_place_at_a_pool_that_nodes_want_without_end() {
     assert!(events.iter().any(|event| event["type"] == "QueueAttended" && event["data"]["queue"] == "ios"));
 }
 
+/// Forty executions, four workers on two nodes, and the leader dies while they work: each execution is completed by whoever
+/// had it, once.
 #[test]
 fn leases_outlive_the_leader_that_granted_them() {
     let mut cluster = Cluster::start(3);

@@ -4,7 +4,9 @@ use serde_json::json;
 
 use crate::harness::api::{Api, text};
 use crate::harness::cluster::{Cluster, Settings};
-use crate::harness::definitions::{await_status, cancel, execution, long, manual, noop, run, script, with};
+use crate::harness::definitions::{
+    await_status, cancel, event_log, execution, long, manual, noop, run, script, with,
+};
 use crate::harness::development::Development;
 use crate::harness::outside::{lease, queued, succeed};
 use crate::harness::program::ask;
@@ -59,7 +61,7 @@ fn the_least_urgent_of_one_tenant_gets_the_slot_after_a_hundred_of_another_one_p
     await_status(&rival, &waits, "succeeded");
     flood.iter().for_each(|id| drop(await_status(&acme, id, "succeeded")));
     let started = |api: &Api| -> Vec<i64> {
-        let events = api.all("/api/audit/events?limit=1000");
+        let events = event_log(api);
         let started = events.iter().filter(|event| event["type"] == "TaskStarted");
         started.map(|event| event["log_index"].as_i64().expect("a number")).collect()
     };
@@ -125,4 +127,26 @@ fn a_paused_queue_and_a_limit_hold_after_a_restart() {
     ask(&api, &["queue", "resume", "closed"], None).expect(0);
     ask(&api, &["breaker", "close", "queue:broken"], None).expect(0);
     assert_eq!((take("closed").len(), take("broken").len()), (1, 1));
+}
+
+#[test]
+fn the_ten_priorities_go_one_after_the_other() {
+    let cluster = Cluster::start_with(1, Settings { slots: Some(1), ..Settings::default() });
+    let api = cluster.any();
+    let blocker = run(&api, &api.create_id(&long("blocker", json!({}))));
+    await_status(&api, &blocker, "running");
+    let mut queued: Vec<(u8, String)> = Vec::new();
+    for priority in [3, 9, 0, 7, 5, 1, 8, 2, 6, 4] {
+        let task = with(noop("some", &manual()), json!({ "priority": priority }));
+        queued.push((priority, run(&api, &api.create_id(&task))));
+    }
+    cancel(&api, &blocker);
+    queued.iter().for_each(|(_, id)| drop(await_status(&api, id, "succeeded")));
+    let log = event_log(&api);
+    let started = log.iter().filter(|event| event["type"] == "TaskStarted");
+    let order: Vec<u8> = started
+        .filter_map(|event| queued.iter().find(|(_, id)| event["data"]["execution_id"] == json!(id)))
+        .map(|(priority, _)| *priority)
+        .collect();
+    assert_eq!(order, [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
 }

@@ -13,9 +13,9 @@ use crate::harness::definitions::{
 use crate::harness::development::Development;
 use crate::harness::outside::{lease, path, queued, succeed};
 use crate::harness::program::ask;
+use crate::harness::program::lives;
 use crate::harness::target::{Call, Target};
 use crate::harness::wait::{millis, until};
-use crate::processes::lives;
 
 /// Freezes the node that makes an attempt until its execution is given up or has begun elsewhere, and thaws it after that.
 #[track_caller]

@@ -2,7 +2,7 @@
 //!
 //! Each test breaks one kind of thing while a thousand tasks fall due ([`campaign`]): processes are killed and frozen,
 //! links cut, slowed and reset, disks fill and fail, clocks jump, nodes are replaced. [`nights`] needs a clock of its own, and
-//! nothing else that is broken. When all is healed, the evidence is
+//! nothing else that is broken, and [`silences`] a single call under a link that carries nothing. When all is healed, the evidence is
 //! gathered from outside only ([`evidence`]): what clients were told, what the HTTP target saw, and the event logs of
 //! the stopped nodes. What a test needs and the machine does not offer is said and skipped. `README.md` beside this
 //! file tells what each one does.

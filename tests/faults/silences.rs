@@ -17,9 +17,12 @@ use crate::network::Network;
 const CALL_MS: i64 = 36_000;
 /// When nothing is carried from and to, in ms since the call came: one question whether the target is still there is lost.
 const SILENT_MS: [i64; 2] = [8_000, 22_000];
-/// When a target of which nothing is heard was given up at the latest, in ms, and how long the test waits for that.
+/// When that question is asked, or a little before, in ms since the call came.
+const PROBED_MS: i64 = 14_000;
+/// When a target of which nothing is heard was given up at the latest, in ms.
 const GIVEN_UP_MS: i64 = 90_000;
-const PATIENCE: Duration = Duration::from_secs(180);
+/// How long the test waits for that at most.
+const LONG_PATIENCE: Duration = Duration::from_secs(180);
 
 /// A node on a host of its own, and a target that it has called at a place.
 struct Scene {
@@ -60,6 +63,7 @@ fn a_call_that_takes_long_outlives_a_link_that_carries_nothing_for_a_while() {
     let Scene { network, api, target, place, id, came, .. } = &scene;
     until("it is with the target for a while", || now_ms() >= came + SILENT_MS[0]);
     network.cut_from_test(1);
+    assert!(now_ms() < came + PROBED_MS, "the link was cut too late to lose the question");
     until("the link was silent for so long", || now_ms() >= came + SILENT_MS[1]);
     network.heal();
     let ended = await_status(api, id, "succeeded");
@@ -74,7 +78,7 @@ fn a_call_is_given_up_when_its_target_is_gone_and_nobody_knows_what_it_did() {
     network.cut_from_test(1);
     // What the test asks does not arrive either.
     let heal_at = now_ms() + GIVEN_UP_MS;
-    within(PATIENCE, "its target was gone for so long", || (now_ms() >= heal_at).then_some(()));
+    within(LONG_PATIENCE, "its target was gone for so long", || (now_ms() >= heal_at).then_some(()));
     network.heal();
     let ended = execution(api, id);
     let attempt = &ended["attempts"][0];

@@ -95,6 +95,19 @@ fn answered(event: &Event) -> Option<bool> {
     }
 }
 
+/// Whether somebody has to do it.
+fn is_by_hand(placing: &Placing) -> bool {
+    matches!(
+        placing,
+        Placing::GatePut { .. }
+            | Placing::GateDeleted { .. }
+            | Placing::QueuePaused { .. }
+            | Placing::QueueResumed { .. }
+            | Placing::BreakerOpened { execution: None, .. }
+            | Placing::BreakerClosed { execution: None, .. }
+    )
+}
+
 impl Books {
     /// The records of another entry follow: what was due in this one is there.
     fn turn_to(&mut self, entry: u64) {
@@ -124,7 +137,12 @@ impl Books {
                 let claimant = self.tasks.get(&(tenant, *task)).cloned();
                 self.open.extend(claimant.map(|claimant| (*execution, claimant)));
             }
-            Event::Placement(placing) => self.place(tenant, placing, record.header.at),
+            Event::Placement(placing) => {
+                if is_by_hand(placing) && record.header.command.is_none() {
+                    self.found.push(format!("{} came about, and nobody did it", placing.name()));
+                }
+                self.place(tenant, placing, record.header.at);
+            }
             Event::TaskStarted { execution, .. } => {
                 let Some(claimant) = self.open.get(execution).cloned() else { return };
                 self.running.insert(*execution, claimant.clone());

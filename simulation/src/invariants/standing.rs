@@ -2,7 +2,7 @@
 //!
 //! Kept here once more, by a reading of the records that shares nothing with the state that is judged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use escapement_domain::command::Change;
 use escapement_domain::event::Event;
@@ -39,6 +39,8 @@ pub(super) struct Standing {
     pub(super) runs: u32,
     /// What was decided by hand of its occurrences, by their instants.
     pub(super) by_hand: BTreeMap<Timestamp, Change>,
+    /// Of those that were moved, the ones that ran already.
+    ran: BTreeSet<Timestamp>,
     pub(super) open: BTreeMap<ExecutionId, Open>,
 }
 
@@ -53,10 +55,10 @@ impl Standing {
         self.rules.max_runs.is_some_and(|most| self.runs >= most)
     }
 
-    /// With the last run that it may have, nothing that was moved runs any more.
+    /// With the last run that it may have, nothing that was moved runs any more. Where one ran already, nothing else runs.
     fn let_moved_fall_away(&mut self) {
         if self.is_exhausted() {
-            self.by_hand.retain(|_, change| matches!(change, Change::Skip));
+            self.by_hand.retain(|at, change| matches!(change, Change::Skip) || self.ran.contains(at));
         }
     }
 }
@@ -84,7 +86,8 @@ impl Standings {
                 let rules = Rules::of(&definition);
                 let (runs, by_hand, open) = (0, BTreeMap::new(), BTreeMap::new());
                 let (created_at, paused) = (*created_at, *paused);
-                let created = Standing { definition, rules, created_at, paused, runs, by_hand, open };
+                let ran = BTreeSet::new();
+                let created = Standing { definition, rules, created_at, paused, runs, by_hand, ran, open };
                 self.tasks.insert(key, created);
             }
             Event::TaskDeleted { .. } => drop(self.tasks.remove(&key)),
@@ -113,11 +116,17 @@ impl Standing {
             Event::TaskOccurrenceChanged { at, change: Change::Restore, .. } => {
                 self.by_hand.remove(at);
             }
-            Event::TaskOccurrenceChanged { at, change, .. } => drop(self.by_hand.insert(*at, *change)),
+            Event::TaskOccurrenceChanged { at, change, .. } => {
+                self.by_hand.insert(*at, *change);
+                self.ran.remove(at);
+            }
             Event::TaskScheduled { execution, occurrence, held, .. } => {
                 let backfill = matches!(occurrence, Occurrence::Backfill { .. });
                 let alone = !backfill && self.rules.overlap != Overlap::Allow;
                 self.open.insert(*execution, Open { turn, held: *held, alone, backfill, stopping: None });
+                if let Occurrence::Moved(at) = occurrence {
+                    self.ran.insert(*at);
+                }
                 if !backfill && !matches!(occurrence, Occurrence::Manual(_)) {
                     self.runs += 1;
                     self.let_moved_fall_away();

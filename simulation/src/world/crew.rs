@@ -2,7 +2,7 @@
 //!
 //! They count a lease from when they asked for it, by a clock that runs as fast as any, and stop before it ends. Some
 //! die in the middle of their work, and what they ask and are answered gets lost as it does for clients. Some tell lies of what is
-//! not theirs, under tokens that nobody was given: none of that may be believed.
+//! not theirs: under a token that nobody was given, and for another tenant. None of that may be believed.
 
 use std::rc::Rc;
 
@@ -186,7 +186,7 @@ impl Shift {
         }
     }
 
-    /// Speaks for somebody else: under a token of before, and for another tenant under the right one.
+    /// Speaks for somebody else: under a token that nobody was given, and for another tenant under the right one.
     async fn lie(&self) {
         let (execution, token) = (self.leased.row.id, self.leased.token);
         let stranger = TENANTS.into_iter().find(|tenant| *tenant != self.caller.principal.tenant);
@@ -201,16 +201,17 @@ impl Shift {
                 }
                 .boxed_local()
             };
-            let answers = self.world.call(PATIENCE_MS, lie).await;
+            // Whoever tells lies works under a lease all the same.
+            let left = self.holds_until.saturating_sub(MARGIN_MS + self.world.nature.now());
+            if left == 0 {
+                return;
+            }
+            let answers = self.world.call(PATIENCE_MS.min(left), lie).await;
             for answer in answers.into_iter().flatten() {
                 self.world.counts.borrow_mut().lies += 1;
-                let refused = match &answer {
-                    Err(ServiceError::Rejected(Rejection::StaleLease)) => !of_another,
-                    Err(ServiceError::NoSuchExecution) => true,
-                    Ok(()) | Err(ServiceError::Rejected(_)) => false,
-                    Err(_) => true,
-                };
-                if !refused {
+                // To a stranger not even that there is such an execution may be told.
+                let told = of_another && matches!(answer, Err(ServiceError::Rejected(Rejection::StaleLease)));
+                if answer.is_ok() || told {
                     let what =
                         format!("a lie about {execution} under token {token} was answered with {answer:?}");
                     self.world.violate("fencing", what);

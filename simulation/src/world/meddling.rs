@@ -1,6 +1,7 @@
 //! What operators do by hand to what holds up work: limits, the queue, breakers, priorities; and that they put it back.
 //!
-//! What they hold up is held up while the world is rough. When it heals they let all of it go, or it would never come to rest.
+//! What they hold up is held up while the world is rough. When it heals they take limits, pauses and open breakers back, or it
+//! would never come to rest.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::api::Api;
-use super::definitions::{await_status, call, execution, manual, run, with};
+use super::api::{Api, text};
+use super::definitions::{await_status, call, event_log, execution, manual, run, with};
 use super::target::Target;
 use super::wait::until;
 
@@ -19,6 +19,13 @@ pub(crate) fn key_of(target: &Target) -> String {
 #[track_caller]
 pub(crate) fn breaker(api: &Api, target: &Target) -> Value {
     api.get(&format!("/api/breakers/{}", key_of(target)))
+}
+
+/// What became of breakers, in order: `Opened`, `HalfOpened`, `Closed`.
+#[track_caller]
+pub(crate) fn turns(api: &Api) -> Vec<String> {
+    let names = event_log(api).into_iter().map(|event| text(&event, "type"));
+    names.filter_map(|name| Some(name.strip_prefix("Breaker")?.to_owned())).collect()
 }
 
 /// Opens the breaker of a target, lets its probe hang, and returns the probe, and one that waits for it to call `/ok`.

@@ -72,6 +72,13 @@ pub(crate) fn long(name: &str, fields: Value) -> Value {
     with(with(script(name, &manual(), "sleep 300"), json!({ "overlap": "allow" })), fields)
 }
 
+/// Gives a task another definition.
+#[track_caller]
+pub(crate) fn replace(api: &Api, task: &str, definition: &Value) {
+    let path = format!("/api/scheduled-tasks/{task}");
+    api.send("PUT", &path, &[], Some(&definition.to_string())).expect(200);
+}
+
 /// Runs a task by hand and returns the execution's identifier.
 #[track_caller]
 pub(crate) fn run(api: &Api, task: &str) -> String {

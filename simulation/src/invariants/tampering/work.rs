@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use escapement_domain::event::{Event, GiveUpCause, Placing, ReleaseCause};
 
+use escapement_domain::identifier::ExecutionId;
+use escapement_domain::record::Record;
+
 use super::Alteration;
 use super::hands::{alter, drop_all, is_limit, later, places, set_capacity, stopped};
 use crate::evidence::Ended;
@@ -83,17 +86,31 @@ pub(super) const ALTERATIONS: [Alteration; 21] = [
         true
     }),
     ("alone", "one is let go too early", |seen| {
-        let place = places(seen, |event| matches!(event, Event::TaskScheduled { held: true, .. })).pop();
-        place
-            .map(|place| {
-                let mut record = seen.records[place].clone();
-                if let Event::TaskScheduled { task, execution, .. } = record.event {
-                    let cause = ReleaseCause::Ended { earlier: execution };
-                    record.event = Event::TaskReleased { task, execution, cause };
+        // With the one that was let go another one goes, for the same reason.
+        let released = places(seen, |event| matches!(event, Event::TaskReleased { .. }));
+        let beside = released.into_iter().rev().find_map(|place| {
+            let Event::TaskReleased { task, execution, cause } = seen.records[place].event else {
+                return None;
+            };
+            let later = seen.records[place..].iter().find_map(|record| match record.event {
+                Event::TaskReleased { task: of, execution: other, .. }
+                    if of == task && other != execution =>
+                {
+                    Some(other)
                 }
-                seen.records.insert(place + 1, record);
-            })
-            .is_some()
+                _ => None,
+            });
+            let scheduled = |record: &Record| matches!(record.event, Event::TaskScheduled { .. });
+            let waits = |other: &ExecutionId| {
+                let before = seen.records[..place].iter().filter(|record| scheduled(record));
+                before.filter_map(|record| record.event.execution()).any(|known| known == *other)
+            };
+            later.filter(waits).map(|other| (place, Event::TaskReleased { task, execution: other, cause }))
+        });
+        let Some((place, event)) = beside else { return false };
+        let record = Record { event, ..seen.records[place].clone() };
+        seen.records.insert(place + 1, record);
+        true
     }),
     ("alone", "one is let go for the end of another one than did end", |seen| {
         alter(seen, |record| match &mut record.event {
