@@ -65,6 +65,19 @@ pub enum Wish {
     Backfill(TaskId, (Timestamp, Timestamp), u32),
     /// The tenant's calendar is this one from now on.
     PutCalendar(Box<Calendar>),
+    /// What holds up work is another.
+    Hold(Hold),
+    /// What happened outside, with this on its side.
+    Publish(u64),
+    /// How a task stands.
+    Read(TaskId),
+    /// What happened to a task.
+    ReadEvents(TaskId),
+}
+
+/// What somebody does by hand to what holds up work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
     /// A pool or a limit has this capacity from now on.
     PutGate(Gate, u32),
     /// There is no such limit any more.
@@ -75,12 +88,6 @@ pub enum Wish {
     PauseQueue(bool),
     /// The breaker of a target is open until somebody closes it, or closed.
     SetBreaker(Arc<str>, bool),
-    /// What happened outside, with this on its side.
-    Publish(u64),
-    /// How a task stands.
-    Read(TaskId),
-    /// What happened to a task.
-    ReadEvents(TaskId),
 }
 
 impl Wish {
@@ -88,19 +95,6 @@ impl Wish {
     #[must_use]
     pub fn writes(&self) -> bool {
         !matches!(self, Self::Read(_) | Self::ReadEvents(_))
-    }
-
-    /// Whether it changes what holds up work.
-    #[must_use]
-    pub fn holds_up(&self) -> bool {
-        matches!(
-            self,
-            Self::PutGate(..)
-                | Self::DeleteLimit(_)
-                | Self::Prioritise(..)
-                | Self::PauseQueue(_)
-                | Self::SetBreaker(..)
-        )
     }
 
     /// How many entries of the log may carry it out; none says how many for a bulk in parts.

@@ -2,7 +2,7 @@
 
 use escapement_domain::event::Event;
 
-use crate::evidence::{Counts, Knowledge, Violation};
+use crate::evidence::{Counts, Knowledge, Violation, Wish};
 use crate::invariants::{self, Judgement};
 use crate::plants::Planted;
 use crate::profile::Profile;
@@ -71,7 +71,7 @@ pub fn run(order: Order) -> std::io::Result<Verdict> {
         })
         .sum();
     let done = evidence.operations.iter().filter(|one| matches!(one.knowledge, Knowledge::Done(_)));
-    let held_up = done.filter(|one| one.wish.holds_up());
+    let held_up = done.filter(|one| matches!(one.wish, Wish::Hold(_)));
     Ok(Verdict {
         violations,
         shortfalls: invariants::shortfalls(&evidence, matched),

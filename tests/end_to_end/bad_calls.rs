@@ -57,12 +57,18 @@ fn every_fault_of_a_request_for_work_is_refused_with_its_place() {
     assert_eq!(execution(&api, &id)["status"], "queued");
 }
 
+/// An execution, and how a worker has it.
+#[track_caller]
+fn leased(api: &Api) -> (String, Value) {
+    let id = run(api, &api.create_id(&queued("suite", "suites")));
+    (id, lease(api, "suites", &json!({ "worker": "w", "lease": "5m" })).remove(0))
+}
+
 #[test]
 fn every_fault_of_what_a_worker_reports_is_refused_with_its_place() {
     let development = Development::start();
     let api = development.api();
-    let id = run(&api, &api.create_id(&queued("suite", "suites")));
-    let mine = lease(&api, "suites", &json!({ "worker": "w", "lease": "5m" })).remove(0);
+    let (id, mine) = leased(&api);
     let (known, before) = (execution(&api, &id), event_log(&api));
     let said = |fields: Value| with(json!({ "lease_token": mine["lease_token"] }), fields);
     let alive = [
@@ -99,8 +105,7 @@ fn every_fault_of_what_a_worker_reports_is_refused_with_its_place() {
 fn every_fault_of_a_completion_is_refused_with_its_place() {
     let development = Development::start();
     let api = development.api();
-    let id = run(&api, &api.create_id(&queued("suite", "suites")));
-    let mine = lease(&api, "suites", &json!({ "worker": "w", "lease": "5m" })).remove(0);
+    let (id, mine) = leased(&api);
     let (known, before) = (execution(&api, &id), event_log(&api));
     let said = |fields: Value| with(json!({ "lease_token": mine["lease_token"] }), fields);
     let succeeded = |fields: Value| said(with(json!({ "outcome": "succeeded" }), fields));

@@ -16,7 +16,7 @@ use escapement_domain::schedule::calendar::Calendar;
 
 use super::effects::{Effects, astray, effects};
 use super::story::Lives;
-use crate::evidence::{Done, Evidence, Knowledge, Missing, Operation, Wish};
+use crate::evidence::{Done, Evidence, Hold, Knowledge, Missing, Operation, Wish};
 use crate::profile::SKEW_MS;
 
 /// What operations are held against.
@@ -231,20 +231,20 @@ fn there(judged: &Judged<'_>, operation: &Operation, done: &Done, effects: &[&Re
         (Wish::PutCalendar(asked), Done::Changed) => {
             !effects.is_empty() || stood(shelf.calendars.get(&tenant), operation, &&**asked)
         }
-        (Wish::PutGate(gate, asked), Done::Changed) => {
+        (Wish::Hold(Hold::PutGate(gate, asked)), Done::Changed) => {
             !effects.is_empty() || stood(shelf.gates.get(&(tenant, gate)), operation, &Some(*asked))
         }
-        (Wish::DeleteLimit(_), Done::Changed) => !effects.is_empty(),
-        (Wish::Prioritise(asked, priority), Done::Execution(execution)) => {
+        (Wish::Hold(Hold::DeleteLimit(_)), Done::Changed) => !effects.is_empty(),
+        (Wish::Hold(Hold::Prioritise(asked, priority)), Done::Execution(execution)) => {
             asked == execution
                 && (!effects.is_empty() || stood(shelf.priorities.get(asked), operation, priority))
         }
         // Nobody needed to do anything to a queue or a target of which nothing was heard.
-        (Wish::PauseQueue(asked), Done::Changed) => {
+        (Wish::Hold(Hold::PauseQueue(asked)), Done::Changed) => {
             let history = shelf.queues.get(&tenant);
             !effects.is_empty() || stood(history, operation, asked) || history.is_none() && !asked
         }
-        (Wish::SetBreaker(target, asked), Done::Changed) => {
+        (Wish::Hold(Hold::SetBreaker(target, asked)), Done::Changed) => {
             let history = shelf.breakers.get(&(tenant, target.clone()));
             !effects.is_empty() || stood(history, operation, &Some(*asked)) || history.is_none() && !asked
         }

@@ -1,7 +1,7 @@
-//! What is held of a pool or under a limit never grows beyond its capacity, no task runs more often at once than it may, nothing
-//! of a queue is granted that is paused, and a target whose
-//! breaker is open is called by nobody, one that is half open by one at a time. A breaker opens when its target failed as often in a
-//! row as the task bears, and then only, and follows the attempt that tries it.
+//! What is held of a pool or under a limit never grows beyond its capacity, no task runs more often at once than it may,
+//! nothing of a queue is granted that is paused, and a target whose breaker is open is called by nobody, one that is half open
+//! by one at a time. A breaker opens when its target failed as often in a row as the task bears, and then only, and follows the
+//! attempt that tries it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use escapement_domain::record::Record;
 use escapement_domain::task::definition::Definition;
 
 use crate::definitions::{CALENDAR, EVENT, QUEUE, SIDE};
-use crate::evidence::{Evidence, Operation, Wish};
+use crate::evidence::{Evidence, Hold, Operation, Wish};
 
 /// What clients' commands led to, by correlation id.
 pub(super) type Effects<'a> = BTreeMap<String, Vec<&'a Record>>;
@@ -119,10 +119,7 @@ fn fits(wish: &Wish, event: &Event) -> bool {
         (Wish::PutCalendar(asked), Event::CalendarPut { name, calendar, .. }) => {
             **asked == *calendar && **name == *CALENDAR
         }
-        (Wish::Prioritise(asked, wanted), Event::TaskPriorityChanged { execution, priority, .. }) => {
-            (asked, wanted) == (execution, priority)
-        }
-        (wish, Event::Placement(placing)) => places(wish, placing),
+        (Wish::Hold(hold), event) => holds(hold, event),
         (Wish::Publish(side), Event::EventPublished { name, payload: found, .. }) => {
             **name == *EVENT && found.text() == Some(&format!("{{\"{}\":{side}.0}}", SIDE.0))
         }
@@ -130,19 +127,25 @@ fn fits(wish: &Wish, event: &Event) -> bool {
     }
 }
 
-/// Whether a wish may lead to a change of what holds up work.
-fn places(wish: &Wish, placing: &Placing) -> bool {
-    match (wish, placing) {
-        (Wish::PutGate(asked, wanted), Placing::GatePut { gate, capacity, .. }) => {
+/// Whether what was done to what holds up work may lead to an event.
+fn holds(hold: &Hold, event: &Event) -> bool {
+    if let (Hold::Prioritise(asked, wanted), Event::TaskPriorityChanged { execution, priority, .. }) =
+        (hold, event)
+    {
+        return (asked, wanted) == (execution, priority);
+    }
+    let Event::Placement(placing) = event else { return false };
+    match (hold, placing) {
+        (Hold::PutGate(asked, wanted), Placing::GatePut { gate, capacity, .. }) => {
             (asked, wanted) == (gate, capacity)
         }
-        (Wish::DeleteLimit(asked), Placing::GateDeleted { gate }) => asked == gate,
-        (Wish::PauseQueue(true), Placing::QueuePaused { queue })
-        | (Wish::PauseQueue(false), Placing::QueueResumed { queue }) => **queue == *QUEUE,
-        (Wish::SetBreaker(asked, true), Placing::BreakerOpened { target, until, .. }) => {
+        (Hold::DeleteLimit(asked), Placing::GateDeleted { gate }) => asked == gate,
+        (Hold::PauseQueue(true), Placing::QueuePaused { queue })
+        | (Hold::PauseQueue(false), Placing::QueueResumed { queue }) => **queue == *QUEUE,
+        (Hold::SetBreaker(asked, true), Placing::BreakerOpened { target, until, .. }) => {
             asked == target && until.is_none()
         }
-        (Wish::SetBreaker(asked, false), Placing::BreakerClosed { target, .. }) => asked == target,
+        (Hold::SetBreaker(asked, false), Placing::BreakerClosed { target, .. }) => asked == target,
         _ => false,
     }
 }

@@ -28,7 +28,7 @@ use crate::definitions::{
     Behaviour, CALENDAR, EVENT, HELD_UP_MS, POOL, SIDE, draw, draw_calendar, draw_idle, draw_plain,
     let_follow,
 };
-use crate::evidence::{Done, EVENTS_READ, Knowledge, Missing, Operation, Seen, Wish};
+use crate::evidence::{Done, EVENTS_READ, Hold, Knowledge, Missing, Operation, Seen, Wish};
 
 /// The tenants for whom clients act.
 pub(super) const TENANTS: [&str; 4] = ["acme", "rival", "zeta", QUIET];
@@ -139,8 +139,8 @@ impl Client {
             let wish = match chance.below(37) {
                 24 => Wish::PutCalendar(Box::new(draw_calendar(chance, now))),
                 30..=32 => Wish::Publish(chance.below(SIDE.1)),
-                29 => Wish::PutGate(Gate::Pool(POOL.into()), some(chance, (2, 5))),
-                33..=36 => world.some_meddling(tenant, chance).unwrap_or(Wish::Run(task)),
+                29 => Wish::Hold(Hold::PutGate(Gate::Pool(POOL.into()), some(chance, (2, 5)))),
+                33..=36 => world.some_meddling(tenant, chance).map_or(Wish::Run(task), Wish::Hold),
                 25 | 26 => world.some_change(tenant, task, chance, now).unwrap_or(Wish::Read(task)),
                 27 | 28 => world.some_backfill(tenant, task, chance, now).unwrap_or(Wish::Run(task)),
                 0..=2 => {
@@ -393,11 +393,7 @@ fn serve(service: Service, operation: Operation) -> LocalBoxFuture<'static, Know
                 let event = Publication { name: EVENT.into(), payload };
                 service.publish(&caller, event).await.map(|published| Done::Published(published.id))
             }
-            wish @ (Wish::PutGate(..)
-            | Wish::DeleteLimit(_)
-            | Wish::Prioritise(..)
-            | Wish::PauseQueue(_)
-            | Wish::SetBreaker(..)) => meddling::carry_out(&service, &caller, wish).await,
+            Wish::Hold(hold) => meddling::carry_out(&service, &caller, hold).await,
             Wish::Read(id) => match service.task(&caller, id).await {
                 Err(ServiceError::NoSuchTask) => Ok(Done::Absent),
                 seen => seen.map(task),

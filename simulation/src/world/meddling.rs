@@ -15,7 +15,7 @@ use super::World;
 use super::clients::TENANTS;
 use crate::chance::Chance;
 use crate::definitions::{LABEL, QUEUE};
-use crate::evidence::{Done, Wish};
+use crate::evidence::{Done, Hold, Wish};
 
 /// How often they look for what is left to put back, in ms.
 const LOOK_MS: u64 = 400;
@@ -24,8 +24,8 @@ const LOOK_MS: u64 = 400;
 pub(super) async fn put_back(world: Rc<World>) {
     while !world.over.get() {
         if world.healed().is_some() {
-            for (tenant, wish) in world.held_up() {
-                let number = world.issue(tenant, wish, None);
+            for (tenant, hold) in world.held_up() {
+                let number = world.issue(tenant, Wish::Hold(hold), None);
                 world.carry_out(number).await;
             }
         }
@@ -33,17 +33,16 @@ pub(super) async fn put_back(world: Rc<World>) {
     }
 }
 
-/// Has a service do what changes what holds up work; anything else is not for here.
-pub(super) async fn carry_out(service: &Service, caller: &Caller, wish: Wish) -> Result<Done, ServiceError> {
-    match wish {
-        Wish::PutGate(gate, capacity) => service.put_gate(caller, gate, capacity).await.map(drop),
-        Wish::DeleteLimit(gate) => service.delete_gate(caller, gate).await,
-        Wish::PauseQueue(paused) => service.pause_queue(caller, QUEUE, paused).await.map(drop),
-        Wish::SetBreaker(target, open) => service.set_breaker(caller, &target, open).await.map(drop),
-        Wish::Prioritise(id, priority) => {
+/// Has a service change what holds up work.
+pub(super) async fn carry_out(service: &Service, caller: &Caller, hold: Hold) -> Result<Done, ServiceError> {
+    match hold {
+        Hold::PutGate(gate, capacity) => service.put_gate(caller, gate, capacity).await.map(drop),
+        Hold::DeleteLimit(gate) => service.delete_gate(caller, gate).await,
+        Hold::PauseQueue(paused) => service.pause_queue(caller, QUEUE, paused).await.map(drop),
+        Hold::SetBreaker(target, open) => service.set_breaker(caller, &target, open).await.map(drop),
+        Hold::Prioritise(id, priority) => {
             return service.set_priority(caller, id, priority).await.map(|row| Done::Execution(row.id));
         }
-        other => unreachable!("{other:?} holds up nothing"),
     }
     .map(|()| Done::Changed)
 }
@@ -64,41 +63,41 @@ fn limits() -> [(Gate, (u64, u64)); 3] {
 
 impl World {
     /// Something that an operator of a tenant does; none when there is nothing to do it to.
-    pub(super) fn some_meddling(&self, tenant: &str, chance: &mut Chance) -> Option<Wish> {
+    pub(super) fn some_meddling(&self, tenant: &str, chance: &mut Chance) -> Option<Hold> {
         match chance.below(8) {
             0..=2 => {
                 let limits = limits();
                 let (gate, span) = limits[chance.index(limits.len())].clone();
                 let there = self.has_gate(tenant, &gate) && chance.per_mille(400);
-                Some(if there { Wish::DeleteLimit(gate) } else { Wish::PutGate(gate, some(chance, span)) })
+                Some(if there { Hold::DeleteLimit(gate) } else { Hold::PutGate(gate, some(chance, span)) })
             }
-            3 => Some(Wish::PauseQueue(chance.per_mille(400))),
+            3 => Some(Hold::PauseQueue(chance.per_mille(400))),
             4 | 5 => {
                 let targets = self.breakers(tenant);
                 let (target, _) = targets.get(chance.index(targets.len().max(1)))?;
-                Some(Wish::SetBreaker(target.clone(), chance.per_mille(400)))
+                Some(Hold::SetBreaker(target.clone(), chance.per_mille(400)))
             }
             _ => {
                 let execution = self.some_execution(tenant, chance, true)?;
-                Some(Wish::Prioritise(execution, u8::try_from(chance.below(10)).unwrap_or(0)))
+                Some(Hold::Prioritise(execution, u8::try_from(chance.below(10)).unwrap_or(0)))
             }
         }
     }
 
     /// What is held up by hand, and how it is let go.
-    fn held_up(&self) -> Vec<(&'static str, Wish)> {
-        let mut wishes = Vec::new();
+    fn held_up(&self) -> Vec<(&'static str, Hold)> {
+        let mut holds = Vec::new();
         for tenant in TENANTS {
             let limits = limits().into_iter().map(|(gate, _)| gate);
             let put = limits.filter(|gate| self.has_gate(tenant, gate));
-            wishes.extend(put.map(|gate| (tenant, Wish::DeleteLimit(gate))));
+            holds.extend(put.map(|gate| (tenant, Hold::DeleteLimit(gate))));
             if self.is_queue_paused(tenant) {
-                wishes.push((tenant, Wish::PauseQueue(false)));
+                holds.push((tenant, Hold::PauseQueue(false)));
             }
             let open = self.breakers(tenant).into_iter().filter(|(_, by_hand)| *by_hand);
-            wishes.extend(open.map(|(target, _)| (tenant, Wish::SetBreaker(target, false))));
+            holds.extend(open.map(|(target, _)| (tenant, Hold::SetBreaker(target, false))));
         }
-        wishes
+        holds
     }
 
     fn number_of(&self, tenant: &str) -> Option<TenantId> {
